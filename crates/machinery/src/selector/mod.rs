@@ -1,0 +1,5 @@
+//! Label and field selectors.
+
+mod label;
+
+pub use label::{LabelSelector, Operator, Requirement, SelectorParseError};
