@@ -1,0 +1,47 @@
+//! What can go wrong between a handler and the store. The registry turns it into a Status, knowing resource and name.
+
+use std::sync::Arc;
+
+use permit::OutsidePermit;
+
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StorageError {
+    #[error("not found")]
+    NotFound,
+    #[error("already exists")]
+    AlreadyExists,
+    /// The object is not at the expected revision any more (or is gone).
+    #[error("modified since it was read")]
+    Conflict,
+    /// The cluster's fence changed: it was deleted, sealed or never opened.
+    #[error("the logical cluster is closed")]
+    Fenced,
+    /// What was asked for has been compacted or fell out of the log. `oldest` is the oldest revision still served.
+    #[error("revision is too old (oldest is {oldest})")]
+    Expired { oldest: u64 },
+    /// A continue token's revision was compacted; `resume` continues inconsistently at the newest revision.
+    #[error("continue token is too old")]
+    ContinueExpired { resume: String },
+    /// A revision from the future was asked for and did not come within the wait.
+    #[error("revision {asked} is ahead of {current}")]
+    TooLargeRevision { asked: u64, current: u64 },
+    #[error("invalid continue token")]
+    InvalidContinue,
+    #[error(transparent)]
+    OutsidePermit(#[from] OutsidePermit),
+    /// The request is larger than the store takes.
+    #[error("request is too large")]
+    TooLarge,
+    /// The store has no space: writes are refused, reads served.
+    #[error("the store is full")]
+    Full,
+    #[error("the store is unavailable: {0}")]
+    Unavailable(Arc<str>),
+    #[error("the store did not answer in time")]
+    Timeout,
+    /// The write may or may not have happened.
+    #[error("the outcome of the write is unknown")]
+    UnknownOutcome,
+    #[error("the store is corrupt: {0}")]
+    Corrupt(Arc<str>),
+}
