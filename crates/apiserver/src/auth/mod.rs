@@ -1,0 +1,109 @@
+//! Who asks, and whether they may: the seams that a server fills in.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use machinery::selector::LabelSelector;
+use machinery::status::Result;
+use machinery::user::User;
+use permit::Scope;
+
+/// What a request presents about its sender. Secrets are never logged: no `Debug`.
+pub struct Credentials<'a> {
+    /// Verified client certificate chain (DER), leaf first.
+    pub peer_certificates: &'a [rustls_pki_types::CertificateDer<'static>],
+    pub bearer_token: Option<&'a str>,
+    pub headers: &'a http::HeaderMap,
+    pub scope: Option<&'a Scope>,
+}
+
+/// Establishes identity. The chain asks each in turn.
+#[async_trait]
+pub trait Authenticator: Send + Sync {
+    /// `Ok(None)`: nothing here that concerns me. `Err`: a credential that is mine and does not hold (401).
+    async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<User>>;
+}
+
+/// One access to be decided: an API request, or the attributes of a SubjectAccessReview.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Access {
+    /// `None`: no cluster in the URL.
+    pub scope: Option<Scope>,
+    pub verb: String,
+    /// False: `path` is what is accessed.
+    pub is_resource: bool,
+    pub group: String,
+    pub version: String,
+    pub resource: String,
+    pub subresource: String,
+    pub namespace: String,
+    pub name: String,
+    pub path: String,
+    /// Identity of the export of a bound resource, when the surface resolved one.
+    pub identity: Option<String>,
+    /// The access is reviewed on behalf of a component: checks that only concern entering a cluster are skipped.
+    pub deep: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The selector narrows what may be seen; usually everything.
+    Allow { reason: String, selector: LabelSelector },
+    Deny { reason: String },
+    NoOpinion { reason: String },
+}
+
+/// Decides accesses. Everything that is not allowed is denied.
+#[async_trait]
+pub trait Authorizer: Send + Sync {
+    async fn authorize(&self, user: &User, access: &Access) -> Decision;
+
+    /// Rules for SelfSubjectRulesReview: (resource rules, non-resource rules, incomplete).
+    async fn rules(&self, user: &User, scope: &Scope, namespace: &str) -> Rules;
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    pub resource: Vec<serde_json::Value>,
+    pub non_resource: Vec<serde_json::Value>,
+    pub incomplete: bool,
+    pub evaluation_error: String,
+}
+
+/// Turns the cluster segment of a URL (path or name) into a cluster.
+pub trait Resolver: Send + Sync {
+    fn resolve(&self, segment: &str, user_agent_is_peer: bool) -> Resolution;
+}
+
+/// What a cluster segment stands for.
+pub enum Resolution {
+    Cluster(permit::Cluster),
+    /// `*`.
+    All,
+    /// Answered as it is (400, 404, 429, 503 …).
+    Refused(machinery::status::Status),
+    /// Everything below is served by another URL.
+    Mount { url: String },
+}
+
+pub type SharedAuthorizer = Arc<dyn Authorizer>;
+
+// === impl Decision ===
+
+impl Decision {
+    pub fn allow(reason: impl Into<String>) -> Self {
+        Self::Allow { reason: reason.into(), selector: LabelSelector::everything() }
+    }
+
+    pub fn deny(reason: impl Into<String>) -> Self {
+        Self::Deny { reason: reason.into() }
+    }
+
+    pub fn no_opinion(reason: impl Into<String>) -> Self {
+        Self::NoOpinion { reason: reason.into() }
+    }
+
+    pub fn is_allowed(&self) -> bool {
+        matches!(self, Self::Allow { .. })
+    }
+}

@@ -1,0 +1,211 @@
+//! The types of [`crate::Controller`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use machinery::object::GroupResource;
+use machinery::selector::LabelSelector;
+use permit::{Cluster, Scope};
+use serde_json::Value;
+
+/// What a controller works on. Usually an object; `namespace` and `name` are empty when it is a whole cluster.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub cluster: Cluster,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// A resource as plans name it; the driver knows where its objects live. `identity` picks one export's objects of a bound
+/// resource; without it, the resource as the server itself serves or binds it (the root's exports).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ResourceRef {
+    pub group: Arc<str>,
+    pub resource: Arc<str>,
+    pub identity: Option<Arc<str>>,
+}
+
+/// One object, anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ObjectRef {
+    pub resource: ResourceRef,
+    pub cluster: Cluster,
+    pub namespace: String,
+    pub name: String,
+}
+
+/// What a plan may read: the objects of this shard as the log has them, and what it asked for by `needs`.
+pub trait View {
+    /// The object in its storage version, with resourceVersion.
+    fn get(&self, object: &ObjectRef) -> Seen;
+    fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Value>;
+    /// Objects left in a cluster by resource, everything included: (resource, count), sorted.
+    fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)>;
+    /// The resources served in a cluster with what plans need of their definitions.
+    fn served(&self, cluster: &Cluster) -> Vec<Served>;
+}
+
+/// A resource that a cluster serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    pub resource: ResourceRef,
+    pub version: String,
+    pub kind: String,
+    pub namespaced: bool,
+    pub bound: bool,
+}
+
+/// Outcome of a look-up.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Seen {
+    Found(Value),
+    Absent,
+    /// Not on this shard (or not known to be): name it in `needs` and return; the plan runs again with it.
+    Unknown,
+}
+
+/// What is to be done. Applied in order; a failure ends the run and the key is tried again with back-off.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// An existing object of that name is a success if `adopt`, else a retry.
+    Create { of: ObjectRef, object: Value, adopt: bool },
+    /// PUT of the whole object (it carries uid and resourceVersion, so a stale plan conflicts).
+    Update { of: ObjectRef, object: Value },
+    /// PUT of the status subresource.
+    UpdateStatus { of: ObjectRef, object: Value },
+    /// Deletes if uid (and resourceVersion, if given) are still these; absent is a success.
+    Delete { of: ObjectRef, uid: String, resource_version: Option<String> },
+    /// Server-side apply with the controller's own field manager, forced.
+    Apply { of: ObjectRef, object: Value, manager: String, status: bool },
+    /// Writes an object as it is (empty patch), so that admission sets what it derives.
+    Touch { of: ObjectRef },
+    /// Ends every open connection to a cluster.
+    Disconnect { cluster: Cluster },
+}
+
+/// What a run of `plan` comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    /// Objects to fetch before the plan can be made. If not empty, `effects` must be.
+    pub needs: Vec<ObjectRef>,
+    pub effects: Vec<Effect>,
+    /// Run again after this time, whatever happens.
+    pub requeue: Option<Duration>,
+    /// Why nothing can be done now; logged, retried with back-off.
+    pub error: Option<String>,
+}
+
+/// What a plan gets besides the view.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Seconds since the epoch and the same in RFC 3339.
+    pub now_seconds: i64,
+    pub now: String,
+    /// 32 random bytes, new at each run.
+    pub seed: [u8; 32],
+}
+
+/// An event that may concern a controller.
+pub struct Trigger<'a> {
+    pub resource: &'a ResourceRef,
+    pub cluster: &'a Cluster,
+    pub namespace: &'a str,
+    pub name: &'a str,
+    /// Absent before creation and after deletion.
+    pub old: Option<&'a dyn Labelled>,
+    pub new: Option<&'a dyn Labelled>,
+}
+
+/// Cheap properties of an object that triggers may look at without parsing it; `parse` gives the rest.
+pub trait Labelled {
+    fn label(&self, key: &str) -> Option<String>;
+    fn parse(&self) -> Value;
+}
+
+/// A controller. Level-triggered and idempotent: a run depends on the view alone, never on which event led to it.
+pub trait Controller: Send + Sync {
+    /// Name in leases, metrics, logs and as default field manager, e.g. `kcp-apibinding`.
+    fn name(&self) -> &'static str;
+
+    /// Resources whose events can concern it.
+    fn watches(&self) -> Vec<ResourceRef>;
+
+    /// The keys that an event concerns. Called for every event of `watches`, on the log's path: cheap. `view` serves
+    /// look-ups of referring objects.
+    fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key>;
+
+    fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan;
+
+    /// Keys to run periodically, whatever happens; most have none.
+    fn resync(&self, _view: &dyn View) -> Vec<Key> {
+        Vec::new()
+    }
+}
+
+// === impl names ===
+
+impl ResourceRef {
+    pub fn new(group: &str, resource: &str) -> Self {
+        Self { group: group.into(), resource: resource.into(), identity: None }
+    }
+
+    #[must_use]
+    pub fn with_identity(mut self, hash: &str) -> Self {
+        self.identity = Some(hash.into());
+        self
+    }
+
+    pub fn group_resource(&self) -> GroupResource {
+        GroupResource::new(&*self.group, &*self.resource)
+    }
+
+    pub fn object(&self, cluster: &Cluster, namespace: &str, name: &str) -> ObjectRef {
+        ObjectRef {
+            resource: self.clone(),
+            cluster: cluster.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
+    }
+}
+
+impl Key {
+    pub fn new(cluster: &Cluster, namespace: &str, name: &str) -> Self {
+        Self { cluster: cluster.clone(), namespace: namespace.to_owned(), name: name.to_owned() }
+    }
+
+    pub fn of_cluster(cluster: &Cluster) -> Self {
+        Self::new(cluster, "", "")
+    }
+}
+
+impl Seen {
+    pub fn found(self) -> Option<Value> {
+        match self {
+            Self::Found(object) => Some(object),
+            Self::Absent | Self::Unknown => None,
+        }
+    }
+}
+
+impl Plan {
+    pub fn done() -> Self {
+        Self::default()
+    }
+
+    pub fn effect(effect: Effect) -> Self {
+        Self { effects: vec![effect], ..Self::default() }
+    }
+
+    pub fn need(object: ObjectRef) -> Self {
+        Self { needs: vec![object], ..Self::default() }
+    }
+
+    pub fn retry(why: impl Into<String>) -> Self {
+        Self { error: Some(why.into()), ..Self::default() }
+    }
+
+    pub fn after(time: Duration) -> Self {
+        Self { requeue: Some(time), ..Self::default() }
+    }
+}
