@@ -8,9 +8,11 @@
 //!   selector is applied to every object read, watched or written.
 #![forbid(unsafe_code)]
 
+mod access;
 mod cluster;
 mod verb;
 
+pub use access::{Access, Decision};
 pub use cluster::{Cluster, ClusterParseError, Scope};
 use machinery::object::GroupResource;
 use machinery::selector::LabelSelector;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use machinery::selector::LabelSelector;
 use machinery::status::Result;
 use machinery::user::User;
+pub use permit::{Access, Decision};
 use permit::Scope;
 
 /// What a request presents about its sender. Secrets are never logged: no `Debug`.
@@ -22,35 +22,6 @@ pub struct Credentials<'a> {
 pub trait Authenticator: Send + Sync {
     /// `Ok(None)`: nothing here that concerns me. `Err`: a credential that is mine and does not hold (401).
     async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<User>>;
-}
-
-/// One access to be decided: an API request, or the attributes of a SubjectAccessReview.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Access {
-    /// `None`: no cluster in the URL.
-    pub scope: Option<Scope>,
-    pub verb: String,
-    /// False: `path` is what is accessed.
-    pub is_resource: bool,
-    pub group: String,
-    pub version: String,
-    pub resource: String,
-    pub subresource: String,
-    pub namespace: String,
-    pub name: String,
-    pub path: String,
-    /// Identity of the export of a bound resource, when the surface resolved one.
-    pub identity: Option<String>,
-    /// The access is reviewed on behalf of a component: checks that only concern entering a cluster are skipped.
-    pub deep: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Decision {
-    /// The selector narrows what may be seen; usually everything.
-    Allow { reason: String, selector: LabelSelector },
-    Deny { reason: String },
-    NoOpinion { reason: String },
 }
 
 /// Decides accesses. Everything that is not allowed is denied.
@@ -87,23 +58,3 @@ pub enum Resolution {
 }
 
 pub type SharedAuthorizer = Arc<dyn Authorizer>;
-
-// === impl Decision ===
-
-impl Decision {
-    pub fn allow(reason: impl Into<String>) -> Self {
-        Self::Allow { reason: reason.into(), selector: LabelSelector::everything() }
-    }
-
-    pub fn deny(reason: impl Into<String>) -> Self {
-        Self::Deny { reason: reason.into() }
-    }
-
-    pub fn no_opinion(reason: impl Into<String>) -> Self {
-        Self::NoOpinion { reason: reason.into() }
-    }
-
-    pub fn is_allowed(&self) -> bool {
-        matches!(self, Self::Allow { .. })
-    }
-}
