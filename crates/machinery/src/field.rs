@@ -111,7 +111,12 @@ impl FieldError {
 
     /// `may not be more than N bytes` is the usual detail. The value is not printed (Kubernetes prints `<value omitted>`).
     pub fn too_long(path: &Path, max_bytes: usize) -> Self {
-        Self::new(FieldErrorKind::TooLong, path, None, format!("may not be more than {max_bytes} bytes"))
+        Self::new(
+            FieldErrorKind::TooLong,
+            path,
+            None,
+            format!("may not be more than {max_bytes} bytes"),
+        )
     }
 
     pub fn too_many(path: &Path, actual: usize, max: usize) -> Self {
@@ -129,7 +134,12 @@ impl FieldError {
     }
 
     pub fn new(kind: FieldErrorKind, path: &Path, bad_value: Option<String>, detail: impl Into<String>) -> Self {
-        Self { kind, field: path.to_string(), bad_value, detail: detail.into() }
+        Self {
+            kind,
+            field: path.to_string(),
+            bad_value,
+            detail: detail.into(),
+        }
     }
 
     /// The message without the field's name, as it stands in a cause.
@@ -176,7 +186,11 @@ impl Path {
 
     #[must_use]
     pub fn child(&self, name: &str) -> Self {
-        if self.0.is_empty() { Self(name.to_owned()) } else { Self(format!("{}.{name}", self.0)) }
+        if self.0.is_empty() {
+            Self(name.to_owned())
+        } else {
+            Self(format!("{}.{name}", self.0))
+        }
     }
 
     #[must_use]
@@ -211,8 +225,14 @@ mod tests {
     fn prints_as_kubernetes_does() {
         let path = Path::new("spec").child("versions").index(0).child("name");
         let error = FieldError::invalid(&path, &json!("x"), "must be a version");
-        assert_eq!(error.to_string(), r#"spec.versions[0].name: Invalid value: "x": must be a version"#);
-        assert_eq!(FieldError::required(&Path::root(), "").to_string(), "<nil>: Required value");
+        assert_eq!(
+            error.to_string(),
+            r#"spec.versions[0].name: Invalid value: "x": must be a version"#
+        );
+        assert_eq!(
+            FieldError::required(&Path::root(), "").to_string(),
+            "<nil>: Required value"
+        );
         assert_eq!(
             FieldError::not_supported(&Path::new("a"), &json!("z"), &["x", "y"]).to_string(),
             r#"a: Unsupported value: "z": supported values: "x", "y""#

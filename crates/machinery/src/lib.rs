@@ -13,6 +13,9 @@
 #![forbid(unsafe_code)]
 
 pub mod field;
+pub mod json;
 pub mod object;
 pub mod selector;
 pub mod status;
+pub mod strict;
+pub mod user;

@@ -69,20 +69,30 @@ pub trait ObjectExt {
 
 impl GroupResource {
     pub fn new(group: impl Into<String>, resource: impl Into<String>) -> Self {
-        Self { group: group.into(), resource: resource.into() }
+        Self {
+            group: group.into(),
+            resource: resource.into(),
+        }
     }
 }
 
 /// `pods`, `deployments.apps`.
 impl fmt::Display for GroupResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.group.is_empty() { f.write_str(&self.resource) } else { write!(f, "{}.{}", self.resource, self.group) }
+        if self.group.is_empty() {
+            f.write_str(&self.resource)
+        } else {
+            write!(f, "{}.{}", self.resource, self.group)
+        }
     }
 }
 
 impl GroupVersion {
     pub fn new(group: impl Into<String>, version: impl Into<String>) -> Self {
-        Self { group: group.into(), version: version.into() }
+        Self {
+            group: group.into(),
+            version: version.into(),
+        }
     }
 
     /// Splits an `apiVersion`. Anything is accepted: without a slash it is a version of the core group.
@@ -96,18 +106,30 @@ impl GroupVersion {
 
 impl fmt::Display for GroupVersion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.group.is_empty() { f.write_str(&self.version) } else { write!(f, "{}/{}", self.group, self.version) }
+        if self.group.is_empty() {
+            f.write_str(&self.version)
+        } else {
+            write!(f, "{}/{}", self.group, self.version)
+        }
     }
 }
 
 impl GroupVersionKind {
     pub fn new(group: impl Into<String>, version: impl Into<String>, kind: impl Into<String>) -> Self {
-        Self { group: group.into(), version: version.into(), kind: kind.into() }
+        Self {
+            group: group.into(),
+            version: version.into(),
+            kind: kind.into(),
+        }
     }
 
     pub fn of(object: &Value) -> Self {
         let gv = GroupVersion::parse(object.api_version());
-        Self { group: gv.group, version: gv.version, kind: object.kind().to_owned() }
+        Self {
+            group: gv.group,
+            version: gv.version,
+            kind: object.kind().to_owned(),
+        }
     }
 }
 
@@ -125,7 +147,11 @@ impl fmt::Display for GroupVersionKind {
 // === impl ObjectExt for Value ===
 
 fn meta_str<'a>(object: &'a Value, key: &str) -> &'a str {
-    object.meta().and_then(|m| m.get(key)).and_then(Value::as_str).unwrap_or_default()
+    object
+        .meta()
+        .and_then(|m| m.get(key))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 fn meta_map_get<'a>(object: &'a Value, map: &str, key: &str) -> Option<&'a str> {
@@ -133,7 +159,10 @@ fn meta_map_get<'a>(object: &'a Value, map: &str, key: &str) -> Option<&'a str> 
 }
 
 fn meta_map_set(object: &mut Value, map: &str, key: &str, value: &str) {
-    let entry = object.meta_mut().entry(map).or_insert_with(|| Value::Object(Map::new()));
+    let entry = object
+        .meta_mut()
+        .entry(map)
+        .or_insert_with(|| Value::Object(Map::new()));
     if !entry.is_object() {
         *entry = Value::Object(Map::new());
     }
@@ -147,7 +176,9 @@ fn meta_map_remove(object: &mut Value, map: &str, key: &str) -> bool {
         return false;
     }
     let meta = object.meta_mut();
-    let Some(Value::Object(members)) = meta.get_mut(map) else { return false };
+    let Some(Value::Object(members)) = meta.get_mut(map) else {
+        return false;
+    };
     let removed = members.remove(key).is_some();
     if members.is_empty() {
         meta.remove(map);
@@ -181,7 +212,10 @@ impl ObjectExt for Value {
     }
 
     fn generation(&self) -> i64 {
-        self.meta().and_then(|m| m.get("generation")).and_then(Value::as_i64).unwrap_or_default()
+        self.meta()
+            .and_then(|m| m.get("generation"))
+            .and_then(Value::as_i64)
+            .unwrap_or_default()
     }
 
     fn meta(&self) -> Option<&Map<String, Value>> {
@@ -192,7 +226,9 @@ impl ObjectExt for Value {
         if !self.is_object() {
             *self = Value::Object(Map::new());
         }
-        let Value::Object(members) = self else { unreachable!("made an object above") };
+        let Value::Object(members) = self else {
+            unreachable!("made an object above")
+        };
         let meta = members.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
         if !meta.is_object() {
             *meta = Value::Object(Map::new());
@@ -243,7 +279,10 @@ impl ObjectExt for Value {
         if self.has_finalizer(name) {
             return false;
         }
-        let list = self.meta_mut().entry("finalizers").or_insert_with(|| Value::Array(Vec::new()));
+        let list = self
+            .meta_mut()
+            .entry("finalizers")
+            .or_insert_with(|| Value::Array(Vec::new()));
         if !list.is_array() {
             *list = Value::Array(Vec::new());
         }
@@ -285,7 +324,9 @@ impl ObjectExt for Value {
             if !here.is_object() {
                 *here = Value::Object(Map::new());
             }
-            let Value::Object(members) = here else { unreachable!("made an object above") };
+            let Value::Object(members) = here else {
+                unreachable!("made an object above")
+            };
             here = members.entry(*member).or_insert(Value::Null);
         }
         *here = value;
@@ -304,7 +345,9 @@ impl ObjectExt for Value {
 /// The canonical encoding: `apiVersion`, `kind`, `metadata` first, everything else sorted. Never fails: trees have only
 /// string keys and finite numbers.
 pub fn encode_canonical(object: &Value) -> Vec<u8> {
-    let Value::Object(members) = object else { return serde_json::to_vec(object).unwrap_or_default() };
+    let Value::Object(members) = object else {
+        return serde_json::to_vec(object).unwrap_or_default();
+    };
     let mut out = Vec::with_capacity(1024);
     out.push(b'{');
     let first = ["apiVersion", "kind", "metadata"];
@@ -335,7 +378,8 @@ mod tests {
 
     #[test]
     fn canonical_order_puts_identity_first() {
-        let object = json!({"data": {"b": "2", "a": "1"}, "metadata": {"name": "x"}, "kind": "ConfigMap", "apiVersion": "v1"});
+        let object =
+            json!({"data": {"b": "2", "a": "1"}, "metadata": {"name": "x"}, "kind": "ConfigMap", "apiVersion": "v1"});
         assert_eq!(
             String::from_utf8(encode_canonical(&object)).unwrap(),
             r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"x"},"data":{"a":"1","b":"2"}}"#

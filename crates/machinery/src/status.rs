@@ -79,13 +79,27 @@ pub type Result<T, E = Status> = std::result::Result<T, E>;
 
 impl Status {
     pub fn new(code: u16, reason: Reason, message: impl Into<String>) -> Self {
-        Self { code, reason, message: message.into(), details: None }
+        Self {
+            code,
+            reason,
+            message: message.into(),
+            details: None,
+        }
     }
 
     fn about(code: u16, reason: Reason, of: &GroupResource, name: &str, message: String) -> Self {
-        let details =
-            Details { name: name.to_owned(), group: of.group.clone(), kind: of.resource.clone(), ..Details::default() };
-        Self { code, reason, message, details: Some(Box::new(details)) }
+        let details = Details {
+            name: name.to_owned(),
+            group: of.group.clone(),
+            kind: of.resource.clone(),
+            ..Details::default()
+        };
+        Self {
+            code,
+            reason,
+            message,
+            details: Some(Box::new(details)),
+        }
     }
 
     pub fn not_found(of: &GroupResource, name: &str) -> Self {
@@ -96,12 +110,22 @@ impl Status {
     pub fn no_such_resource() -> Self {
         Self {
             details: Some(Box::default()),
-            ..Self::new(404, Reason::NotFound, "the server could not find the requested resource")
+            ..Self::new(
+                404,
+                Reason::NotFound,
+                "the server could not find the requested resource",
+            )
         }
     }
 
     pub fn already_exists(of: &GroupResource, name: &str) -> Self {
-        Self::about(409, Reason::AlreadyExists, of, name, format!("{of} {name:?} already exists"))
+        Self::about(
+            409,
+            Reason::AlreadyExists,
+            of,
+            name,
+            format!("{of} {name:?} already exists"),
+        )
     }
 
     /// After eight names made from `generateName` were all taken.
@@ -127,8 +151,14 @@ impl Status {
 
     /// Server-side apply's conflict; causes name managers and fields.
     pub fn apply_conflict(message: impl Into<String>, causes: Vec<Cause>) -> Self {
-        let details = Details { causes, ..Details::default() };
-        Self { details: Some(Box::new(details)), ..Self::new(409, Reason::Conflict, message) }
+        let details = Details {
+            causes,
+            ..Details::default()
+        };
+        Self {
+            details: Some(Box::new(details)),
+            ..Self::new(409, Reason::Conflict, message)
+        }
     }
 
     /// `configmaps "x" is forbidden: why`.
@@ -148,13 +178,21 @@ impl Status {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let kind_group = if group.is_empty() { kind.to_owned() } else { format!("{kind}.{group}") };
+        let kind_group = if group.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}.{group}")
+        };
         let causes = errors
             .iter()
             .map(|error| Cause {
                 reason: error.kind.cause().to_owned(),
                 message: error.body(),
-                field: if error.field.is_empty() { "<nil>".to_owned() } else { error.field.clone() },
+                field: if error.field.is_empty() {
+                    "<nil>".to_owned()
+                } else {
+                    error.field.clone()
+                },
             })
             .collect();
         let details = Details {
@@ -165,7 +203,12 @@ impl Status {
             ..Details::default()
         };
         let message = format!("{kind_group} {name:?} is invalid: {list}");
-        Self { code: 422, reason: Reason::Invalid, message, details: Some(Box::new(details)) }
+        Self {
+            code: 422,
+            reason: Reason::Invalid,
+            message,
+            details: Some(Box::new(details)),
+        }
     }
 
     pub fn bad_request(message: impl Into<String>) -> Self {
@@ -191,8 +234,10 @@ impl Status {
     }
 
     pub fn unsupported_media_type(supported: &[&str]) -> Self {
-        let text =
-            format!("the body of the request was in an unknown format - accepted media types include: {}", supported.join(", "));
+        let text = format!(
+            "the body of the request was in an unknown format - accepted media types include: {}",
+            supported.join(", ")
+        );
         Self::new(415, Reason::UnsupportedMediaType, text)
     }
 
@@ -207,9 +252,18 @@ impl Status {
     /// Something that is the server's own fault. The text is for the client; log the cause where it is handled.
     pub fn internal(why: impl fmt::Display) -> Self {
         let message = format!("Internal error occurred: {why}");
-        let cause = Cause { message: why.to_string(), ..Cause::default() };
-        let details = Details { causes: vec![cause], ..Details::default() };
-        Self { details: Some(Box::new(details)), ..Self::new(500, Reason::InternalError, message) }
+        let cause = Cause {
+            message: why.to_string(),
+            ..Cause::default()
+        };
+        let details = Details {
+            causes: vec![cause],
+            ..Details::default()
+        };
+        Self {
+            details: Some(Box::new(details)),
+            ..Self::new(500, Reason::InternalError, message)
+        }
     }
 
     pub fn service_unavailable(message: impl Into<String>) -> Self {
@@ -322,9 +376,15 @@ mod tests {
 
     #[test]
     fn invalid_lists_each_cause() {
-        let errors = [FieldError::required(&Path::new("a"), ""), FieldError::required(&Path::new("b"), "")];
+        let errors = [
+            FieldError::required(&Path::new("a"), ""),
+            FieldError::required(&Path::new("b"), ""),
+        ];
         let status = Status::invalid("g.io", "Widget", "w", &errors);
-        assert_eq!(status.message, r#"Widget.g.io "w" is invalid: [a: Required value, b: Required value]"#);
+        assert_eq!(
+            status.message,
+            r#"Widget.g.io "w" is invalid: [a: Required value, b: Required value]"#
+        );
         assert_eq!(status.details.unwrap().causes.len(), 2);
     }
 

@@ -39,7 +39,11 @@ impl Requirement {
     pub fn new(key: impl Into<String>, operator: Operator, mut values: Vec<String>) -> Self {
         values.sort();
         values.dedup();
-        Self { key: key.into(), operator, values }
+        Self {
+            key: key.into(),
+            operator,
+            values,
+        }
     }
 
     pub fn equals(key: impl Into<String>, value: impl Into<String>) -> Self {
@@ -78,11 +82,17 @@ impl LabelSelector {
     }
 
     pub fn nothing() -> Self {
-        Self { requirements: Vec::new(), nothing: true }
+        Self {
+            requirements: Vec::new(),
+            nothing: true,
+        }
     }
 
     pub fn of(requirements: Vec<Requirement>) -> Self {
-        Self { requirements, nothing: false }
+        Self {
+            requirements,
+            nothing: false,
+        }
     }
 
     pub fn requirements(&self) -> &[Requirement] {
@@ -100,8 +110,17 @@ impl LabelSelector {
     #[must_use]
     pub fn and(&self, other: &Self) -> Self {
         let mut requirements = self.requirements.clone();
-        requirements.extend(other.requirements.iter().filter(|r| !self.requirements.contains(r)).cloned());
-        Self { requirements, nothing: self.nothing || other.nothing }
+        requirements.extend(
+            other
+                .requirements
+                .iter()
+                .filter(|r| !self.requirements.contains(r))
+                .cloned(),
+        );
+        Self {
+            requirements,
+            nothing: self.nothing || other.nothing,
+        }
     }
 
     /// `label` looks a label of the object up.
