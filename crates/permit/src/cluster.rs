@@ -11,7 +11,7 @@ use compact_str::CompactString;
 pub struct Cluster(CompactString);
 
 /// Clusters that an access covers.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Scope {
     One(Cluster),
     /// Every cluster of this shard: `/clusters/*`.
