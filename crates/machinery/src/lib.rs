@@ -19,3 +19,4 @@ pub mod selector;
 pub mod status;
 pub mod strict;
 pub mod user;
+pub mod yaml;
