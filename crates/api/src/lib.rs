@@ -15,6 +15,14 @@
 //! and the system clusters contain.
 #![forbid(unsafe_code)]
 
+pub mod bootstrap;
+pub mod builtin;
 pub mod conditions;
+pub mod exports;
 pub mod hashes;
 pub mod keys;
+pub mod kubeconfig;
+pub mod system;
+
+mod data;
+mod describe;

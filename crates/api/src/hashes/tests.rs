@@ -124,7 +124,13 @@ fn identity_is_the_hash_of_the_stored_text() {
 fn default_bindings_are_named_by_cluster_path_and_export() {
     // Recorded in golden/kcp/binding/provider-logicalcluster.json.
     let cluster = "n9le6n7u073ogu2k";
-    assert_eq!(default_binding_name(cluster, "root", "tenancy.kcp.io"), "tenancy.kcp.io-1n8dy");
-    assert_eq!(default_binding_name(cluster, "root", "topology.kcp.io"), "topology.kcp.io-c8gye");
+    assert_eq!(
+        default_binding_name(cluster, "root", "tenancy.kcp.io"),
+        "tenancy.kcp.io-1n8dy"
+    );
+    assert_eq!(
+        default_binding_name(cluster, "root", "topology.kcp.io"),
+        "topology.kcp.io-c8gye"
+    );
     assert_eq!(default_binding_name(cluster, "root", &"x".repeat(300)).len(), 253);
 }
