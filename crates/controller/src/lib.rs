@@ -1,9 +1,23 @@
 //! The driver that runs controllers (crate `plan`): which keys are due, fetching what a plan needs, carrying effects out as
-//! API writes, retries with back-off, the lease that lets one replica run them, metrics.
+//! API writes, retries with back-off, the lease that lets one replica run them.
 //!
 //! Invariants
-//! - A plan never runs on a view older than the last effect made for its key.
+//! - A plan never runs on a view older than the last effect made for its key: writes return when this process's log has
+//!   them, and a key is in one run at a time.
 //! - Effects carry uid and resourceVersion of what the plan saw, and the lease's guard: a stale plan, or a driver that lost
 //!   its lease, changes nothing.
-//! - A key is in one run at a time; an event during a run causes another run.
+//! - An event during a run causes another run. Nothing here is kept for a key that is not due.
+//!
+//! Read next: [`driver`], then [`queue`] and [`lease`].
 #![forbid(unsafe_code)]
+
+pub mod driver;
+mod events;
+pub mod lease;
+pub mod queue;
+mod view;
+
+pub use driver::{Catalog, Driver, DriverOptions, Effects, Fetched, Remote};
+pub use events::EventFeed;
+pub use lease::{Lease, LeaseOptions};
+pub use view::StoreView;

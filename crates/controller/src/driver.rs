@@ -1,0 +1,346 @@
+//! Runs controllers: dispatches events to keys, runs plans, carries effects out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use env::Env;
+use machinery::status::{Result, Status};
+use parking_lot::Mutex;
+use permit::Cluster;
+use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Served, Trigger};
+use serde_json::Value;
+use storage::{ResourceKey, Store};
+use tokio::sync::{Notify, Semaphore};
+
+use crate::events::{Event, EventFeed};
+use crate::lease::Lease;
+use crate::queue::Queue;
+use crate::view::{Seeing, StoreView};
+
+/// Rounds of needs that a run may take before it is put off.
+const NEEDS_ROUNDS_MAX: usize = 8;
+
+/// Names of resources, and where their objects are.
+pub trait Catalog: Send + Sync {
+    fn store_key(&self, resource: &ResourceRef) -> Option<ResourceKey>;
+    fn resource_ref(&self, resource: &ResourceKey) -> ResourceRef;
+    fn served(&self, cluster: &Cluster) -> Vec<Served>;
+    /// Whether this shard is the authority for the cluster (system clusters and unknown ones are).
+    fn is_local(&self, cluster: &Cluster) -> bool;
+}
+
+/// An object that a plan needed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fetched {
+    Object(Value),
+    Absent,
+}
+
+/// Objects of other shards.
+#[async_trait]
+pub trait Remote: Send + Sync {
+    async fn fetch(&self, object: &ObjectRef) -> Result<Fetched>;
+}
+
+/// Carries one effect out as an API write under the controllers' identity.
+#[async_trait]
+pub trait Effects: Send + Sync {
+    async fn carry_out(&self, controller: &'static str, effect: &Effect, lease: &Lease) -> Result<()>;
+}
+
+#[derive(Clone, Debug)]
+pub struct DriverOptions {
+    /// Runs at a time, over all controllers.
+    pub concurrency: usize,
+    /// Every controller's `resync` keys run this often.
+    pub resync: Duration,
+}
+
+/// See the module. Cheap to clone.
+#[derive(Clone)]
+pub struct Driver(Arc<Inner>);
+
+struct Inner {
+    env: Env,
+    store: Store,
+    catalog: Arc<dyn Catalog>,
+    remote: Arc<dyn Remote>,
+    effects: Arc<dyn Effects>,
+    feed: Arc<EventFeed>,
+    lease: Arc<Lease>,
+    work: Vec<Work>,
+    /// Which controllers watch a resource; the last entry of a look-up is those that watch everything.
+    watchers: BTreeMap<ResourceRef, Vec<usize>>,
+    watch_all: Vec<usize>,
+    due: Notify,
+    seats: Arc<Semaphore>,
+    options: DriverOptions,
+}
+
+struct Work {
+    controller: Arc<dyn Controller>,
+    queue: Mutex<Queue>,
+}
+
+// === impl DriverOptions ===
+
+impl Default for DriverOptions {
+    fn default() -> Self {
+        Self { concurrency: 64, resync: Duration::from_secs(600) }
+    }
+}
+
+// === impl Driver ===
+
+impl Driver {
+    #[expect(clippy::too_many_arguments, reason = "the parts of the wiring, each once")]
+    pub fn new(
+        env: Env,
+        store: Store,
+        feed: Arc<EventFeed>,
+        lease: Arc<Lease>,
+        catalog: Arc<dyn Catalog>,
+        remote: Arc<dyn Remote>,
+        effects: Arc<dyn Effects>,
+        controllers: Vec<Arc<dyn Controller>>,
+        options: DriverOptions,
+    ) -> Self {
+        let mut watchers: BTreeMap<ResourceRef, Vec<usize>> = BTreeMap::new();
+        let mut watch_all = Vec::new();
+        for (index, controller) in controllers.iter().enumerate() {
+            for resource in controller.watches() {
+                if &*resource.resource == "*" {
+                    watch_all.push(index);
+                } else {
+                    watchers.entry(resource).or_default().push(index);
+                }
+            }
+        }
+        let work =
+            controllers.into_iter().map(|controller| Work { controller, queue: Mutex::new(Queue::default()) }).collect();
+        let seats = Arc::new(Semaphore::new(options.concurrency));
+        Self(Arc::new(Inner {
+            env,
+            store,
+            catalog,
+            remote,
+            effects,
+            feed,
+            lease,
+            work,
+            watchers,
+            watch_all,
+            due: Notify::new(),
+            seats,
+            options,
+        }))
+    }
+
+    /// Runs for ever: whenever the lease is held, the controllers run.
+    pub async fn run(self) {
+        loop {
+            self.0.lease.wait_held().await;
+            self.enqueue_everything();
+            let dispatch = self.dispatch();
+            let runs = self.run_due();
+            let resync = self.resync();
+            tokio::select! {
+                biased;
+                () = self.0.lease.wait_lost() => {}
+                () = dispatch => {}
+                () = runs => {}
+                () = resync => {}
+            }
+            for work in &self.0.work {
+                work.queue.lock().clear();
+            }
+        }
+    }
+
+    /// True when no key is due or running and no event waits: tests and simulations wait for it.
+    pub fn is_idle(&self) -> bool {
+        let now = self.0.env.clock.monotonic();
+        self.0.feed.is_empty() && self.0.work.iter().all(|work| work.queue.lock().is_idle(now))
+    }
+
+    /// (controller, keys waiting), for metrics.
+    pub fn depths(&self) -> Vec<(&'static str, usize)> {
+        self.0.work.iter().map(|work| (work.controller.name(), work.queue.lock().len())).collect()
+    }
+
+    /// After taking the lease the events of the past are not known: every object is looked at once.
+    fn enqueue_everything(&self) {
+        self.0.feed.drain();
+        for resource in self.0.store.resources() {
+            let permit = permit::Permit::internal(permit::Scope::All);
+            let all = machinery::selector::LabelSelector::everything();
+            for entry in self.0.store.peek_list(&permit, &resource, &permit::Scope::All, "", &all) {
+                let event = Event { resource: resource.clone(), key: entry.key(), old: None, new: Some(entry) };
+                self.enqueue(&event);
+            }
+        }
+        self.enqueue_resync();
+    }
+
+    async fn dispatch(&self) {
+        loop {
+            let events = self.0.feed.drain();
+            if events.is_empty() {
+                self.0.feed.wait().await;
+                continue;
+            }
+            for event in &events {
+                self.enqueue(event);
+            }
+        }
+    }
+
+    fn enqueue(&self, event: &Event) {
+        let inner = &self.0;
+        let resource = inner.catalog.resource_ref(&event.resource);
+        let by_resource = inner.watchers.get(&resource);
+        let (old, new) = (event.old.as_ref().map(Seeing), event.new.as_ref().map(Seeing));
+        let trigger = Trigger {
+            resource: &resource,
+            cluster: &event.key.cluster,
+            namespace: &event.key.namespace,
+            name: &event.key.name,
+            old: old.as_ref().map(|o| o as _),
+            new: new.as_ref().map(|n| n as _),
+        };
+        let none = BTreeMap::new();
+        let view = StoreView::new(&inner.store, &*inner.catalog, &none);
+        let now = inner.env.clock.monotonic();
+        let mut any = false;
+        for index in by_resource.into_iter().flatten().chain(&inner.watch_all) {
+            let work = &inner.work[*index];
+            let keys = work.controller.keys(&trigger, &view);
+            any |= !keys.is_empty();
+            let mut queue = work.queue.lock();
+            for key in keys {
+                queue.add(key, now);
+            }
+        }
+        if any {
+            inner.due.notify_one();
+        }
+    }
+
+    async fn resync(&self) {
+        loop {
+            self.0.env.clock.sleep(self.0.options.resync).await;
+            self.enqueue_resync();
+        }
+    }
+
+    fn enqueue_resync(&self) {
+        let none = BTreeMap::new();
+        let view = StoreView::new(&self.0.store, &*self.0.catalog, &none);
+        let now = self.0.env.clock.monotonic();
+        for work in &self.0.work {
+            let keys = work.controller.resync(&view);
+            let mut queue = work.queue.lock();
+            for key in keys {
+                queue.add(key, now);
+            }
+        }
+        self.0.due.notify_one();
+    }
+
+    /// Starts a run for every key that is due, as far as there are seats.
+    async fn run_due(&self) {
+        loop {
+            let now = self.0.env.clock.monotonic();
+            let mut next: Option<Duration> = None;
+            for index in 0..self.0.work.len() {
+                while let Some(key) = self.take(index, now) {
+                    let Ok(seat) = self.0.seats.clone().acquire_owned().await else { return };
+                    let driver = self.clone();
+                    let run = async move {
+                        driver.run_key(index, key).await;
+                        drop(seat);
+                        driver.0.due.notify_one();
+                    };
+                    self.0.env.spawn.spawn("controller run", run).detach();
+                }
+                let due = self.0.work[index].queue.lock().next_due();
+                next = match (next, due) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            let wait = next.map(|at| at.saturating_sub(self.0.env.clock.monotonic()));
+            tokio::select! {
+                biased;
+                () = self.0.due.notified() => {}
+                () = self.sleep(wait) => {}
+            }
+        }
+    }
+
+    fn take(&self, index: usize, now: Duration) -> Option<Key> {
+        self.0.work[index].queue.lock().take(now)
+    }
+
+    async fn sleep(&self, wait: Option<Duration>) {
+        match wait {
+            Some(wait) => self.0.env.clock.sleep(wait).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn run_key(&self, index: usize, key: Key) {
+        let work = &self.0.work[index];
+        let outcome = self.plan_and_carry_out(&work.controller, &key).await;
+        let now = self.0.env.clock.monotonic();
+        match outcome {
+            Ok(again) => work.queue.lock().succeeded(&key, now, again),
+            Err(status) => {
+                let after = work.queue.lock().failed(&key, now, self.0.env.rng.next_u64());
+                let controller = work.controller.name();
+                if status.is_conflict() {
+                    tracing::debug!(controller, cluster = %key.cluster, name = %key.name, ?after, "{status}");
+                } else {
+                    tracing::warn!(controller, cluster = %key.cluster, namespace = %key.namespace, name = %key.name, ?after, "{status}");
+                }
+            }
+        }
+    }
+
+    async fn plan_and_carry_out(&self, controller: &Arc<dyn Controller>, key: &Key) -> Result<Option<Duration>> {
+        let plan = self.plan(controller, key).await?;
+        for effect in &plan.effects {
+            self.0.effects.carry_out(controller.name(), effect, &self.0.lease).await?;
+        }
+        match plan.error {
+            Some(why) => Err(Status::internal(why)),
+            None => Ok(plan.requeue),
+        }
+    }
+
+    /// Plans until nothing is needed any more.
+    async fn plan(&self, controller: &Arc<dyn Controller>, key: &Key) -> Result<Plan> {
+        let mut fetched: BTreeMap<ObjectRef, Fetched> = BTreeMap::new();
+        for _ in 0..NEEDS_ROUNDS_MAX {
+            let context = self.context();
+            let plan = controller.plan(key, &StoreView::new(&self.0.store, &*self.0.catalog, &fetched), &context);
+            if plan.needs.is_empty() {
+                return Ok(plan);
+            }
+            for object in plan.needs {
+                let found = self.0.remote.fetch(&object).await?;
+                fetched.insert(object, found);
+            }
+        }
+        Err(Status::internal(format!("{} asks for ever more objects", controller.name())))
+    }
+
+    fn context(&self) -> Context {
+        let now = self.0.env.clock.now();
+        let mut seed = [0; 32];
+        self.0.env.rng.fill(&mut seed);
+        Context { now_seconds: now.as_secs(), now: machinery::time::format_seconds(now.as_secs()), seed }
+    }
+}

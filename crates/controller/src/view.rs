@@ -1,0 +1,79 @@
+//! What plans see: the caches of this shard, and the objects fetched for this run.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use machinery::selector::LabelSelector;
+use permit::{Cluster, Permit, Scope};
+use plan::{Labelled, ObjectRef, ResourceRef, Seen, Served, View};
+use serde_json::Value;
+use storage::{Entry, ObjectKey, Store};
+
+use crate::driver::{Catalog, Fetched};
+
+/// The view of one run.
+pub struct StoreView<'a> {
+    store: &'a Store,
+    catalog: &'a dyn Catalog,
+    fetched: &'a BTreeMap<ObjectRef, Fetched>,
+    permit: Permit,
+}
+
+/// An entry as triggers see it.
+pub(crate) struct Seeing<'a>(pub &'a Arc<Entry>);
+
+// === impl StoreView ===
+
+impl<'a> StoreView<'a> {
+    pub fn new(store: &'a Store, catalog: &'a dyn Catalog, fetched: &'a BTreeMap<ObjectRef, Fetched>) -> Self {
+        Self { store, catalog, fetched, permit: Permit::internal(Scope::All) }
+    }
+}
+
+impl View for StoreView<'_> {
+    fn get(&self, object: &ObjectRef) -> Seen {
+        if let Some(fetched) = self.fetched.get(object) {
+            return match fetched {
+                Fetched::Object(value) => Seen::Found(value.clone()),
+                Fetched::Absent => Seen::Absent,
+            };
+        }
+        if !self.catalog.is_local(&object.cluster) {
+            return Seen::Unknown;
+        }
+        let Some(resource) = self.catalog.store_key(&object.resource) else { return Seen::Absent };
+        let key = ObjectKey::new(object.cluster.clone(), &object.namespace, &object.name);
+        match self.store.peek(&self.permit, &resource, &key) {
+            Some(entry) => Seen::Found(entry.to_value()),
+            None => Seen::Absent,
+        }
+    }
+
+    fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Value> {
+        let Some(resource) = self.catalog.store_key(resource) else { return Vec::new() };
+        let entries = self.store.peek_list(&self.permit, &resource, scope, namespace, labels);
+        entries.iter().map(|entry| entry.to_value()).collect()
+    }
+
+    fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)> {
+        let counts = self.store.objects_in(cluster);
+        let mut out: Vec<(ResourceRef, usize)> =
+            counts.into_iter().map(|(resource, count)| (self.catalog.resource_ref(&resource), count)).collect();
+        out.sort();
+        out
+    }
+
+    fn served(&self, cluster: &Cluster) -> Vec<Served> {
+        self.catalog.served(cluster)
+    }
+}
+
+impl Labelled for Seeing<'_> {
+    fn label(&self, key: &str) -> Option<String> {
+        self.0.label(key).map(str::to_owned)
+    }
+
+    fn parse(&self) -> Value {
+        self.0.to_value()
+    }
+}

@@ -1,0 +1,227 @@
+use std::collections::BTreeMap;
+
+use machinery::user::AUTHENTICATED;
+use serde_json::json;
+
+use super::*;
+
+/// A world of literals: logical clusters and types by `path:name`.
+#[derive(Default)]
+struct Literals {
+    clusters: BTreeMap<String, Value>,
+    types: BTreeMap<String, Value>,
+    namespaces: Vec<Value>,
+}
+
+impl TypeSource for Literals {
+    fn workspace_type(&self, path: &str, name: &str) -> Option<Value> {
+        self.types.get(&format!("{path}:{name}")).cloned()
+    }
+}
+
+impl World for Literals {
+    fn logical_cluster(&self, cluster: &Cluster) -> Option<Value> {
+        self.clusters.get(cluster.as_str()).cloned()
+    }
+
+    fn export(&self, _: &Cluster, _: &str, _: &str) -> Option<Value> {
+        None
+    }
+
+    fn cluster_at(&self, path: &str) -> Option<Cluster> {
+        (path == "root").then(|| Cluster::well_known("root"))
+    }
+
+    fn bindings(&self, _: &Cluster) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn bindings_with_claims(&self, _: &Cluster) -> Vec<Value> {
+        Vec::new()
+    }
+
+    fn namespace(&self, _: &Cluster, name: &str) -> Option<Value> {
+        self.namespaces.iter().find(|n| n.name() == name).cloned()
+    }
+}
+
+fn world() -> Literals {
+    let mut world = Literals::default();
+    let lc = json!({"metadata": {"annotations": {"internal.tenancy.kcp.io/type": "root:root"}}});
+    world.clusters.insert("root".to_owned(), lc);
+    for (name, spec) in [
+        ("root", json!({"defaultChildWorkspaceType": {"name": "universal", "path": "root"}})),
+        ("universal", json!({"initializer": true})),
+        ("home", json!({"limitAllowedParents": {"none": true}})),
+    ] {
+        let annotations = json!({"kcp.io/path": "root", "kcp.io/cluster": "root"});
+        let object = json!({"metadata": {"name": name, "annotations": annotations}, "spec": spec});
+        world.types.insert(format!("root:{name}"), object);
+    }
+    world
+}
+
+struct Asked {
+    cluster: Cluster,
+    user: User,
+    resource: (&'static str, &'static str),
+    subresource: &'static str,
+}
+
+fn ask(group: &'static str, resource: &'static str) -> Asked {
+    Asked {
+        cluster: Cluster::well_known("root"),
+        user: User::new("alice", &[AUTHENTICATED]),
+        resource: (group, resource),
+        subresource: "",
+    }
+}
+
+impl Asked {
+    fn run(&self, verb: Verb, object: Option<&mut Value>, old: Option<&Value>) -> Result<Vec<AccessCheck>, Status> {
+        let name = object.as_deref().map(|o| o.name().to_owned()).unwrap_or_else(|| "x".to_owned());
+        let mut review = Review {
+            verb,
+            group: self.resource.0,
+            resource: self.resource.1,
+            version: "v1alpha1",
+            subresource: self.subresource,
+            cluster: &self.cluster,
+            namespace: "",
+            name: &name,
+            user: &self.user,
+            trusted: false,
+            object,
+            old,
+        };
+        mutate(&mut review, &world())?;
+        validate(&review, &world())
+    }
+}
+
+fn workspace(spec: Value) -> Value {
+    json!({"metadata": {"name": "y"}, "spec": spec})
+}
+
+#[test]
+fn workspace_gets_the_parents_default_type_and_its_owner() {
+    let mut object = workspace(json!({}));
+    let checks = ask("tenancy.kcp.io", "workspaces").run(Verb::Create, Some(&mut object), None).unwrap();
+    assert_eq!(object["spec"]["type"], json!({"name": "universal", "path": "root"}));
+    assert_eq!(object.annotation(keys_owner()).unwrap(), r#"{"groups":["system:authenticated"],"username":"alice"}"#);
+    assert_eq!(checks.len(), 1);
+    assert_eq!((checks[0].verb, checks[0].name.as_str()), ("use", "universal"));
+}
+
+fn keys_owner() -> &'static str {
+    api::keys::annotation::OWNER
+}
+
+#[test]
+fn workspace_refusals_have_kcps_texts() {
+    let cases = [
+        (json!({"type": {"name": "nope"}}), "workspace type \"nope\" cannot be resolved"),
+        (
+            json!({"type": {"name": "nope", "path": "root"}}),
+            "Internal error occurred: workspacetypes.tenancy.kcp.io \"root:nope\" not found",
+        ),
+        (json!({"type": {"name": "home", "path": "root"}}), "workspace type root:home cannot have any parent"),
+        (json!({"cluster": "foo"}), "spec.Cluster can only be set by system privileged users"),
+        (json!({"URL": "https://foo"}), "spec.URL can only be set by system privileged users"),
+        (json!({"mount": {"ref": {"apiVersion": "v1", "kind": "ConfigMap"}}}), "spec.mount.name must be set"),
+    ];
+    for (spec, why) in cases {
+        let error = ask("tenancy.kcp.io", "workspaces").run(Verb::Create, Some(&mut workspace(spec)), None).unwrap_err();
+        assert_eq!(error.message, format!("workspaces.tenancy.kcp.io \"y\" is forbidden: {why}"));
+        assert_eq!(error.code, 403);
+    }
+}
+
+#[test]
+fn owner_cannot_be_forged() {
+    let mut object = workspace(json!({}));
+    object.set_annotation(keys_owner(), r#"{"username":"mallory"}"#);
+    ask("tenancy.kcp.io", "workspaces").run(Verb::Create, Some(&mut object), None).unwrap();
+    assert!(object.annotation(keys_owner()).unwrap().contains("alice"));
+}
+
+#[test]
+fn logical_clusters_are_not_made_by_hand() {
+    let mut object = json!({"metadata": {"name": "cluster"}});
+    let error = ask("core.kcp.io", "logicalclusters").run(Verb::Create, Some(&mut object), None).unwrap_err();
+    assert_eq!(error.message, "logicalclusters.core.kcp.io \"cluster\" is forbidden: LogicalCluster cannot be created");
+}
+
+#[test]
+fn phases_do_not_go_back() {
+    let old = json!({"metadata": {"name": "cluster", "finalizers": ["core.kcp.io/logicalcluster-deletion"]}, "status": {"phase": "Ready"}});
+    let mut new = old.clone();
+    new["status"]["phase"] = json!("Initializing");
+    let mut asked = ask("core.kcp.io", "logicalclusters");
+    asked.subresource = "status";
+    let error = asked.run(Verb::Update, Some(&mut new), Some(&old)).unwrap_err();
+    assert_eq!(
+        error.message,
+        "logicalclusters.core.kcp.io \"cluster\" is forbidden: cannot transition from \"Ready\" to \"Initializing\""
+    );
+}
+
+#[test]
+fn immortal_namespaces_live_as_long_as_their_cluster() {
+    let old = json!({"metadata": {"name": "default"}});
+    let mut asked = ask("", "namespaces");
+    asked.cluster = Cluster::well_known("root");
+    let name_is_default = |asked: &Asked| {
+        let review = Review {
+            verb: Verb::Delete,
+            group: "",
+            resource: "namespaces",
+            version: "v1",
+            subresource: "",
+            cluster: &asked.cluster,
+            namespace: "",
+            name: "default",
+            user: &asked.user,
+            trusted: false,
+            object: None,
+            old: Some(&old),
+        };
+        namespace::check(&review, &world())
+    };
+    let error = name_is_default(&asked).unwrap_err();
+    assert_eq!(error.message, "namespaces \"default\" is forbidden: this namespace may not be deleted");
+}
+
+#[test]
+fn binding_needs_the_right_to_bind_and_unknown_paths_look_the_same() {
+    let binding = |path: &str| {
+        json!({"metadata": {"name": "y"}, "spec": {"reference": {"export": {"name": "e", "path": path}}}})
+    };
+    let asked = ask("apis.kcp.io", "apibindings");
+    let known = asked.run(Verb::Create, Some(&mut binding("root")), None).unwrap();
+    let unknown = asked.run(Verb::Create, Some(&mut binding("root:nope")), None).unwrap();
+    assert!(known[0].cluster.is_some() && unknown[0].cluster.is_none());
+    assert_eq!(
+        unknown[0].denied.message,
+        "apibindings.apis.kcp.io \"y\" is forbidden: unable to create APIBinding: no permission to bind to export root:nope:e"
+    );
+}
+
+#[test]
+fn claims_need_a_selector() {
+    let claim = json!({"group": "", "resource": "configmaps", "verbs": ["*"], "state": "Accepted"});
+    let mut object = json!({"metadata": {"name": "y"}, "spec": {"reference": {"export": {"name": "e"}}, "permissionClaims": [claim]}});
+    let error = ask("apis.kcp.io", "apibindings").run(Verb::Create, Some(&mut object), None).unwrap_err();
+    assert_eq!(
+        error.message,
+        "apibindings.apis.kcp.io \"y\" is forbidden: [spec.permissionClaims[0].selector: Required value: \
+         either one of matchAll, matchLabels, or matchExpressions must be set]"
+    );
+}
+
+#[test]
+fn forged_claim_labels_are_taken_off() {
+    let mut object = json!({"metadata": {"name": "x", "labels": {"claimed.internal.apis.kcp.io/abc": "def"}}});
+    ask("rbac.authorization.k8s.io", "clusterroles").run(Verb::Create, Some(&mut object), None).unwrap();
+    assert!(object.label("claimed.internal.apis.kcp.io/abc").is_none());
+}

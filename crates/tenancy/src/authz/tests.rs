@@ -1,0 +1,163 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use machinery::user::AUTHENTICATED;
+
+use super::*;
+
+/// Facts made of literals: (subject, verb, resource or path, cluster) tuples are the RBAC.
+#[derive(Default)]
+struct World {
+    clusters: BTreeMap<String, ClusterFacts>,
+    rules: Vec<(&'static str, &'static str, &'static str, &'static str)>,
+    bound: Option<BoundFrom>,
+}
+
+impl Facts for World {
+    fn cluster(&self, cluster: &Cluster) -> Option<ClusterFacts> {
+        self.clusters.get(cluster.as_str()).cloned()
+    }
+
+    fn rbac_allows(&self, user: &User, access: &Access, bindings_in: &Cluster) -> bool {
+        let target = if access.is_resource { &access.resource } else { &access.path };
+        self.rules.iter().any(|(subject, verb, what, cluster)| {
+            (user.name == *subject || user.in_group(subject))
+                && (*verb == "*" || access.verb == *verb)
+                && (*what == "*" || target == what)
+                && bindings_in.as_str() == *cluster
+        })
+    }
+
+    fn bound_from(&self, _: &Cluster, _: &str, _: &str) -> Option<BoundFrom> {
+        self.bound.clone()
+    }
+}
+
+fn cluster(name: &str) -> Cluster {
+    Cluster::parse(name).unwrap()
+}
+
+fn world(phase: Phase) -> World {
+    let mut world = World::default();
+    world.clusters.insert("ws".to_owned(), ClusterFacts { phase, ..ClusterFacts::default() });
+    world
+}
+
+fn get(resource: &str, cluster_name: &str) -> Access {
+    Access {
+        scope: Some(Scope::One(cluster(cluster_name))),
+        verb: "get".to_owned(),
+        is_resource: true,
+        resource: resource.to_owned(),
+        version: "v1".to_owned(),
+        ..Access::default()
+    }
+}
+
+fn alice() -> User {
+    User::new("alice", &[AUTHENTICATED])
+}
+
+fn allowed(user: &User, access: &Access, world: &World) -> bool {
+    authorize(user, access, &["/livez".to_owned()], world).allowed
+}
+
+#[test]
+fn rbac_counts_only_after_entry() {
+    let mut world = world(Phase::Ready);
+    world.rules.push(("alice", "get", "configmaps", "ws"));
+    assert!(!allowed(&alice(), &get("configmaps", "ws"), &world), "no access verb on /");
+    world.rules.push(("alice", "access", "/", "ws"));
+    assert!(allowed(&alice(), &get("configmaps", "ws"), &world));
+    assert!(!allowed(&alice(), &get("secrets", "ws"), &world));
+}
+
+#[test]
+fn unknown_clusters_are_denied() {
+    let mut world = world(Phase::Ready);
+    world.rules.push((AUTHENTICATED, "*", "*", "system:admin"));
+    assert!(!allowed(&alice(), &get("configmaps", "nope"), &world));
+}
+
+#[test]
+fn nobody_enters_before_initializing() {
+    for (phase, enters) in [(Phase::None, false), (Phase::Scheduling, false), (Phase::Initializing, true), (Phase::Ready, true)]
+    {
+        let mut world = world(phase);
+        world.rules.push(("alice", "*", "*", "ws"));
+        assert_eq!(allowed(&alice(), &get("configmaps", "ws"), &world), enters, "{phase:?}");
+    }
+}
+
+#[test]
+fn system_clusters_are_for_masters_alone() {
+    let mut world = World::default();
+    world.rules.push(("alice", "*", "*", "system:admin"));
+    assert!(!allowed(&alice(), &get("configmaps", "system:admin"), &world));
+    let master = User::new("root", &[MASTERS]);
+    assert!(allowed(&master, &get("configmaps", "system:admin"), &world));
+}
+
+#[test]
+fn wildcard_is_for_masters_alone() {
+    let mut world = world(Phase::Ready);
+    world.rules.push(("alice", "*", "*", "system:admin"));
+    let access = Access { scope: Some(Scope::All), ..get("configmaps", "ws") };
+    assert!(!allowed(&alice(), &access, &world));
+}
+
+#[test]
+fn required_groups_deny_whatever_rbac_says() {
+    let mut world = world(Phase::Ready);
+    world.rules.push(("alice", "*", "*", "ws"));
+    world.clusters.get_mut("ws").unwrap().required_groups = Some(Arc::from("a,b;c"));
+    assert!(!allowed(&alice(), &get("configmaps", "ws"), &world));
+    assert!(!allowed(&User::new("alice", &["a"]), &get("configmaps", "ws"), &world));
+    assert!(allowed(&User::new("alice", &["a", "b"]), &get("configmaps", "ws"), &world));
+    assert!(allowed(&User::new("alice", &["c"]), &get("configmaps", "ws"), &world));
+}
+
+#[test]
+fn status_of_bindings_is_closed() {
+    let mut world = world(Phase::Ready);
+    world.rules.push(("alice", "*", "*", "ws"));
+    let access =
+        Access { group: "apis.kcp.io".to_owned(), subresource: "status".to_owned(), ..get("apibindings", "ws") };
+    assert!(!allowed(&alice(), &access, &world));
+}
+
+#[test]
+fn maximal_permission_policy_limits_cluster_admins() {
+    let mut world = world(Phase::Ready);
+    world.rules.push(("alice", "*", "*", "ws"));
+    world.bound = Some(BoundFrom { export_cluster: cluster("root"), has_local_policy: true });
+    assert!(!allowed(&alice(), &get("workspaces", "ws"), &world));
+    world.rules.push(("apis.kcp.io:binding:system:authenticated", "get", "workspaces", "root"));
+    assert!(allowed(&alice(), &get("workspaces", "ws"), &world));
+}
+
+#[test]
+fn lifecycle_groups_pass_only_in_their_phases() {
+    let user = User::new("controller", &["system:kcp:initializer:root:x"]);
+    assert!(allowed(&user, &get("configmaps", "ws"), &world(Phase::Initializing)));
+    assert!(!allowed(&user, &get("configmaps", "ws"), &world(Phase::Ready)));
+}
+
+#[test]
+fn health_is_open_to_all() {
+    let access = Access { path: "/livez".to_owned(), verb: "get".to_owned(), ..Access::default() };
+    assert!(allowed(&User::anonymous(), &access, &World::default()));
+    let deeper = Access { path: "/livez/ping".to_owned(), ..access.clone() };
+    assert!(allowed(&User::anonymous(), &deeper, &World::default()));
+    let other = Access { path: "/livezz".to_owned(), ..access };
+    assert!(!allowed(&User::anonymous(), &other, &World::default()));
+}
+
+#[test]
+fn deep_reviews_skip_entry_but_not_rbac() {
+    let mut world = world(Phase::Ready);
+    let access = Access { deep: true, ..get("apiexports", "ws") };
+    assert!(!allowed(&alice(), &access, &world));
+    world.rules.push(("alice", "get", "apiexports", "ws"));
+    assert!(allowed(&alice(), &access, &world));
+}
