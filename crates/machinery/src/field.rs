@@ -167,7 +167,7 @@ impl fmt::Display for FieldError {
 /// Prints a value as Go's field errors do: strings quoted, scalars bare, everything else as JSON.
 pub fn render(value: &Value) -> String {
     match value {
-        Value::String(s) => format!("{s:?}"),
+        Value::String(s) => crate::text::quote(s),
         Value::Null => "null".to_owned(),
         other => other.to_string(),
     }

@@ -12,11 +12,18 @@
 //! Read next: [`object`], [`status`], [`field`], then the module of the behaviour you look for.
 #![forbid(unsafe_code)]
 
+pub mod apply;
 pub mod field;
+pub mod ids;
 pub mod json;
+pub mod metadata;
+pub mod names;
 pub mod object;
+pub mod patch;
 pub mod selector;
 pub mod status;
 pub mod strict;
+pub mod text;
+pub mod time;
 pub mod user;
 pub mod yaml;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::field::FieldError;
 use crate::object::GroupResource;
+use crate::text::quote;
 
 /// Machine-readable reason. `Unknown` is the empty string on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +104,13 @@ impl Status {
     }
 
     pub fn not_found(of: &GroupResource, name: &str) -> Self {
-        Self::about(404, Reason::NotFound, of, name, format!("{of} {name:?} not found"))
+        Self::about(
+            404,
+            Reason::NotFound,
+            of,
+            name,
+            format!("{of} {} not found", quote(name)),
+        )
     }
 
     /// The resource type itself is unknown: `the server could not find the requested resource`.
@@ -124,19 +131,21 @@ impl Status {
             Reason::AlreadyExists,
             of,
             name,
-            format!("{of} {name:?} already exists"),
+            format!("{of} {} already exists", quote(name)),
         )
     }
 
     /// After eight names made from `generateName` were all taken.
     pub fn generate_name_conflict(of: &GroupResource, name: &str) -> Self {
-        let text =
-            format!("{of} {name:?} already exists, the server was not able to generate a unique name for the object");
+        let text = format!(
+            "{of} {} already exists, the server was not able to generate a unique name for the object",
+            quote(name)
+        );
         Self::about(409, Reason::AlreadyExists, of, name, text).retry_after(1)
     }
 
     pub fn conflict(of: &GroupResource, name: &str, why: &str) -> Self {
-        let text = format!("Operation cannot be fulfilled on {of} {name:?}: {why}");
+        let text = format!("Operation cannot be fulfilled on {of} {}: {why}", quote(name));
         Self::about(409, Reason::Conflict, of, name, text)
     }
 
@@ -166,7 +175,7 @@ impl Status {
         let text = match (of.resource.is_empty(), name.is_empty()) {
             (true, _) => format!("forbidden: {why}"),
             (false, true) => format!("{of} is forbidden: {why}"),
-            (false, false) => format!("{of} {name:?} is forbidden: {why}"),
+            (false, false) => format!("{of} {} is forbidden: {why}", quote(name)),
         };
         Self::about(403, Reason::Forbidden, of, name, text)
     }
@@ -202,7 +211,7 @@ impl Status {
             causes,
             ..Details::default()
         };
-        let message = format!("{kind_group} {name:?} is invalid: {list}");
+        let message = format!("{kind_group} {} is invalid: {list}", quote(name));
         Self {
             code: 422,
             reason: Reason::Invalid,

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use crate::text::quote;
+
 /// Unknown and duplicate fields, in the order in which they were found; each text once.
 ///
 /// Printed as the error of `Strict`: `strict decoding error: unknown field "spec.x", duplicate field "spec.y"`.
@@ -23,11 +25,11 @@ pub struct Warnings {
 
 impl StrictErrors {
     pub fn unknown(&mut self, path: &str) {
-        self.push(format!("unknown field {path:?}"));
+        self.push(format!("unknown field {}", quote(path)));
     }
 
     pub fn duplicate(&mut self, path: &str) {
-        self.push(format!("duplicate field {path:?}"));
+        self.push(format!("duplicate field {}", quote(path)));
     }
 
     /// A text of another decoder, e.g. of YAML.

@@ -30,7 +30,7 @@ pub fn decode(bytes: &[u8]) -> Result<YamlDecoded, DecodeError> {
     if !repeated.is_empty() {
         let lines: Vec<String> = repeated
             .iter()
-            .map(|(line, key)| format!("\n  line {line}: key {key:?} already set in map"))
+            .map(|(line, key)| format!("\n  line {line}: key {} already set in map", crate::text::quote(key)))
             .collect();
         strict.push(failure(&format!("yaml: unmarshal errors:{}", lines.concat())).0);
     }
