@@ -18,11 +18,13 @@
 pub mod bootstrap;
 pub mod builtin;
 pub mod conditions;
+pub mod convert;
 pub mod exports;
 pub mod hashes;
 pub mod keys;
 pub mod kubeconfig;
 pub mod system;
+pub mod types;
 
 mod data;
 mod describe;
