@@ -19,6 +19,7 @@ pub mod json;
 pub mod metadata;
 pub mod names;
 pub mod object;
+pub mod options;
 pub mod patch;
 pub mod selector;
 pub mod status;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::field::FieldError;
 use crate::object::GroupResource;
@@ -58,6 +58,9 @@ pub struct Details {
     pub causes: Vec<Cause>,
     #[serde(default, rename = "retryAfterSeconds", skip_serializing_if = "is_zero")]
     pub retry_after_seconds: u32,
+    /// Where an expired list can go on: `metadata.continue` of the answer, not part of its details.
+    #[serde(skip)]
+    pub continue_token: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -323,51 +326,74 @@ impl Status {
         self.is(Reason::AlreadyExists)
     }
 
+    /// An expired list that can go on at another revision.
+    #[must_use]
+    pub fn with_continue(mut self, token: String) -> Self {
+        self.details_mut().continue_token = token;
+        self
+    }
+
+    pub fn continue_token(&self) -> &str {
+        self.details
+            .as_ref()
+            .map_or("", |details| details.continue_token.as_str())
+    }
+
     /// The wire form.
     pub fn to_value(&self) -> Value {
-        let mut out = json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "code": self.code,
-        });
-        if self.reason != Reason::Unknown {
-            out["reason"] = json!(self.reason);
-        }
-        if let Some(details) = &self.details {
-            out["details"] = json!(details);
-        }
-        out
+        serde_json::to_value(self.wire()).unwrap_or_default()
     }
 
     /// The body, as Kubernetes prints it: one line, members in Kubernetes' order.
     pub fn to_json(&self) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Wire<'a> {
-            kind: &'static str,
-            #[serde(rename = "apiVersion")]
-            api_version: &'static str,
-            metadata: serde_json::Map<String, Value>,
-            status: &'static str,
-            message: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            reason: Option<Reason>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            details: Option<&'a Details>,
-            code: u16,
-        }
-        let wire = Wire {
-            kind: "Status",
-            api_version: "v1",
-            metadata: serde_json::Map::new(),
-            status: "Failure",
-            message: &self.message,
-            reason: (self.reason != Reason::Unknown).then_some(self.reason),
-            details: self.details.as_deref(),
-            code: self.code,
-        };
-        let mut body = serde_json::to_vec(&wire).unwrap_or_default();
+        let mut body = serde_json::to_vec(&self.wire()).unwrap_or_default();
         body.push(b'\n');
         body
     }
+
+    fn wire(&self) -> Wire<'_> {
+        let token = self.continue_token();
+        // Details that only carry the token are none.
+        let details = self.details.as_deref().filter(|details| {
+            token.is_empty()
+                || **details
+                    != Details {
+                        continue_token: token.to_owned(),
+                        ..Details::default()
+                    }
+        });
+        Wire {
+            kind: "Status",
+            api_version: "v1",
+            metadata: WireMeta { token },
+            status: "Failure",
+            message: &self.message,
+            reason: (self.reason != Reason::Unknown).then_some(self.reason),
+            details,
+            code: self.code,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Wire<'a> {
+    kind: &'static str,
+    #[serde(rename = "apiVersion")]
+    api_version: &'static str,
+    metadata: WireMeta<'a>,
+    status: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a Details>,
+    code: u16,
+}
+
+#[derive(Serialize)]
+struct WireMeta<'a> {
+    #[serde(rename = "continue", skip_serializing_if = "str::is_empty")]
+    token: &'a str,
 }
 
 impl fmt::Display for Status {
@@ -403,6 +429,19 @@ mod tests {
         assert_eq!(
             body,
             "{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{},\"status\":\"Failure\",\"message\":\"x\",\"code\":500}\n"
+        );
+    }
+
+    #[test]
+    fn expired_lists_say_where_to_go_on() {
+        let status = Status::expired("x").with_continue("token".to_owned());
+        let body = String::from_utf8(status.to_json()).unwrap();
+        assert!(body.contains("\"metadata\":{\"continue\":\"token\"}"), "{body}");
+        assert!(!body.contains("details"), "{body}");
+        assert!(
+            String::from_utf8(Status::no_such_resource().to_json())
+                .unwrap()
+                .contains("\"details\":{}")
         );
     }
 }

@@ -161,7 +161,7 @@ mod tests {
         let error = LabelSelector::from_json(Some(&empty)).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
+            "values: Invalid value: null: for 'in', 'notin' operators, values set can't be empty"
         );
     }
 }

@@ -1,9 +1,11 @@
 //! The query syntax of label selectors: `a=b,c in (x,y),!d,e!=f,g>1` (apimachinery `labels.Parse`).
 
+use serde_json::Value;
+
 use super::label::{LabelSelector, Operator, Requirement, SelectorParseError};
 use crate::field::{FieldError, FieldErrorKind, Path};
 use crate::names;
-use crate::text::{go_strings, quote};
+use crate::text::quote;
 
 const BINARY_OPERATORS: &str = "in, notin, =, ==, !=, gt, lt";
 
@@ -267,11 +269,13 @@ pub(super) fn checked_requirement(key: &str, operator: Operator, values: Vec<Str
         _ => None,
     };
     if let Some(why) = number_error {
-        let printed = Some(
-            go_strings(values.iter().map(String::as_str))
-                .replacen("[]string{", "[", 1)
-                .replace('}', "]"),
-        );
+        // Go prints the absent list so.
+        let printed = if values.is_empty() {
+            "null".to_owned()
+        } else {
+            Value::from(values.clone()).to_string()
+        };
+        let printed = Some(printed);
         errors.push(FieldError::new(FieldErrorKind::Invalid, &path, printed, why));
     }
     if matches!(operator, Operator::GreaterThan | Operator::LessThan) {
