@@ -1,1 +1,56 @@
-//! (in work)
+//! Every controller of a shard, one file each: pure plans over what is seen (crate `plan`).
+//!
+//! Invariants
+//! - Pure: no I/O, no clock, no randomness, no tokio. A plan is a function of view and context.
+//! - Idempotent and level-triggered: running a plan twice, or after a crash between two of its effects, leads to the same
+//!   state.
+//! - Effects are whole-object writes with the resourceVersion that the plan saw.
+//!
+//! Read next: [`workspace`] and [`logical_cluster`] for the life of a workspace, [`binding`] for sharing APIs.
+#![forbid(unsafe_code)]
+
+pub mod default_binding;
+pub mod logical_cluster;
+pub mod logical_cluster_deletion;
+pub mod namespace;
+pub mod namespace_content;
+pub mod owner;
+pub mod refs;
+pub mod universal;
+pub mod workspace;
+pub mod workspace_type;
+
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+
+use plan::Controller;
+
+/// What controllers know of the shard they run on.
+#[derive(Clone, Debug)]
+pub struct ShardInfo {
+    pub name: String,
+    /// Base of `Workspace.spec.URL` and `LogicalCluster.status.URL`.
+    pub external_url: String,
+    /// Base of the URLs of virtual workspaces.
+    pub virtual_workspace_url: String,
+    /// The serving CA, for `kube-root-ca.crt`.
+    pub ca_pem: String,
+}
+
+/// The lifecycle controllers of a shard.
+pub fn lifecycle(shard: &ShardInfo) -> Vec<Arc<dyn Controller>> {
+    let shard = Arc::new(shard.clone());
+    vec![
+        Arc::new(workspace::Workspaces::new(shard.clone())),
+        Arc::new(workspace_type::WorkspaceTypes),
+        Arc::new(logical_cluster::LogicalClusters::new(shard.clone())),
+        Arc::new(logical_cluster_deletion::Deletion),
+        Arc::new(owner::Owners),
+        Arc::new(universal::Universal),
+        Arc::new(default_binding::DefaultBindings),
+        Arc::new(namespace::Namespaces),
+        Arc::new(namespace_content::NamespaceContent::new(shard)),
+    ]
+}

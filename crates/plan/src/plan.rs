@@ -69,16 +69,16 @@ pub enum Seen {
 pub enum Effect {
     /// An existing object of that name is a success if `adopt`, else a retry.
     Create { of: ObjectRef, object: Value, adopt: bool },
-    /// PUT of the whole object (it carries uid and resourceVersion, so a stale plan conflicts).
+    /// Writes the whole object, status included (it carries uid and resourceVersion, so a stale plan conflicts).
     Update { of: ObjectRef, object: Value },
-    /// PUT of the status subresource.
-    UpdateStatus { of: ObjectRef, object: Value },
     /// Deletes if uid (and resourceVersion, if given) are still these; absent is a success.
     Delete { of: ObjectRef, uid: String, resource_version: Option<String> },
     /// Server-side apply with the controller's own field manager, forced.
     Apply { of: ObjectRef, object: Value, manager: String, status: bool },
     /// Writes an object as it is (empty patch), so that admission sets what it derives.
     Touch { of: ObjectRef },
+    /// Removes an object of a cluster that does not exist any more, finalizers or not.
+    Purge { of: ObjectRef },
     /// Ends every open connection to a cluster.
     Disconnect { cluster: Cluster },
 }

@@ -1,0 +1,239 @@
+//! kcp-apibinder-initializer: owner of the initializer `system:apibindings`, makes the default bindings of a workspace's
+//! type and waits for them; for types that maintain their bindings, keeps them (kcp's facts, D.7).
+
+use api::keys::{self, condition, initializer, object, phase};
+use api::{conditions, conditions::Severity, hashes};
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use permit::{Cluster, Scope};
+use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen, Trigger, View};
+use serde_json::{Value, json};
+use tenancy::types::{self, DefaultBinding, TypeRef, TypeSource};
+
+use crate::refs;
+use crate::universal::{has_initializer, without_initializer};
+use crate::workspace::Types;
+
+pub struct DefaultBindings;
+
+impl Controller for DefaultBindings {
+    fn name(&self) -> &'static str {
+        "kcp-apibinder-initializer"
+    }
+
+    fn watches(&self) -> Vec<ResourceRef> {
+        vec![refs::logical_clusters(), refs::bindings(), refs::exports()]
+    }
+
+    fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
+        let label = hashes::initializer_label(initializer::API_BINDINGS);
+        let of = refs::logical_clusters().object(trigger.cluster, "", object::LOGICAL_CLUSTER);
+        if *trigger.resource == refs::logical_clusters() {
+            let waits = trigger.new.is_some_and(|new| new.label(&label.key).is_some());
+            return if waits { vec![Key::of_cluster(trigger.cluster)] } else { Vec::new() };
+        }
+        if *trigger.resource == refs::bindings() {
+            let waits = view.get(&of).found().is_some_and(|lc| {
+                has_initializer(&lc, initializer::API_BINDINGS) || trigger.new.is_none()
+            });
+            return if waits { vec![Key::of_cluster(trigger.cluster)] } else { Vec::new() };
+        }
+        if trigger.old.is_some() {
+            return Vec::new();
+        }
+        // A new export may be what somebody waits for.
+        let waiting = LabelSelector::of(vec![machinery::selector::Requirement::equals(&*label.key, &*label.value)]);
+        view.list(&refs::logical_clusters(), &Scope::All, "", &waiting)
+            .iter()
+            .filter_map(|lc| Cluster::parse(lc.annotation(keys::annotation::CLUSTER)?).ok())
+            .map(|cluster| Key::of_cluster(&cluster))
+            .collect()
+    }
+
+    fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
+        let of = refs::logical_clusters().object(&key.cluster, "", object::LOGICAL_CLUSTER);
+        let Seen::Found(lc) = view.get(&of) else { return Plan::done() };
+        if lc.deletion_timestamp().is_some() {
+            return Plan::done();
+        }
+        let initializing = has_initializer(&lc, initializer::API_BINDINGS);
+        let wanted = match wanted_bindings(&lc, view) {
+            Ok(wanted) => wanted,
+            Err(why) if initializing => {
+                let reason = condition::reason::WORKSPACE_TYPES_INVALID;
+                return report(of, lc, reason, Severity::Error, &why, context);
+            }
+            Err(_) => return Plan::done(),
+        };
+        if initializing { initialize(key, of, lc, &wanted, view, context) } else { maintain(key, &wanted, view) }
+    }
+}
+
+fn wanted_bindings(lc: &Value, view: &dyn View) -> Result<Vec<DefaultBinding>, String> {
+    let recorded = lc.annotation(keys::annotation::WORKSPACE_TYPE).unwrap_or_default();
+    let Some(reference) = TypeRef::parse(recorded) else { return Ok(Vec::new()) };
+    let source = Types { view };
+    let concrete = source
+        .workspace_type(&reference.path, &reference.name)
+        .ok_or_else(|| format!("error getting WorkspaceType {}|{}: not found", reference.path, reference.name))?;
+    let aliases = types::aliases(&source, &concrete)
+        .map_err(|why| format!("error resolving transitive set of workspace types: {why}"))?;
+    Ok(types::default_bindings(&aliases))
+}
+
+fn initialize(
+    key: &Key,
+    of: ObjectRef,
+    lc: Value,
+    wanted: &[DefaultBinding],
+    view: &dyn View,
+    context: &Context,
+) -> Plan {
+    let (mut effects, mut missing, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
+    for binding in wanted {
+        let name = hashes::default_binding_name(key.cluster.as_str(), &binding.path, &binding.export);
+        let at = refs::bindings().object(&key.cluster, "", &name);
+        match view.get(&at) {
+            Seen::Found(found) if is_bound(&found) => {}
+            Seen::Found(_) => waiting.push(name),
+            Seen::Absent | Seen::Unknown => match export(view, binding) {
+                Some(found) => effects.push(Effect::Create { of: at, object: body(&name, binding, &found), adopt: true }),
+                None => missing.push(format!("{}:{}", binding.path, binding.export)),
+            },
+        }
+    }
+    if !effects.is_empty() {
+        return Plan { effects, ..Plan::default() };
+    }
+    if !missing.is_empty() {
+        let text = "encountered errors: unable to complete initialization: unable to find at least 1 APIExport".to_owned();
+        let text = format!("{text} ({})", missing.join(", "));
+        return report(of, lc, condition::reason::API_BINDING_ERRORS, Severity::Error, &text, context);
+    }
+    if !waiting.is_empty() {
+        let text = format!("APIBinding(s) not yet fully bound: {}", waiting.join(", "));
+        return report(of, lc, condition::reason::WAITING_ON_API_BINDINGS, Severity::Info, &text, context);
+    }
+    let mut done = without_initializer(lc, initializer::API_BINDINGS);
+    conditions::remove(&mut done, condition::API_BINDINGS_INITIALIZED);
+    Plan::effect(Effect::Update { of, object: done })
+}
+
+/// Re-makes bindings that a maintaining type lost; what their spec says is the type's business.
+fn maintain(key: &Key, wanted: &[DefaultBinding], view: &dyn View) -> Plan {
+    let mut effects = Vec::new();
+    for binding in wanted.iter().filter(|b| b.maintained) {
+        let name = hashes::default_binding_name(key.cluster.as_str(), &binding.path, &binding.export);
+        let at = refs::bindings().object(&key.cluster, "", &name);
+        let Some(found) = export(view, binding) else { continue };
+        let fresh = body(&name, binding, &found);
+        match view.get(&at) {
+            Seen::Absent => effects.push(Effect::Create { of: at, object: fresh, adopt: true }),
+            Seen::Found(mut seen) if seen.get("spec") != fresh.get("spec") && seen.deletion_timestamp().is_none() => {
+                seen.set_at(&["spec"], fresh.get("spec").cloned().unwrap_or_default());
+                effects.push(Effect::Update { of: at, object: seen });
+            }
+            _ => {}
+        }
+    }
+    Plan { effects, ..Plan::default() }
+}
+
+fn is_bound(binding: &Value) -> bool {
+    let claims_applied = tenancy::claims::accepted(binding).next().is_none()
+        || conditions::is_true(binding, condition::PERMISSION_CLAIMS_APPLIED);
+    conditions::is_true(binding, condition::INITIAL_BINDING_COMPLETED) && claims_applied
+}
+
+/// The export by the path or name of its cluster.
+pub(crate) fn export(view: &dyn View, binding: &DefaultBinding) -> Option<Value> {
+    let direct = Cluster::parse(&binding.path).ok().map(|cluster| refs::exports().object(&cluster, "", &binding.export));
+    if let Some(found) = direct.and_then(|of| view.get(&of).found()) {
+        return Some(found);
+    }
+    let all = view.list(&refs::exports(), &Scope::All, "", &LabelSelector::everything());
+    all.into_iter().find(|object| object.name() == binding.export && types::path_of(object) == binding.path)
+}
+
+/// Accepts every claim of the export, with its default selector.
+fn body(name: &str, binding: &DefaultBinding, export: &Value) -> Value {
+    let claims: Vec<Value> = export
+        .at(&["spec", "permissionClaims"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(|claim| {
+            let mut accepted = claim.clone();
+            let selector = accepted.remove_at(&["defaultSelector"]).unwrap_or_else(|| json!({"matchAll": true}));
+            accepted.set_at(&["selector"], selector);
+            accepted.set_at(&["state"], json!(phase::claim::ACCEPTED));
+            accepted
+        })
+        .collect();
+    let mut object = json!({
+        "apiVersion": keys::api_version::APIS_V1ALPHA2,
+        "kind": "APIBinding",
+        "metadata": {"name": name},
+        "spec": {"reference": {"export": {"path": binding.path, "name": binding.export}}},
+    });
+    if !claims.is_empty() {
+        object.set_at(&["spec", "permissionClaims"], Value::Array(claims));
+    }
+    object
+}
+
+fn report(of: ObjectRef, lc: Value, reason: &str, severity: Severity, text: &str, context: &Context) -> Plan {
+    let mut want = lc.clone();
+    conditions::mark_false(&mut want, condition::API_BINDINGS_INITIALIZED, reason, severity, text, &context.now);
+    // Waiting is the normal course of a second; it is worth a write only when it lasts.
+    let worth_it = severity != Severity::Info || conditions::get(&lc, condition::API_BINDINGS_INITIALIZED).is_some();
+    if want == lc || !worth_it {
+        return Plan::done();
+    }
+    Plan::effect(Effect::Update { of, object: want })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Literals, cluster};
+
+    fn world() -> Literals {
+        let mut world = Literals::default();
+        let lc = json!({"metadata": {"name": "cluster", "annotations": {"internal.tenancy.kcp.io/type": "root:universal"}},
+            "status": {"phase": "Initializing", "initializers": ["system:apibindings"]}});
+        world.put(&refs::logical_clusters(), "abc", lc);
+        let universal = json!({"metadata": {"name": "universal", "annotations": {"kcp.io/path": "root"}},
+            "spec": {"defaultAPIBindings": [{"path": "root", "export": "tenancy.kcp.io"}]}});
+        world.put(&refs::workspace_types(), "root", universal);
+        world
+    }
+
+    fn lc(world: &Literals) -> Value {
+        world.object(&refs::logical_clusters(), "abc", "", "cluster").unwrap().clone()
+    }
+
+    #[test]
+    fn a_missing_export_is_reported_and_blocks() {
+        let mut world = world();
+        world.settle(&DefaultBindings, &Key::of_cluster(&cluster("abc")));
+        let condition = conditions::get(&lc(&world), condition::API_BINDINGS_INITIALIZED).unwrap();
+        assert_eq!(condition.reason, "APIBindingErrors");
+        assert!(has_initializer(&lc(&world), initializer::API_BINDINGS));
+    }
+
+    #[test]
+    fn leaves_when_every_binding_is_complete() {
+        let mut world = world();
+        world.put(&refs::exports(), "root", json!({"metadata": {"name": "tenancy.kcp.io"}, "spec": {}}));
+        let key = Key::of_cluster(&cluster("abc"));
+        world.settle(&DefaultBindings, &key);
+        let mut binding = world.objects.values().find(|o| o.kind() == "APIBinding").unwrap().clone();
+        assert!(binding.name().starts_with("tenancy.kcp.io-"));
+        assert!(has_initializer(&lc(&world), initializer::API_BINDINGS));
+        conditions::mark_true(&mut binding, condition::INITIAL_BINDING_COMPLETED, "2023-11-14T22:13:20Z");
+        world.put(&refs::bindings(), "abc", binding);
+        world.settle(&DefaultBindings, &key);
+        assert!(!has_initializer(&lc(&world), initializer::API_BINDINGS));
+    }
+}

@@ -1,0 +1,90 @@
+//! The namespace controller: empties a namespace that is being deleted, then finalizes it (Kubernetes' `namespace`).
+
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use permit::Scope;
+use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
+use serde_json::{Value, json};
+
+use crate::refs;
+
+/// Objects deleted in one run; the next run goes on.
+const BATCH_MAX: usize = 500;
+
+pub struct Namespaces;
+
+impl Controller for Namespaces {
+    fn name(&self) -> &'static str {
+        "namespace"
+    }
+
+    fn watches(&self) -> Vec<ResourceRef> {
+        vec![refs::everything()]
+    }
+
+    /// The namespace itself while it is being deleted, and deletions in it.
+    fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
+        if *trigger.resource == refs::namespaces() {
+            let dying = trigger.new.is_some_and(|new| new.parse().deletion_timestamp().is_some());
+            return if dying { vec![Key::new(trigger.cluster, "", trigger.name)] } else { Vec::new() };
+        }
+        if trigger.namespace.is_empty() || trigger.new.is_some() {
+            return Vec::new();
+        }
+        vec![Key::new(trigger.cluster, "", trigger.namespace)]
+    }
+
+    fn plan(&self, key: &Key, view: &dyn View, _: &Context) -> Plan {
+        let of = refs::namespaces().object(&key.cluster, "", &key.name);
+        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        if seen.deletion_timestamp().is_none() {
+            return Plan::done();
+        }
+        let (mut effects, mut left) = (Vec::new(), 0usize);
+        for (resource, _) in view.contents(&key.cluster) {
+            let objects =
+                view.list(&resource, &Scope::One(key.cluster.clone()), &key.name, &LabelSelector::everything());
+            left += objects.len();
+            for object in objects.iter().filter(|o| o.deletion_timestamp().is_none()) {
+                if effects.len() < BATCH_MAX {
+                    let of = resource.object(&key.cluster, object.namespace(), object.name());
+                    effects.push(Effect::Delete { of, uid: object.uid().to_owned(), resource_version: None });
+                }
+            }
+        }
+        let mut want = seen.clone();
+        want.set_at(&["status", "phase"], json!("Terminating"));
+        if left == 0 {
+            let finalizers = want.at(&["spec", "finalizers"]).and_then(Value::as_array).cloned().unwrap_or_default();
+            let kept: Vec<Value> = finalizers.into_iter().filter(|f| f.as_str() != Some("kubernetes")).collect();
+            want.set_at(&["spec", "finalizers"], Value::Array(kept));
+        }
+        if want != seen {
+            effects.push(Effect::Update { of, object: want });
+        }
+        Plan { effects, ..Plan::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Literals, cluster, context};
+
+    #[test]
+    fn content_goes_before_the_namespace() {
+        let mut world = Literals::default();
+        let namespace = json!({"metadata": {"name": "n", "deletionTimestamp": "2023-11-14T22:13:20Z"},
+            "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Terminating"}});
+        world.put(&refs::namespaces(), "abc", namespace);
+        world.put(&refs::config_maps(), "abc", json!({"metadata": {"name": "c", "namespace": "n"}}));
+        world.put(&refs::config_maps(), "abc", json!({"metadata": {"name": "c", "namespace": "other"}}));
+        let key = Key::new(&cluster("abc"), "", "n");
+        let plan = Namespaces.plan(&key, &world, &context());
+        assert!(matches!(plan.effects.as_slice(), [Effect::Delete { of, .. }] if of.namespace == "n"));
+        world.carry_out(&plan.effects);
+        let plan = Namespaces.plan(&key, &world, &context());
+        let [Effect::Update { object, .. }] = plan.effects.as_slice() else { panic!("{plan:?}") };
+        assert_eq!(object.at(&["spec", "finalizers"]).unwrap(), &json!([]));
+    }
+}

@@ -1,0 +1,116 @@
+//! A view made of literals, and a loop that carries effects out on it, for the controllers' tests.
+
+use std::collections::BTreeMap;
+
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use permit::{Cluster, Scope};
+use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen, Served, View};
+use serde_json::{Value, json};
+
+#[derive(Default)]
+pub(crate) struct Literals {
+    pub objects: BTreeMap<ObjectRef, Value>,
+    pub served: Vec<Served>,
+    pub disconnected: Vec<Cluster>,
+    counter: u64,
+}
+
+pub(crate) fn cluster(name: &str) -> Cluster {
+    Cluster::parse(name).unwrap()
+}
+
+pub(crate) fn context() -> Context {
+    Context { now_seconds: 1_700_000_000, now: "2023-11-14T22:13:20Z".to_owned(), seed: [7; 32] }
+}
+
+impl Literals {
+    pub fn put(&mut self, resource: &ResourceRef, in_cluster: &str, mut object: Value) {
+        let of = resource.object(&cluster(in_cluster), object.namespace(), object.name());
+        self.counter += 1;
+        object.set_at(&["metadata", "resourceVersion"], json!(self.counter.to_string()));
+        if object.uid().is_empty() {
+            object.set_at(&["metadata", "uid"], json!(format!("uid-{}", self.counter)));
+        }
+        object.set_annotation("kcp.io/cluster", in_cluster);
+        self.objects.insert(of, object);
+    }
+
+    pub fn object(&self, resource: &ResourceRef, in_cluster: &str, namespace: &str, name: &str) -> Option<&Value> {
+        self.objects.get(&resource.object(&cluster(in_cluster), namespace, name))
+    }
+
+    /// Carries effects out as the registry would, finalizers included.
+    pub fn carry_out(&mut self, effects: &[Effect]) {
+        for effect in effects {
+            match effect {
+                Effect::Create { of, object, .. } => {
+                    if !self.objects.contains_key(of) {
+                        self.put(&of.resource, of.cluster.as_str(), object.clone());
+                    }
+                }
+                Effect::Update { of, object } => {
+                    let dying = object.deletion_timestamp().is_some() && object.finalizers().is_empty();
+                    if dying {
+                        self.objects.remove(of);
+                    } else {
+                        self.put(&of.resource, of.cluster.as_str(), object.clone());
+                    }
+                }
+                Effect::Delete { of, .. } => {
+                    let Some(mut object) = self.objects.remove(of) else { continue };
+                    if !object.finalizers().is_empty() {
+                        object.set_at(&["metadata", "deletionTimestamp"], json!(context().now));
+                        self.put(&of.resource, of.cluster.as_str(), object);
+                    }
+                }
+                Effect::Purge { of } => _ = self.objects.remove(of),
+                Effect::Disconnect { cluster } => self.disconnected.push(cluster.clone()),
+                Effect::Apply { .. } | Effect::Touch { .. } => {}
+            }
+        }
+    }
+
+    /// Runs a controller for a key until it has nothing more to do.
+    pub fn settle(&mut self, controller: &dyn Controller, key: &Key) -> Plan {
+        for _ in 0..20 {
+            let plan = controller.plan(key, self, &context());
+            if plan.effects.is_empty() {
+                return plan;
+            }
+            self.carry_out(&plan.effects);
+        }
+        panic!("{} does not settle", controller.name());
+    }
+}
+
+impl View for Literals {
+    fn get(&self, object: &ObjectRef) -> Seen {
+        self.objects.get(object).map_or(Seen::Absent, |value| Seen::Found(value.clone()))
+    }
+
+    fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Value> {
+        self.objects
+            .iter()
+            .filter(|(of, value)| {
+                of.resource == *resource
+                    && scope.contains(&of.cluster)
+                    && (namespace.is_empty() || of.namespace == namespace)
+                    && labels.matches(|key| value.label(key))
+            })
+            .map(|(_, value)| value.clone())
+            .collect()
+    }
+
+    fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)> {
+        let mut counts: BTreeMap<ResourceRef, usize> = BTreeMap::new();
+        for of in self.objects.keys().filter(|of| of.cluster == *cluster) {
+            *counts.entry(of.resource.clone()).or_default() += 1;
+        }
+        counts.into_iter().collect()
+    }
+
+    fn served(&self, _: &Cluster) -> Vec<Served> {
+        self.served.clone()
+    }
+}

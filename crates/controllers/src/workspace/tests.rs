@@ -1,0 +1,142 @@
+use crate::testing::{Literals, cluster, context};
+
+use super::*;
+
+fn shard() -> Arc<ShardInfo> {
+    Arc::new(ShardInfo {
+        name: "root".to_owned(),
+        external_url: "https://front:6443".to_owned(),
+        virtual_workspace_url: "https://front:6443".to_owned(),
+        ca_pem: String::new(),
+    })
+}
+
+fn world() -> Literals {
+    let mut world = Literals::default();
+    let shard = json!({"metadata": {"name": "root", "labels": {"name": "root", "region": "eu"}},
+        "spec": {"externalURL": "https://front:6443"}});
+    world.put(&refs::shards(), "root", shard);
+    world.put(&refs::logical_clusters(), "root", json!({"metadata": {"name": "cluster"}}));
+    let universal = json!({"metadata": {"name": "universal", "annotations": {"kcp.io/path": "root"}},
+        "spec": {"initializer": true, "defaultAPIBindings": [{"path": "root", "export": "tenancy.kcp.io"}]}});
+    world.put(&refs::workspace_types(), "root", universal);
+    let workspace = json!({"metadata": {"name": "team", "annotations": {
+            "experimental.tenancy.kcp.io/owner": "{\"username\":\"alice\",\"groups\":[\"dev\"]}"}},
+        "spec": {"type": {"name": "universal", "path": "root"}}});
+    world.put(&refs::workspaces(), "root", workspace);
+    world
+}
+
+fn key() -> Key {
+    Key::new(&cluster("root"), "", "team")
+}
+
+fn team(world: &Literals) -> Value {
+    world.object(&refs::workspaces(), "root", "", "team").unwrap().clone()
+}
+
+fn logical_cluster(world: &Literals) -> (String, Value) {
+    let name = team(world).annotation(annotation::SCHEDULED_CLUSTER).unwrap().to_owned();
+    let object = world.object(&refs::logical_clusters(), &name, "", "cluster").unwrap().clone();
+    (name, object)
+}
+
+fn set_phase(world: &mut Literals, phase: &str) {
+    let (name, mut object) = logical_cluster(world);
+    object.set_at(&["status", "phase"], json!(phase));
+    world.put(&refs::logical_clusters(), &name, object);
+}
+
+#[test]
+fn schedules_and_becomes_ready_with_its_cluster() {
+    let mut world = world();
+    let controller = Workspaces::new(shard());
+    world.settle(&controller, &key());
+    let (name, object) = logical_cluster(&world);
+    assert_eq!(object.at(&["spec", "initializers"]).unwrap(), &json!(["root:universal", "system:apibindings"]));
+    assert_eq!(object.str_at(&["spec", "createdBy", "username"]), Some("alice"));
+    assert_eq!(object.annotation(annotation::PATH), Some("root:team"));
+    let workspace = team(&world);
+    assert_eq!(workspace.str_at(&["spec", "URL"]), Some("https://front:6443/clusters/root:team"));
+    assert_eq!(workspace.str_at(&["spec", "cluster"]), Some(name.as_str()));
+    assert_eq!(workspace.str_at(&["status", "phase"]), Some("Initializing"));
+    assert_eq!(workspace.label(label::REGION), Some("eu"));
+    assert!(workspace.has_finalizer(finalizer::LOGICAL_CLUSTER));
+
+    set_phase(&mut world, "Ready");
+    world.settle(&controller, &key());
+    let workspace = team(&world);
+    assert_eq!(workspace.str_at(&["status", "phase"]), Some("Ready"));
+    assert_eq!(workspace.label(label::PHASE), Some("Ready"));
+    assert_eq!(workspace.annotation(annotation::OWNER), Some(r#"{"username":"alice"}"#));
+    assert!(conditions::is_true(&workspace, condition::WORKSPACE_INITIALIZED));
+}
+
+#[test]
+fn the_name_is_written_down_before_the_cluster_exists() {
+    let world = world();
+    let plan = Workspaces::new(shard()).plan(&key(), &world, &context());
+    assert!(matches!(plan.effects.as_slice(), [Effect::Update { .. }]));
+}
+
+#[test]
+fn a_cluster_of_somebody_else_is_not_taken() {
+    let mut world = world();
+    let controller = Workspaces::new(shard());
+    let plan = controller.plan(&key(), &world, &context());
+    world.carry_out(&plan.effects);
+    let name = team(&world).annotation(annotation::SCHEDULED_CLUSTER).unwrap().to_owned();
+    let other = json!({"metadata": {"name": "cluster"}, "spec": {"owner": {"uid": "somebody"}}});
+    world.put(&refs::logical_clusters(), &name, other);
+    let fresh = Context { seed: [9; 32], ..context() };
+    let plan = controller.plan(&key(), &world, &fresh);
+    world.carry_out(&plan.effects);
+    assert_ne!(team(&world).annotation(annotation::SCHEDULED_CLUSTER), Some(name.as_str()));
+}
+
+#[test]
+fn without_a_fitting_shard_it_says_so() {
+    let mut world = world();
+    let mut workspace = team(&world);
+    workspace.set_at(&["spec", "location"], json!({"selector": {"matchLabels": {"region": "us"}}}));
+    world.put(&refs::workspaces(), "root", workspace);
+    world.settle(&Workspaces::new(shard()), &key());
+    let workspace = team(&world);
+    let condition = conditions::get(&workspace, condition::WORKSPACE_SCHEDULED).unwrap();
+    assert_eq!(condition.reason, "Unschedulable");
+    assert_eq!(condition.message, "No available shards to schedule the workspace");
+    assert_eq!(workspace.str_at(&["status", "phase"]), Some("Unavailable"));
+}
+
+#[test]
+fn deletion_waits_for_the_cluster() {
+    let mut world = world();
+    let controller = Workspaces::new(shard());
+    world.settle(&controller, &key());
+    set_phase(&mut world, "Ready");
+    let (name, mut object) = logical_cluster(&world);
+    object.add_finalizer(finalizer::LOGICAL_CLUSTER_DELETION);
+    world.put(&refs::logical_clusters(), &name, object);
+    world.settle(&controller, &key());
+    let of = refs::workspaces().object(&cluster("root"), "", "team");
+    world.carry_out(&[Effect::Delete { of: of.clone(), uid: String::new(), resource_version: None }]);
+    world.settle(&controller, &key());
+    assert_eq!(team(&world).str_at(&["status", "phase"]), Some("Deleting"));
+    let (name, mut object) = logical_cluster(&world);
+    object.remove_finalizer(finalizer::LOGICAL_CLUSTER_DELETION);
+    let lc = refs::logical_clusters().object(&cluster(&name), "", "cluster");
+    world.carry_out(&[Effect::Update { of: lc, object }]);
+    world.settle(&controller, &key());
+    assert!(!world.objects.contains_key(&of));
+}
+
+#[test]
+fn other_finalizers_come_first() {
+    let mut world = world();
+    let mut workspace = team(&world);
+    workspace.add_finalizer(finalizer::LOGICAL_CLUSTER);
+    workspace.add_finalizer("example.io/mine");
+    workspace.set_at(&["metadata", "deletionTimestamp"], json!(context().now));
+    world.put(&refs::workspaces(), "root", workspace);
+    assert!(Workspaces::new(shard()).plan(&key(), &world, &context()).effects.is_empty());
+}
