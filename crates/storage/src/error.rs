@@ -10,7 +10,7 @@ pub enum StorageError {
     NotFound,
     #[error("already exists")]
     AlreadyExists,
-    /// The object is not at the expected revision any more (or is gone).
+    /// The object is not at the expected revision any more, or a further guard of the write does not hold.
     #[error("modified since it was read")]
     Conflict,
     /// The cluster's fence changed: it was deleted, sealed or never opened.
@@ -44,4 +44,30 @@ pub enum StorageError {
     UnknownOutcome,
     #[error("the store is corrupt: {0}")]
     Corrupt(Arc<str>),
+}
+
+// === impl StorageError ===
+
+impl From<kv::Error> for StorageError {
+    fn from(error: kv::Error) -> Self {
+        use kv::Error;
+        match error {
+            Error::Compacted { at } => Self::Expired { oldest: at.0 },
+            Error::FutureRevision { asked, current } => Self::TooLargeRevision {
+                asked: asked.0,
+                current: current.0,
+            },
+            Error::TooLarge { .. } => Self::TooLarge,
+            Error::Full => Self::Full,
+            Error::Timeout => Self::Timeout,
+            Error::UnknownOutcome(_) => Self::UnknownOutcome,
+            Error::Corrupt(why) => Self::Corrupt(why.into()),
+            error @ (Error::Unavailable(_)
+            | Error::Unsupported(_)
+            | Error::InUse(_)
+            | Error::LeaseNotFound
+            | Error::Invalid(_)
+            | Error::Closed) => Self::Unavailable(error.to_string().into()),
+        }
+    }
 }

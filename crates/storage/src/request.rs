@@ -68,8 +68,9 @@ pub struct WatchRequest {
 pub enum Change {
     /// Fails with `AlreadyExists` if it is there.
     Create(Value),
-    /// Fails with `Conflict` if the object is not at `expected` any more.
+    /// Fails with `Conflict` if the object is not at `expected` any more, with `NotFound` if it is gone.
     Update { object: Value, expected: u64 },
+    /// As an update. Answers with the last state at the deletion's revision.
     Delete { expected: u64 },
 }
 

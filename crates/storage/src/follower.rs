@@ -1,0 +1,398 @@
+//! The one who applies the store's changes to caches, projections, log and watchers, in the store's order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kv::{Batch, Event as KvEvent, KeyValue, RangeRequest, Revision, Watch, WatchItem};
+use permit::Cluster;
+use smallvec::SmallVec;
+
+use crate::entry::EntryKey;
+use crate::event::Event;
+use crate::interest::Wake;
+use crate::key::{Parsed, Path};
+use crate::objects::Objects;
+use crate::resource::Resource;
+use crate::revision::Offsets;
+use crate::store::Shared;
+use crate::{Applied, Entry, ResourceKey, StorageError};
+
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+pub(crate) struct Follower {
+    shared: Arc<Shared>,
+    backoff: Duration,
+}
+
+/// Everything that is stored, at one revision.
+struct Snapshot {
+    store_revision: u64,
+    offsets: Offsets,
+    fences: BTreeMap<Cluster, u64>,
+    /// Ascending within each resource.
+    entries: BTreeMap<ResourceKey, Vec<Arc<Entry>>>,
+}
+
+/// What a batch does to one object: its path, and its new value unless it is deleted.
+type Change<'a> = (Path<'a>, Option<&'a [u8]>);
+
+// === impl Follower ===
+
+impl Follower {
+    /// Reads the initial state and makes it visible.
+    pub(crate) async fn load(shared: Arc<Shared>) -> Result<Self, StorageError> {
+        let snapshot = shared.read_snapshot().await?;
+        shared.install(snapshot);
+        Ok(Self {
+            shared,
+            backoff: BACKOFF_MIN,
+        })
+    }
+
+    /// Runs until the store is closed, through all of its failures.
+    pub(crate) async fn run(mut self) {
+        while !self.shared.closing.is_closed() {
+            let error = match self.shared.kv.watch(Revision(self.shared.progress.applied())).await {
+                Ok(watch) => self.follow(watch).await,
+                Err(error) => error,
+            };
+            if self.shared.closing.is_closed() {
+                return;
+            }
+            tracing::warn!(%error, "the watch of the store ended");
+            match error {
+                kv::Error::Closed => return,
+                kv::Error::Compacted { .. } => self.start_over().await,
+                _ => self.pause().await,
+            }
+        }
+    }
+
+    async fn follow(&mut self, mut watch: Box<dyn Watch>) -> kv::Error {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            let item = tokio::select! {
+                biased;
+                () = shared.closing.closed() => return kv::Error::Closed,
+                item = watch.next() => item,
+            };
+            match item {
+                Ok(WatchItem::Batch(batch)) => shared.apply(&batch),
+                Ok(WatchItem::Progress(Revision(revision))) => shared.progress.advance(revision),
+                Err(error) => return error,
+            }
+            self.backoff = BACKOFF_MIN;
+        }
+    }
+
+    /// What was missed cannot be told any more: reads everything anew, and applies the differences.
+    async fn start_over(&mut self) {
+        match self.shared.read_snapshot().await {
+            Ok(snapshot) => self.shared.install(snapshot),
+            Err(error) => {
+                tracing::warn!(%error, "the store could not be read");
+                self.pause().await;
+            }
+        }
+    }
+
+    async fn pause(&mut self) {
+        let shared = &self.shared;
+        tokio::select! {
+            biased;
+            () = shared.closing.closed() => {}
+            () = shared.env.clock.sleep(self.backoff) => {}
+        }
+        self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
+    }
+}
+
+/// Compacts to where the store was one period ago, every period.
+pub(crate) async fn compact_periodically(shared: Arc<Shared>) {
+    let mut interval = shared.env.clock.interval(shared.options.compaction_period);
+    let mut before = shared.progress.applied();
+    loop {
+        tokio::select! {
+            biased;
+            () = shared.closing.closed() => return,
+            () = interval.tick() => {}
+        }
+        if let Err(error) = shared.compact_to(before).await {
+            tracing::warn!(%error, "the store could not be compacted");
+        }
+        before = shared.progress.applied();
+    }
+}
+
+// === impl Shared: loading ===
+
+impl Shared {
+    async fn read_snapshot(&self) -> Result<Snapshot, StorageError> {
+        let Revision(revision) = self.kv.revision().await?;
+        let offsets = self
+            .kv
+            .range(RangeRequest::key(self.layout.offsets()).at(Revision(revision)))
+            .await?;
+        let offsets = match offsets.kvs.first() {
+            Some(kv) => Offsets::decode(&kv.value, kv.mod_revision.0).ok_or_else(Self::damaged_offsets)?,
+            None => Offsets::default(),
+        };
+        let mut snapshot = Snapshot {
+            store_revision: revision,
+            offsets,
+            fences: BTreeMap::new(),
+            entries: BTreeMap::new(),
+        };
+        for span in [self.layout.fences(), self.layout.objects()] {
+            let (mut start, end) = (Bytes::from(span.0), Bytes::from(span.1));
+            loop {
+                let request = RangeRequest {
+                    start,
+                    end: end.clone(),
+                    ..RangeRequest::default()
+                };
+                let page = self
+                    .kv
+                    .range(request.at(Revision(revision)).limited(self.options.load_page))
+                    .await?;
+                let Some(last) = page.kvs.last() else { break };
+                start = [&last.key[..], &[0]].concat().into();
+                self.read_page(&page.kvs, &mut snapshot);
+                if !page.more {
+                    break;
+                }
+                // A long load must not hold up the other tasks of its thread.
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(snapshot)
+    }
+
+    fn read_page(&self, kvs: &[KeyValue], snapshot: &mut Snapshot) {
+        let mut last: Option<(Arc<ResourceKey>, Vec<Arc<Entry>>)> = None;
+        for kv in kvs {
+            let path = match self.layout.parse(&kv.key) {
+                Parsed::Object(path) => path,
+                Parsed::Fence(cluster) => {
+                    snapshot
+                        .fences
+                        .extend(Cluster::parse(cluster).ok().map(|cluster| (cluster, kv.mod_revision.0)));
+                    continue;
+                }
+                Parsed::Offsets | Parsed::Other => continue,
+            };
+            if !last.as_ref().is_some_and(|(key, _)| path.is_of(key)) {
+                if let Some((key, entries)) = last.take() {
+                    snapshot
+                        .entries
+                        .entry(ResourceKey::clone(&key))
+                        .or_default()
+                        .extend(entries);
+                }
+                let key = path.resource_key();
+                last = Some((
+                    self.catalog
+                        .ensure(&key, &self.log, |resource| Arc::clone(&resource.key)),
+                    Vec::new(),
+                ));
+            }
+            if let Some((key, entries)) = &mut last {
+                let revision = snapshot.offsets.visible(kv.mod_revision.0);
+                entries.extend(self.read_entry(key, &path, &kv.value, revision));
+            }
+        }
+        if let Some((key, entries)) = last {
+            snapshot
+                .entries
+                .entry(ResourceKey::clone(&key))
+                .or_default()
+                .extend(entries);
+        }
+    }
+
+    /// `None`, said aloud, for a value that is no object: the object is as if it were not there.
+    pub(crate) fn read_entry(
+        &self,
+        resource: &Arc<ResourceKey>,
+        path: &Path<'_>,
+        value: &[u8],
+        revision: u64,
+    ) -> Option<Arc<Entry>> {
+        let key = EntryKey {
+            object: path.object,
+            cluster_len: path.cluster_len,
+            namespace_len: path.namespace_len,
+        };
+        match Entry::read(resource, key, value, revision, &self.segments) {
+            Ok(entry) => Some(Arc::new(entry)),
+            Err(error) => {
+                self.unreadable.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(%error, "a stored value is ignored");
+                None
+            }
+        }
+    }
+
+    /// Makes a snapshot the state of the caches. Projections see the differences; logs start anew.
+    fn install(&self, mut snapshot: Snapshot) {
+        let visible = snapshot.offsets.visible(snapshot.store_revision);
+        *self.offsets.write() = snapshot.offsets;
+        *self.fences.write() = snapshot.fences;
+        for resource in self.catalog.all() {
+            snapshot.entries.entry(ResourceKey::clone(&resource.key)).or_default();
+        }
+        for (key, entries) in snapshot.entries {
+            self.catalog.ensure(&key, &self.log, |resource| {
+                self.project_differences(resource, &entries, visible);
+                *resource.objects.write() = Objects::from_sorted(entries, visible, &resource.indexed);
+            });
+        }
+        self.log.cut(&self.catalog.all(), visible);
+        self.progress.advance(snapshot.store_revision);
+        let mut wakes = Vec::new();
+        for resource in self.catalog.all() {
+            resource.interest.lock().mark_all(&mut wakes);
+        }
+        wakes.iter().for_each(|wake| wake.notify());
+        self.catalog.sweep();
+    }
+
+    fn project_differences(&self, resource: &Arc<Resource>, entries: &[Arc<Entry>], visible: u64) {
+        if self.projections.is_empty() {
+            return;
+        }
+        let objects = resource.objects.read();
+        let span = crate::objects::Span::all();
+        let mut old = objects.range(&span).peekable();
+        let project = |old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>| {
+            let revision = new.map_or(visible, |new| new.revision());
+            if old.map(|old| old.revision()) != new.map(|new| new.revision()) {
+                self.project(&resource.key, revision, old, new);
+            }
+        };
+        for new in entries {
+            while let Some(gone) = old.next_if(|old| old.path() < new.path()) {
+                project(Some(gone), None);
+            }
+            project(old.next_if(|old| old.path() == new.path()), Some(new));
+        }
+        old.for_each(|gone| project(Some(gone), None));
+    }
+
+    fn project(&self, resource: &ResourceKey, revision: u64, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>) {
+        let Some(entry) = new.or(old) else { return };
+        let key = entry.key();
+        let change = Applied {
+            resource,
+            key: &key,
+            revision,
+            old,
+            new,
+        };
+        self.projections.iter().for_each(|projection| projection.apply(&change));
+    }
+}
+
+// === impl Shared: applying ===
+
+impl Shared {
+    /// Applies all changes of one revision, then makes it visible.
+    pub(crate) fn apply(&self, batch: &Batch) {
+        let Revision(store_revision) = batch.revision;
+        if store_revision <= self.progress.applied() {
+            return;
+        }
+        // Most batches change one object.
+        let mut changes: Vec<(ResourceKey, Vec<Change<'_>>)> = Vec::with_capacity(1);
+        for event in &batch.events {
+            let (key, value, written) = match event {
+                KvEvent::Put { kv } => (&kv.key, Some(&kv.value[..]), kv.mod_revision.0),
+                KvEvent::Delete { key, mod_revision } => (key, None, mod_revision.0),
+            };
+            match self.layout.parse(key) {
+                Parsed::Object(path) => match changes.iter_mut().find(|(resource, _)| path.is_of(resource)) {
+                    Some((_, of_resource)) => of_resource.push((path, value)),
+                    None => changes.push((path.resource_key(), vec![(path, value)])),
+                },
+                Parsed::Fence(cluster) => self.apply_fence(cluster, value.map(|_| written)),
+                Parsed::Offsets => self.apply_offsets(value, written),
+                Parsed::Other => {}
+            }
+        }
+        let visible = self.to_visible(store_revision);
+        let mut wakes = Vec::new();
+        for (resource, of_resource) in changes {
+            self.catalog.ensure(&resource, &self.log, |resource| {
+                self.apply_to(resource, &of_resource, visible, &mut wakes);
+            });
+        }
+        self.progress.advance(store_revision);
+        wakes.iter().for_each(|wake| wake.notify());
+    }
+
+    fn apply_fence(&self, cluster: &str, put_at: Option<u64>) {
+        let Ok(cluster) = Cluster::parse(cluster) else { return };
+        let mut fences = self.fences.write();
+        match put_at {
+            Some(revision) => fences.insert(cluster, revision),
+            None => fences.remove(&cluster),
+        };
+    }
+
+    fn apply_offsets(&self, value: Option<&[u8]>, written: u64) {
+        // Falling revisions would break every client: a deleted or damaged value leaves what is.
+        match value.and_then(|value| Offsets::decode(value, written)) {
+            Some(offsets) if offsets.newest() >= self.offsets.read().newest() => *self.offsets.write() = offsets,
+            _ => tracing::error!("the offsets of revisions were damaged in the store; the known ones are kept"),
+        }
+    }
+
+    /// All changes of one revision to one resource: to projections, cache, log, and those who wait.
+    fn apply_to(&self, resource: &Arc<Resource>, changes: &[Change<'_>], visible: u64, wakes: &mut Vec<Arc<Wake>>) {
+        let read = |value: &Option<&[u8]>, path: &Path<'_>| {
+            value.and_then(|value| self.read_entry(&resource.key, path, value, visible))
+        };
+        let changes: SmallVec<[(&[u8], Option<Arc<Entry>>); 1]> = changes
+            .iter()
+            .map(|(path, value)| (path.object.as_bytes(), read(value, path)))
+            .collect();
+        if !self.projections.is_empty() {
+            for (path, new) in &changes {
+                let old = resource.objects.read().get(path).cloned();
+                self.project(&resource.key, visible, old.as_ref(), new.as_ref());
+            }
+        }
+        let mut events = Vec::with_capacity(changes.len());
+        {
+            // One lock for all of them: nobody may see half of a revision.
+            let mut objects = resource.objects.write();
+            for (path, new) in changes {
+                let previous = match &new {
+                    Some(new) => objects.insert(Arc::clone(new), &resource.indexed),
+                    None => objects.remove(path, &resource.indexed),
+                };
+                if new.is_some() || previous.is_some() {
+                    events.push(Arc::new(Event::new(
+                        visible,
+                        new,
+                        previous,
+                        Arc::clone(self.log.held()),
+                    )));
+                }
+            }
+            objects.latest = visible;
+        }
+        for event in events {
+            let sequence = self.log.append(resource, Arc::clone(&event));
+            let (new, previous) = (event.new_entry(), event.previous());
+            resource
+                .interest
+                .lock()
+                .mark(sequence, new.map(|e| &**e), previous.map(|e| &**e), wakes);
+        }
+    }
+}

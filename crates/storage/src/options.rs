@@ -1,0 +1,49 @@
+//! What can be set when a store is opened.
+
+use std::time::Duration;
+
+/// A label whose values are indexed: every label of the resource whose key begins with `label_key_prefix`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IndexSpec {
+    pub group: String,
+    pub resource: String,
+    pub label_key_prefix: String,
+}
+
+/// Bounds and periods of a store. The defaults are those of production.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Prefix of all keys (`--etcd-prefix`).
+    pub prefix: String,
+    pub indexes: Vec<IndexSpec>,
+    /// Budget of the log of events, all resources together.
+    pub log_bytes: usize,
+    /// How often history is compacted: what is kept is between one and two periods old. Zero: never.
+    pub compaction_period: Duration,
+    /// How often idle watchers that ask for bookmarks get one.
+    pub bookmark_period: Duration,
+    /// How long a read waits for the cache to catch up (Kubernetes: 3 s).
+    pub read_wait: Duration,
+    /// How long a write may take, until its outcome is reported as unknown.
+    pub write_timeout: Duration,
+    /// Keys read at a time when the store is opened.
+    pub load_page: usize,
+    /// Clusters besides `system:*` that need no fence: those that are never deleted.
+    pub unfenced: Vec<String>,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self {
+            prefix: "/registry".to_owned(),
+            indexes: Vec::new(),
+            log_bytes: 32 << 20,
+            compaction_period: Duration::from_secs(300),
+            bookmark_period: Duration::from_secs(60),
+            read_wait: Duration::from_secs(3),
+            write_timeout: Duration::from_secs(20),
+            load_page: 5_000,
+            unfenced: vec!["root".to_owned()],
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! What follows the log inside this process.
+
+use std::sync::Arc;
+
+use crate::{Entry, ObjectKey, ResourceKey};
+
+/// Something derived from objects (an index of clusters, of bindings) that is as new as the store's caches.
+///
+/// # Guarantees
+/// - Called for every object of the initial load, then for every change, in the log's order, never twice at a time.
+/// - When a revision is visible to readers and writers, every projection has applied it.
+/// - After a gap in the log the differences are applied, without what lay between.
+///
+/// # Duties
+/// To be quick and not to block: every write waits for it. Not to call the store.
+pub trait Projection: Send + Sync {
+    fn apply(&self, change: &Applied<'_>);
+}
+
+/// One change of one object. `old` is absent for what is new, `new` for what is gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied<'a> {
+    pub resource: &'a ResourceKey,
+    pub key: &'a ObjectKey,
+    pub revision: u64,
+    pub old: Option<&'a Arc<Entry>>,
+    pub new: Option<&'a Arc<Entry>>,
+}

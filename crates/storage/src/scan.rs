@@ -1,0 +1,286 @@
+//! Finds the few parts of a canonical body that storage looks at, without building a tree.
+
+use std::ops::Range;
+
+use smallvec::SmallVec;
+
+use crate::segment::SHARED_LEN_MIN;
+
+/// Offsets into a body.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outline {
+    /// Just behind `"metadata":{`: where the resourceVersion is spliced in.
+    pub meta_at: usize,
+    pub meta_is_empty: bool,
+    /// Between the braces of `metadata.labels`.
+    pub labels: Range<usize>,
+    /// Between the quotes.
+    pub uid: Range<usize>,
+    /// The value of the annotation `kcp.io/cluster`, between the quotes.
+    pub cluster: Range<usize>,
+    /// Has a deletionTimestamp.
+    pub is_terminating: bool,
+    /// Values that other objects may have alike, in ascending order, none within another.
+    pub repeatable: SmallVec<[Range<usize>; 8]>,
+}
+
+/// The annotation that every object carries (kcp's facts, C.6).
+pub(crate) const CLUSTER_ANNOTATION: &str = "kcp.io/cluster";
+
+struct Scanner<'a> {
+    body: &'a [u8],
+    at: usize,
+}
+
+/// The body's outline; `None` if it is not canonical: `{"apiVersion":…,"kind":…,"metadata":{…},…}` without white space.
+pub(crate) fn outline(body: &[u8]) -> Option<Outline> {
+    let mut scanner = Scanner { body, at: 0 };
+    let mut outline = Outline::default();
+    scanner.expect(b"{\"apiVersion\":")?;
+    scanner.skip_value()?;
+    scanner.expect(b",\"kind\":")?;
+    scanner.skip_value()?;
+    scanner.expect(b",\"metadata\":{")?;
+    outline.meta_at = scanner.at;
+    outline.meta_is_empty = scanner.peek()? == b'}';
+    scanner.members(|scanner, key| scanner.metadata_member(key, &mut outline))?;
+    if scanner.peek()? == b',' {
+        scanner.at += 1;
+        scanner.members(|scanner, _| scanner.repeatable_value(&mut outline))?;
+    } else {
+        scanner.expect(b"}")?;
+    }
+    (scanner.at == body.len()).then_some(outline)
+}
+
+/// The members of a flat map of strings, given what stands between its braces. Escapes are left as they are.
+pub(crate) fn string_members(map: &[u8]) -> impl Iterator<Item = (&str, &str)> {
+    let mut scanner = Scanner { body: map, at: 0 };
+    std::iter::from_fn(move || {
+        let key = scanner.string()?;
+        scanner.expect(b":")?;
+        let value = scanner.string()?;
+        scanner.at += 1;
+        Some((
+            std::str::from_utf8(map.get(key)?).ok()?,
+            std::str::from_utf8(map.get(value)?).ok()?,
+        ))
+    })
+}
+
+// === impl Scanner ===
+
+impl<'a> Scanner<'a> {
+    fn peek(&self) -> Option<u8> {
+        self.body.get(self.at).copied()
+    }
+
+    fn expect(&mut self, text: &[u8]) -> Option<()> {
+        self.body
+            .get(self.at..)?
+            .starts_with(text)
+            .then(|| self.at += text.len())
+    }
+
+    /// Calls `visit` at each value of the map whose opening brace was just read; reads the closing brace.
+    fn members(&mut self, mut visit: impl FnMut(&mut Self, &'a [u8]) -> Option<()>) -> Option<()> {
+        if self.peek()? == b'}' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            let key = self.string()?;
+            self.expect(b":")?;
+            let body = self.body;
+            visit(self, body.get(key)?)?;
+            let next = self.peek()?;
+            self.at += 1;
+            match next {
+                b',' => {}
+                b'}' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
+    fn metadata_member(&mut self, key: &[u8], outline: &mut Outline) -> Option<()> {
+        match key {
+            b"labels" if self.peek()? == b'{' => {
+                let start = self.at + 1;
+                self.skip_value()?;
+                outline.labels = start..self.at - 1;
+            }
+            b"uid" if self.peek()? == b'"' => outline.uid = self.string()?,
+            b"annotations" if self.peek()? == b'{' => {
+                self.at += 1;
+                self.members(|scanner, key| scanner.annotation(key, outline))?;
+            }
+            b"managedFields" if self.peek()? == b'[' => self.managed_fields(outline)?,
+            b"deletionTimestamp" => {
+                outline.is_terminating = true;
+                self.skip_value()?;
+            }
+            // Spliced in at output; a body that holds one would show two.
+            b"resourceVersion" => return None,
+            _ => self.skip_value()?,
+        }
+        Some(())
+    }
+
+    fn annotation(&mut self, key: &[u8], outline: &mut Outline) -> Option<()> {
+        if key == CLUSTER_ANNOTATION.as_bytes() {
+            outline.cluster = self.string()?;
+            return Some(());
+        }
+        self.repeatable_value(outline)
+    }
+
+    /// The field sets are alike in many objects; manager and time beside them are not.
+    fn managed_fields(&mut self, outline: &mut Outline) -> Option<()> {
+        self.expect(b"[")?;
+        while self.peek()? != b']' {
+            self.expect(b"{")?;
+            self.members(|scanner, key| match key {
+                b"fieldsV1" => scanner.repeatable_value(outline),
+                _ => scanner.skip_value(),
+            })?;
+            if self.peek()? == b',' {
+                self.at += 1;
+            }
+        }
+        self.at += 1;
+        Some(())
+    }
+
+    fn repeatable_value(&mut self, outline: &mut Outline) -> Option<()> {
+        let start = self.at;
+        self.skip_value()?;
+        if self.at - start >= SHARED_LEN_MIN {
+            outline.repeatable.push(start..self.at);
+        }
+        Some(())
+    }
+
+    /// The range between the quotes; stands behind the closing one afterwards.
+    fn string(&mut self) -> Option<Range<usize>> {
+        self.expect(b"\"")?;
+        let start = self.at;
+        loop {
+            self.at += memchr::memchr2(b'"', b'\\', self.body.get(self.at..)?)?;
+            if self.peek()? == b'"' {
+                self.at += 1;
+                return Some(start..self.at - 1);
+            }
+            self.at += 2;
+        }
+    }
+
+    fn skip_value(&mut self) -> Option<()> {
+        match self.peek()? {
+            b'"' => self.string().map(|_| ()),
+            b'{' | b'[' => self.skip_nested(),
+            b' ' | b'\n' | b'\r' | b'\t' => None,
+            _ => {
+                let rest = self.body.get(self.at..)?;
+                self.at += rest.iter().position(|b| matches!(b, b',' | b'}' | b']'))?;
+                Some(())
+            }
+        }
+    }
+
+    fn skip_nested(&mut self) -> Option<()> {
+        let mut depth = 0usize;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.string()?;
+                    continue;
+                }
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                b' ' | b'\n' | b'\r' | b'\t' => return None,
+                _ => {}
+            }
+            self.at += 1;
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use machinery::object::encode_canonical;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn finds_what_storage_looks_at() {
+        let long = "x".repeat(200);
+        let body = encode_canonical(&json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {
+                "name": "a\"b", "uid": "u-1", "labels": {"a": "1", "b/c": "2"},
+                "annotations": {"kcp.io/cluster": "root", "note": long},
+                "managedFields": [
+                    {"manager": "m", "fieldsV1": {"f:data": {"f:k": {}}}},
+                    {"manager": "n", "fieldsV1": {long.clone(): {}}},
+                ],
+            },
+            "data": {"k": "}\\\"{"}, "binaryData": {"z": long},
+        }));
+        let outline = outline(&body).unwrap();
+        let text = |range: &Range<usize>| std::str::from_utf8(&body[range.clone()]).unwrap();
+        assert_eq!(text(&outline.uid), "u-1");
+        assert_eq!(text(&outline.cluster), "root");
+        assert_eq!(text(&outline.labels), r#""a":"1","b/c":"2""#);
+        assert_eq!(
+            string_members(&body[outline.labels.clone()]).collect::<Vec<_>>(),
+            [("a", "1"), ("b/c", "2")]
+        );
+        assert!(body[..outline.meta_at].ends_with(b"\"metadata\":{"));
+        assert_eq!(outline.repeatable.len(), 3);
+        assert!(!outline.is_terminating && !outline.meta_is_empty);
+    }
+
+    #[test]
+    fn refuses_what_is_not_canonical() {
+        for body in [
+            "",
+            "{}",
+            "[]",
+            r#"{"kind":"A","apiVersion":"v1","metadata":{}}"#,
+            r#"{"apiVersion":"v1","kind":"A","metadata":{ }}"#,
+            r#"{"apiVersion":"v1","kind":"A","metadata":{}"#,
+            r#"{"apiVersion":"v1","kind":"A","metadata":{"resourceVersion":"1"}}"#,
+            r#"{"apiVersion":"v1","kind":"A","metadata":{}} "#,
+            r#"{"apiVersion":"v1","kind":"A","metadata":{"name":"x"#,
+            r#"{"apiVersion":"v1","kind":"A","metadata":{"managedFields":[1]}}"#,
+        ] {
+            assert_eq!(outline(body.as_bytes()), None, "{body}");
+        }
+        assert!(
+            outline(br#"{"apiVersion":"v1","kind":"A","metadata":{}}"#)
+                .unwrap()
+                .meta_is_empty
+        );
+    }
+
+    #[test]
+    fn never_panics_on_damaged_bodies() {
+        let body = encode_canonical(
+            &json!({"apiVersion": "v1", "kind": "A", "metadata": {"labels": {"a": "1"},
+            "managedFields": [{"fieldsV1": {"f:a": {}}}], "annotations": {"kcp.io/cluster": "x"}}, "spec": [1, {"a": "\\"}]}),
+        );
+        for cut in 0..body.len() {
+            outline(&body[..cut]);
+            for byte in [b'"', b'{', b'}', b']', b'\\', b' '] {
+                let mut damaged = body.clone();
+                damaged[cut] = byte;
+                outline(&damaged);
+            }
+        }
+    }
+}
