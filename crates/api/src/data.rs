@@ -2,7 +2,7 @@
 
 use serde::de::DeserializeOwned;
 
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     ("apiexports.json", include_str!("../data/apiexports.json")),
     (
         "apiresourceschemas.json",
@@ -16,6 +16,10 @@ const FILES: [(&str, &str); 9] = [
     ("descriptions.json", include_str!("../data/descriptions.json")),
     ("policy.json", include_str!("../data/policy.json")),
     ("root-rbac.json", include_str!("../data/root-rbac.json")),
+    (
+        "storage-version-hashes.json",
+        include_str!("../data/storage-version-hashes.json"),
+    ),
     ("system-crds.json", include_str!("../data/system-crds.json")),
     ("workspacetypes.json", include_str!("../data/workspacetypes.json")),
 ];

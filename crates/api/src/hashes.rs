@@ -1,6 +1,8 @@
 //! Names and label values that kcp derives by hashing (C.3, A.6, D.7, E.1). Other programs compute the same ones, so the
 //! results are wire format; the test vectors are kcp's.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use num_bigint::BigUint;
 use serde::Serialize;
 use sha2::{Digest, Sha224, Sha256};
@@ -107,6 +109,13 @@ pub fn default_binding_name(cluster: &str, export_path: &str, export_name: &str)
     hash.truncate(BINDING_NAME_HASH_LEN);
     let prefix: String = export_name.chars().take(BINDING_NAME_PREFIX_MAX).collect();
     format!("{prefix}-{hash}")
+}
+
+/// `storageVersionHash` of discovery, which clients may only compare (B.3). `cluster` is where the definition lives, empty for
+/// what is built in, so that local definitions of two clusters differ. kcp's own resources have recorded ones:
+/// [`crate::system::storage_version_hash`].
+pub fn storage_version_hash(cluster: &str, group: &str, version: &str, kind: &str) -> String {
+    STANDARD.encode(&Sha256::digest(format!("{cluster}/{group}/{version}/{kind}"))[..8])
 }
 
 fn lifecycle_label(prefix: &str, name: &str) -> Label {

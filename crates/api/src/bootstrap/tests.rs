@@ -278,6 +278,11 @@ fn kcps_own_resources_are_named_as_in_discovery() {
                     assert_eq!(names["singular"], entry["singularName"], "{name}");
                     assert_eq!(names.get("shortNames"), entry.get("shortNames"), "{name}");
                     assert_eq!(names.get("categories"), entry.get("categories"), "{name}");
+                    let hash = system::storage_version_hash(group, plural);
+                    // Discovery has it only with the version that is stored.
+                    if found["storage"] == true {
+                        assert_eq!(hash, entry["storageVersionHash"].as_str(), "{name}");
+                    }
                 }
             }
         }

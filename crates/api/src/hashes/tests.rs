@@ -134,3 +134,27 @@ fn default_bindings_are_named_by_cluster_path_and_export() {
     );
     assert_eq!(default_binding_name(cluster, "root", &"x".repeat(300)).len(), 253);
 }
+
+#[test]
+fn built_in_storage_versions_hash_as_kcps() {
+    for r in crate::builtin::resources() {
+        // Stored under another group, or in another version than the served one.
+        let (group, version) = match (r.group.as_str(), r.plural.as_str()) {
+            ("events.k8s.io", _) => ("", "v1"),
+            (group, "mutatingadmissionpolicies" | "mutatingadmissionpolicybindings" | "customresourcedefinitions") => {
+                (group, "v1beta1")
+            }
+            (group, _) => (group, r.version.as_str()),
+        };
+        if r.storage.is_some() {
+            assert_eq!(
+                storage_version_hash("", group, version, &r.kind),
+                r.storage_version_hash,
+                "{}",
+                r.plural
+            );
+        }
+    }
+    let of = |cluster| storage_version_hash(cluster, "example.io", "v1", "Widget");
+    assert_ne!(of("a1"), of("a2"));
+}
