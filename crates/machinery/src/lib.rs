@@ -13,17 +13,21 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod cel;
 pub mod field;
 pub mod ids;
 pub mod json;
+pub mod jsonpath;
 pub mod metadata;
 pub mod names;
 pub mod object;
 pub mod options;
 pub mod patch;
+pub mod schema;
 pub mod selector;
 pub mod status;
 pub mod strict;
+pub mod table;
 pub mod text;
 pub mod time;
 pub mod user;
