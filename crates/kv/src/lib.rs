@@ -18,8 +18,11 @@
 //! Read next: [`Kv`], then `model`, the whole behaviour in one file, then `embedded`.
 #![forbid(unsafe_code)]
 
+pub mod embedded;
 mod error;
 pub mod model;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod traits;
 mod types;
 

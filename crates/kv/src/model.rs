@@ -396,3 +396,20 @@ impl Watch for ModelWatch {
         }
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use super::*;
+    use crate::testing::suite::Subject;
+
+    async fn model() -> Subject {
+        let (env, host) = Env::simulated(1, env::simulated::SimOptions::default());
+        Subject {
+            kv: Arc::new(ModelKv::new(&env)),
+            env,
+            keep: Box::new(host),
+        }
+    }
+
+    crate::kv_suite!(tokio::test(start_paused = true), model());
+}

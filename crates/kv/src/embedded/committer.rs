@@ -1,0 +1,339 @@
+//! The one writer: takes requests off the queue, commits many with one sync, answers only then.
+
+use super::draft::{Answer, Draft, Work};
+use super::log::{Commit, Failure, Log};
+use super::{EmbeddedOptions, Shared};
+use crate::{Error, Revision};
+use env::DiskFile;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Requests that one commit may hold.
+const COMMIT_REQUESTS_MAX: usize = 256;
+/// Bytes of transactions that one commit may hold.
+const COMMIT_BYTES_MAX: usize = 4 << 20;
+/// Rows that one step of compaction removes, between two commits.
+const COMPACTION_STEP_ROWS: usize = 512;
+/// How long the log stays untouched after a failure to open or to extend it.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+/// How often a full disk is looked at again.
+const SPACE_PROBE_PERIOD: Duration = Duration::from_millis(100);
+
+/// Something queued. Whoever sets `taken` first decides: the committer takes it, or the caller gives up.
+pub(super) struct Request {
+    pub work: Work,
+    pub taken: Arc<AtomicBool>,
+    pub answer: oneshot::Sender<Result<Answer, Error>>,
+}
+
+pub(super) struct Committer {
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Request>,
+    log: Arc<Log>,
+    /// Held as long as this process may write.
+    _lock: Box<dyn DiskFile>,
+    space: Space,
+}
+
+/// Whether there is space to write.
+struct Space {
+    free: u64,
+    probed: Duration,
+    /// The disk was found full in the middle of a commit: wait before the next attempt.
+    blocked_until: Duration,
+}
+
+// === impl Committer ===
+
+impl Committer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        queue: mpsc::Receiver<Request>,
+        log: Arc<Log>,
+        lock: Box<dyn DiskFile>,
+    ) -> Committer {
+        let space = Space {
+            free: u64::MAX,
+            probed: Duration::ZERO,
+            blocked_until: Duration::ZERO,
+        };
+        Committer {
+            shared,
+            queue,
+            log,
+            _lock: lock,
+            space,
+        }
+    }
+
+    /// Works until the store is closed or nobody can send any more.
+    pub(super) async fn run(mut self) {
+        self.probe_space().await;
+        while let Some(requests) = self.gather().await {
+            let closes = requests.iter().any(|request| matches!(request.work, Work::Close));
+            self.process(requests).await;
+            if closes {
+                break;
+            }
+        }
+        self.queue.close();
+        self.shared.shut();
+        let log = self.log;
+        // Dropping the last handle writes the state that makes the next opening quick.
+        self.shared.env.spawn.blocking(move || drop(log)).await;
+    }
+
+    /// The next requests; none: the end. Meanwhile it compacts.
+    async fn gather(&mut self) -> Option<Vec<Request>> {
+        let first = loop {
+            if self.compacts_now() {
+                match self.queue.try_recv() {
+                    Ok(first) => break first,
+                    Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                    Err(mpsc::error::TryRecvError::Empty) => self.compaction_step().await,
+                }
+                tokio::task::yield_now().await;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                () = self.shared.suspect.notified() => self.check_log().await,
+                first = self.queue.recv() => break first?,
+            }
+        };
+        let mut bytes = first.work.size();
+        let mut requests = vec![first];
+        while requests.len() < COMMIT_REQUESTS_MAX && bytes < COMMIT_BYTES_MAX {
+            let Ok(request) = self.queue.try_recv() else { break };
+            bytes += request.work.size();
+            requests.push(request);
+        }
+        Some(requests)
+    }
+
+    async fn process(&mut self, mut requests: Vec<Request>) {
+        requests.retain(|request| !request.taken.swap(true, Ordering::AcqRel));
+        let is_full = self.is_full().await;
+        let (commit, answers) = self.evaluate(&requests, is_full);
+        let commit = Arc::new(commit);
+        if let Err(failure) = self.write(commit.clone()).await {
+            tracing::warn!(?failure, "a commit failed");
+            self.recover(&failure).await;
+            let error = failure.to_error();
+            requests
+                .into_iter()
+                .for_each(|request| drop(request.answer.send(Err(error.clone()))));
+            return;
+        }
+        self.shared.apply(&commit);
+        for (request, answer) in requests.into_iter().zip(answers) {
+            // A caller that gave up has no use for the answer.
+            let _ = request.answer.send(answer);
+        }
+        // Between two commits, so that compaction goes on under load and no commit waits for more than one step.
+        if self.compacts_now() {
+            self.compaction_step().await;
+        }
+    }
+
+    fn evaluate(&self, requests: &[Request], is_full: bool) -> (Commit, Vec<Result<Answer, Error>>) {
+        let (index, leases) = (self.shared.index.read(), self.shared.leases.lock());
+        let mut draft = Draft::new(&index, &leases, is_full);
+        let answers = requests.iter().map(|request| draft.add(&request.work)).collect();
+        (draft.commit, answers)
+    }
+
+    async fn write(&mut self, commit: Arc<Commit>) -> Result<(), Failure> {
+        if commit.is_empty() {
+            return Ok(());
+        }
+        let (log, shared) = (self.log.clone(), self.shared.clone());
+        let (written, free) = self
+            .shared
+            .env
+            .spawn
+            .blocking(move || (log.commit(&commit), shared.free_space()))
+            .await;
+        self.space.note(free, self.now());
+        written
+    }
+
+    fn now(&self) -> Duration {
+        self.shared.env.clock.monotonic()
+    }
+
+    // --- space
+
+    async fn probe_space(&mut self) {
+        let shared = self.shared.clone();
+        let free = self.shared.env.spawn.blocking(move || shared.free_space()).await;
+        self.space.note(free, self.now());
+    }
+
+    async fn is_full(&mut self) -> bool {
+        let reserve = self.shared.options.reserve_bytes;
+        if self.space.is_short(reserve) && self.now() >= self.space.probed + SPACE_PROBE_PERIOD {
+            self.probe_space().await;
+        }
+        let is_full = self.space.is_short(reserve) || self.is_blocked();
+        if self.shared.full.swap(is_full, Ordering::AcqRel) != is_full {
+            match is_full {
+                true => tracing::error!(free_bytes = self.space.free, "the disk is full: writes are refused"),
+                false => tracing::info!(
+                    free_bytes = self.space.free,
+                    "the disk has space again: writes are accepted"
+                ),
+            }
+        }
+        is_full
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.now() < self.space.blocked_until
+    }
+
+    // --- compaction
+
+    fn compacts_now(&self) -> bool {
+        !self.is_blocked() && self.shared.index.read().has_superfluous()
+    }
+
+    async fn compaction_step(&mut self) {
+        let rows = self.shared.index.read().superfluous(COMPACTION_STEP_ROWS);
+        let (log, count) = (self.log.clone(), rows.len());
+        match self.shared.env.spawn.blocking(move || log.remove(&rows)).await {
+            Ok(removed) => self.shared.index.write().forget(count, &removed),
+            Err(failure) => {
+                tracing::warn!(?failure, "a step of compaction failed");
+                self.recover(&failure).await;
+            }
+        }
+    }
+
+    // --- failures
+
+    /// A reader met an error. If the log is unusable since, it is opened anew.
+    async fn check_log(&mut self) {
+        let log = self.log.clone();
+        if let Err(failure) = self.shared.env.spawn.blocking(move || log.numbers()).await {
+            tracing::warn!(?failure, "the log is unusable");
+            self.recover(&failure).await;
+        }
+    }
+
+    /// Opens the log anew and takes back what a failed commit may have left in it, so that its requests can be told
+    /// that they had no effect. Until that is done, new requests are refused and reads wait.
+    async fn recover(&mut self, failure: &Failure) {
+        if matches!(failure, Failure::Full) {
+            self.space.blocked_until = self.now() + RETRY_DELAY;
+            self.shared.full.store(true, Ordering::Release);
+        }
+        self.shared.log.send_replace(None);
+        self.log.retire();
+        let mut error = failure.to_error();
+        loop {
+            let shared = self.shared.clone();
+            match self.shared.env.spawn.blocking(move || shared.reopen_log()).await {
+                Ok(log) => {
+                    self.log = log.clone();
+                    self.shared.log.send_replace(Some(log));
+                    return;
+                }
+                Err(failure) => {
+                    tracing::warn!(?failure, "the log cannot be opened");
+                    error = match failure {
+                        // Space is what is missing, whatever the way in which that shows.
+                        _ if error == Error::Full => Error::Full,
+                        failure => failure.to_error(),
+                    };
+                }
+            }
+            if !self.refuse_until(self.now() + RETRY_DELAY, &error).await {
+                return;
+            }
+        }
+    }
+
+    /// Refuses requests for a while. False when nobody can send any more.
+    async fn refuse_until(&mut self, end: Duration, error: &Error) -> bool {
+        loop {
+            tokio::select! {
+                biased;
+                request = self.queue.recv() => match request {
+                    Some(request) if matches!(request.work, Work::Close) => {
+                        self.queue.close();
+                        drop(request.answer.send(Ok(Answer::Done)));
+                    }
+                    Some(request) => drop(request.answer.send(Err(error.clone()))),
+                    None => return false,
+                },
+                () = self.shared.env.clock.sleep_until(end) => return true,
+            }
+        }
+    }
+}
+
+// === impl Space ===
+
+impl Space {
+    fn note(&mut self, free: u64, now: Duration) {
+        self.free = free;
+        self.probed = now;
+    }
+
+    fn is_short(&self, reserve: u64) -> bool {
+        self.free < reserve
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Makes a durable commit visible, then tells the watchers.
+    fn apply(&self, commit: &Commit) {
+        {
+            let mut leases = self.leases.lock();
+            let now = self.env.clock.monotonic();
+            for (lease, seconds) in &commit.leases {
+                match seconds {
+                    Some(seconds) => leases.grant(*lease, Duration::from_secs(*seconds), now),
+                    None => leases.remove(*lease),
+                }
+            }
+            let events = commit.batches.iter().flat_map(|batch| &batch.events);
+            events.for_each(|event| leases.apply(event));
+        }
+        let mut recent = self.recent.write();
+        let mut index = self.index.write();
+        for batch in &commit.batches {
+            index.apply(batch);
+            recent.push(batch.clone());
+        }
+        if let Some(compacted) = commit.compacted {
+            index.compact(compacted.at);
+        }
+        let revision = index.revision();
+        drop((index, recent));
+        self.publish(revision);
+    }
+
+    fn publish(&self, revision: Revision) {
+        self.published
+            .send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+    }
+
+    fn free_space(&self) -> u64 {
+        // A disk that does not say is taken to have space; a commit will show.
+        self.env.disk.free_space(&self.options.dir).unwrap_or(u64::MAX)
+    }
+
+    /// Opens the log and brings it back to what was acknowledged.
+    fn reopen_log(&self) -> Result<Arc<Log>, Failure> {
+        let EmbeddedOptions { cache_bytes, .. } = self.options;
+        let log = Log::open(&*self.env.disk, &self.path(), cache_bytes, self.options.skips_sync())?;
+        log.truncate(self.index.read().revision(), &self.leases.lock().seconds())?;
+        Ok(Arc::new(log))
+    }
+}

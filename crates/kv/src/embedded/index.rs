@@ -1,0 +1,268 @@
+//! Every key's short history, in memory: what exists at which revision, and in which row of the log.
+
+use super::row::{Row, RowId};
+use crate::{Batch, Error, RangeRequest, Revision};
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+/// One version of a key. A deletion is a version with `version` 0.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Version {
+    pub row: RowId,
+    pub create_revision: Revision,
+    pub version: u64,
+    pub lease: i64,
+}
+
+/// The index. Values are not in it.
+#[derive(Default)]
+pub(super) struct Index {
+    keys: BTreeMap<Box<[u8]>, SmallVec<[Version; 1]>>,
+    /// Rows that no read at or after the revision beside them shows. Ascending by that revision.
+    superseded: VecDeque<(Revision, RowId)>,
+    revision: Revision,
+    compacted: Revision,
+}
+
+/// A part of a range, as [`Index::scan`] found it.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Versions, with their keys if those were asked for.
+    pub versions: Vec<(Version, Option<Box<[u8]>>)>,
+    pub count: u64,
+    /// Where to go on; none: the range is done.
+    pub rest: Option<Box<[u8]>>,
+}
+
+// === impl Version ===
+
+impl Version {
+    pub(super) fn is_put(&self) -> bool {
+        self.version > 0
+    }
+}
+
+// === impl Index ===
+
+impl Index {
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(super) fn compacted(&self) -> Revision {
+        self.compacted
+    }
+
+    /// Takes up a row of the log; rows come in the order of revisions.
+    pub(super) fn load(&mut self, row: RowId, content: Row<'_>) {
+        let (version, lease) = (content.version, content.lease);
+        let create_revision = Revision(content.create_revision);
+        self.push(
+            content.key,
+            Version {
+                row,
+                create_revision,
+                version,
+                lease,
+            },
+        );
+    }
+
+    /// Fixes the revision after loading; it never goes back.
+    pub(super) fn reach(&mut self, revision: Revision) {
+        self.revision = self.revision.max(revision);
+    }
+
+    pub(super) fn apply(&mut self, batch: &Batch) {
+        for (index, event) in batch.events.iter().enumerate() {
+            self.load(RowId::new(batch.revision, index), Row::of(event));
+        }
+    }
+
+    fn push(&mut self, key: &[u8], version: Version) {
+        let revision = version.row.revision();
+        self.reach(revision);
+        if !version.is_put() {
+            self.superseded.push_back((revision, version.row));
+        }
+        match self.keys.get_mut(key) {
+            Some(history) => {
+                // A deletion is already among the superseded since it happened.
+                if let Some(last) = history.last().filter(|last| last.is_put()) {
+                    self.superseded.push_back((revision, last.row));
+                }
+                history.push(version);
+            }
+            None => {
+                self.keys.insert(key.into(), SmallVec::from_buf([version]));
+            }
+        }
+    }
+
+    /// The key's newest version, unless it is absent.
+    pub(super) fn current(&self, key: &[u8]) -> Option<Version> {
+        self.keys.get(key)?.last().filter(|version| version.is_put()).copied()
+    }
+
+    /// Keys in order with their newest version, for what is done once at opening.
+    pub(super) fn all_current(&self) -> impl Iterator<Item = (&[u8], Version)> {
+        let current = |history: &SmallVec<[Version; 1]>| history.last().filter(|version| version.is_put()).copied();
+        self.keys
+            .iter()
+            .filter_map(move |(key, history)| Some((&**key, current(history)?)))
+    }
+
+    /// The revision that a read is at, or why it cannot be.
+    pub(super) fn readable(&self, asked: Option<Revision>) -> Result<Revision, Error> {
+        match asked {
+            None => Ok(self.revision),
+            Some(asked) if asked > self.revision => Err(Error::FutureRevision {
+                asked,
+                current: self.revision,
+            }),
+            Some(asked) if asked < self.compacted => Err(Error::Compacted { at: self.compacted }),
+            Some(asked) => Ok(asked),
+        }
+    }
+
+    /// Looks at up to `visits` keys of a range, from `start` on, and keeps up to `wanted` versions of them.
+    pub(super) fn scan(
+        &self,
+        request: &RangeRequest,
+        at: Revision,
+        start: &[u8],
+        wanted: usize,
+        visits: usize,
+    ) -> Found {
+        let end = match request.end.is_empty() {
+            true => Bound::Unbounded,
+            false => Bound::Excluded(&request.end[..]),
+        };
+        let mut found = Found::default();
+        for (visited, (key, history)) in self.keys.range::<[u8], _>((Bound::Included(start), end)).enumerate() {
+            if visited == visits {
+                found.rest = Some(key.clone());
+                break;
+            }
+            let version = history.iter().rev().find(|version| version.row.revision() <= at);
+            let Some(version) = version.filter(|version| version.is_put()) else {
+                continue;
+            };
+            found.count += 1;
+            if found.versions.len() < wanted {
+                found.versions.push((*version, request.keys_only.then(|| key.clone())));
+            }
+        }
+        found
+    }
+
+    /// Moves the point of compaction; what it makes superfluous comes out of [`Index::superfluous`].
+    pub(super) fn compact(&mut self, at: Revision) {
+        self.compacted = self.compacted.max(at);
+    }
+
+    /// Up to `max` rows that can be removed, oldest first; they stay until [`Index::forget`].
+    pub(super) fn superfluous(&self, max: usize) -> Vec<RowId> {
+        let due = self.superseded.iter().take_while(|(since, _)| *since <= self.compacted);
+        due.take(max).map(|(_, row)| *row).collect()
+    }
+
+    pub(super) fn has_superfluous(&self) -> bool {
+        self.superseded
+            .front()
+            .is_some_and(|(since, _)| *since <= self.compacted)
+    }
+
+    /// Drops the `count` oldest superfluous rows, which were removed from the log with these keys.
+    pub(super) fn forget(&mut self, count: usize, removed: &[(RowId, Box<[u8]>)]) {
+        self.superseded.drain(..count.min(self.superseded.len()));
+        for (row, key) in removed {
+            let Some(history) = self.keys.get_mut(key) else {
+                continue;
+            };
+            history.retain(|version| version.row != *row);
+            if history.is_empty() {
+                self.keys.remove(key);
+            } else if history.len() == 1 {
+                history.shrink_to_fit();
+            }
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index(changes: &[(u64, &str, u64)]) -> Index {
+        let mut index = Index::default();
+        for (revision, key, version) in changes {
+            let (row, create_revision) = (RowId::first(Revision(*revision)), Revision(1));
+            index.push(
+                key.as_bytes(),
+                Version {
+                    row,
+                    create_revision,
+                    version: *version,
+                    lease: 0,
+                },
+            );
+        }
+        index
+    }
+
+    fn rows(index: &Index, at: u64) -> Vec<u64> {
+        let found = index.scan(&RangeRequest::default(), Revision(at), b"", usize::MAX, usize::MAX);
+        found
+            .versions
+            .iter()
+            .map(|(version, _)| version.row.revision().0)
+            .collect()
+    }
+
+    #[test]
+    fn shows_each_revision_as_it_was() {
+        let index = index(&[(2, "a", 1), (3, "b", 1), (4, "a", 2), (5, "b", 0), (6, "b", 1)]);
+        assert_eq!(
+            [2, 3, 4, 5, 6].map(|at| rows(&index, at)),
+            [vec![2], vec![2, 3], vec![4, 3], vec![4], vec![4, 6]]
+        );
+        assert_eq!(
+            index.current(b"b").map(|version| version.row.revision()),
+            Some(Revision(6))
+        );
+    }
+
+    #[test]
+    fn compaction_frees_what_was_superseded_and_no_more() {
+        let mut index = index(&[(2, "a", 1), (3, "b", 1), (4, "a", 2), (5, "b", 0), (6, "c", 1)]);
+        index.compact(Revision(5));
+        let rows_due: Vec<u64> = index.superfluous(9).iter().map(|row| row.revision().0).collect();
+        assert_eq!(rows_due, [2, 5, 3]);
+        let keys = [(2, "a"), (5, "b"), (3, "b")];
+        let removed = keys.map(|(revision, key)| (RowId::first(Revision(revision)), key.as_bytes().into()));
+        index.forget(3, &removed);
+        assert!(!index.has_superfluous());
+        assert_eq!((index.len(), rows(&index, 5)), (2, vec![4]));
+        assert!(matches!(
+            index.readable(Some(Revision(4))),
+            Err(Error::Compacted { at: Revision(5) })
+        ));
+    }
+
+    #[test]
+    fn scan_continues_where_it_stopped() {
+        let index = index(&[(2, "a", 1), (3, "b", 1), (4, "c", 1)]);
+        let first = index.scan(&RangeRequest::default(), Revision(9), b"", 1, 2);
+        assert_eq!(
+            (first.versions.len(), first.count, first.rest.as_deref()),
+            (1, 2, Some(&b"c"[..]))
+        );
+    }
+}

@@ -1,0 +1,377 @@
+//! The durable log: redb tables of rows by revision, of leases, and of a few numbers. Every function here blocks.
+
+use super::backend::{Backend, Retirement};
+use super::row::{self, Row, RowId};
+use crate::{Batch, Error, Event, Revision};
+use env::Disk;
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What this version writes and the only thing it reads.
+const FORMAT: u64 = 1;
+
+const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
+/// Lease to seconds it lives without being kept alive.
+const LEASES: TableDefinition<i64, u64> = TableDefinition::new("leases");
+const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
+
+const NUMBER_FORMAT: &str = "format";
+/// The oldest revision that can be read.
+const NUMBER_COMPACTED: &str = "compacted";
+/// A revision that was reached: compaction may remove the row that tells of it, and it must not be used again.
+const NUMBER_REVISION: &str = "revision";
+
+/// An open database.
+pub(super) struct Log {
+    db: Database,
+    retirement: Retirement,
+}
+
+/// What is written together.
+#[derive(Clone, Default)]
+pub(super) struct Commit {
+    pub batches: Vec<Arc<Batch>>,
+    /// Granted leases with their seconds; none: the lease ended.
+    pub leases: BTreeMap<i64, Option<u64>>,
+    pub compacted: Option<Compacted>,
+}
+
+/// A point of compaction.
+#[derive(Clone, Copy)]
+pub(super) struct Compacted {
+    pub at: Revision,
+    /// The store's revision at that time.
+    pub revision: Revision,
+}
+
+/// The numbers of a log.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Numbers {
+    pub compacted: Revision,
+    pub revision: Revision,
+}
+
+/// Rows that were removed, with their keys.
+pub(super) type Removed = Vec<(RowId, Box<[u8]>)>;
+
+/// Why the log did not do what it was asked to.
+#[derive(Debug)]
+pub(super) enum Failure {
+    Full,
+    Io(String),
+    Corrupt(String),
+    Unsupported(String),
+}
+
+// === impl Log ===
+
+impl Log {
+    /// Opens the file, makes it if it is absent or empty, repairs it after a crash, and checks its format.
+    pub(super) fn open(disk: &dyn Disk, path: &Path, cache_bytes: usize, skip_sync: bool) -> Result<Log, Failure> {
+        guarded(|| {
+            let retirement = Retirement::default();
+            let backend = Backend::new(disk.open(path)?, &retirement, skip_sync);
+            let db = redb::Builder::new()
+                .set_cache_size(cache_bytes)
+                .create_with_backend(backend)?;
+            let log = Log { db, retirement };
+            log.check_format()?;
+            Ok(log)
+        })
+    }
+
+    fn check_format(&self) -> Result<(), Failure> {
+        let read = self.db.begin_read()?;
+        let tables: Vec<String> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
+        if tables.is_empty() {
+            drop(read);
+            return self.initialize();
+        }
+        let found = match tables.iter().any(|table| table == NUMBERS.name()) {
+            true => read.open_table(NUMBERS)?.get(NUMBER_FORMAT)?.map(|found| found.value()),
+            false => None,
+        };
+        match found {
+            Some(FORMAT) => Ok(()),
+            Some(other) => Err(Failure::Unsupported(format!(
+                "the store has format {other}, which this version cannot read; it reads format {FORMAT}"
+            ))),
+            None => Err(Failure::Corrupt("the store says nothing of its format".to_owned())),
+        }
+    }
+
+    fn initialize(&self) -> Result<(), Failure> {
+        let write = self.db.begin_write()?;
+        write.open_table(ROWS)?;
+        write.open_table(LEASES)?;
+        let mut numbers = write.open_table(NUMBERS)?;
+        numbers.insert(NUMBER_FORMAT, FORMAT)?;
+        // As in etcd, an empty store is at 1.
+        numbers.insert(NUMBER_REVISION, 1)?;
+        drop(numbers);
+        Ok(write.commit()?)
+    }
+
+    /// Takes the file away, so that another `Log` may open it while readers still hold this one.
+    pub(super) fn retire(&self) {
+        self.retirement.retire();
+    }
+
+    /// Writes and syncs. After a failure the log refuses everything, and what it holds of the commit is open.
+    pub(super) fn commit(&self, commit: &Commit) -> Result<(), Failure> {
+        guarded(|| {
+            let write = self.db.begin_write()?;
+            if !commit.batches.is_empty() {
+                let mut rows = write.open_table(ROWS)?;
+                for batch in &commit.batches {
+                    for (index, event) in batch.events.iter().enumerate() {
+                        let row = Row::of(event);
+                        let id = RowId::new(batch.revision, index);
+                        let mut place = rows.insert_reserve(id.0, row.encoded_len())?;
+                        row.encode(place.as_mut());
+                    }
+                }
+            }
+            if !commit.leases.is_empty() {
+                let mut leases = write.open_table(LEASES)?;
+                for (lease, seconds) in &commit.leases {
+                    match seconds {
+                        Some(seconds) => leases.insert(lease, seconds)?,
+                        None => leases.remove(lease)?,
+                    };
+                }
+            }
+            if let Some(Compacted { at, revision }) = commit.compacted {
+                let mut numbers = write.open_table(NUMBERS)?;
+                numbers.insert(NUMBER_COMPACTED, at.0)?;
+                numbers.insert(NUMBER_REVISION, revision.0)?;
+            }
+            Ok(write.commit()?)
+        })
+    }
+
+    /// Removes rows and returns their keys; absent rows are left out.
+    pub(super) fn remove(&self, ids: &[RowId]) -> Result<Removed, Failure> {
+        guarded(|| {
+            let write = self.db.begin_write()?;
+            let mut removed = Vec::with_capacity(ids.len());
+            let mut rows = write.open_table(ROWS)?;
+            for id in ids {
+                if let Some(bytes) = rows.remove(id.0)? {
+                    removed.push((*id, decode(*id, bytes.value())?.key.into()));
+                }
+            }
+            drop(rows);
+            write.commit()?;
+            Ok(removed)
+        })
+    }
+
+    /// Removes what came after a revision: rows of a commit whose success was never told to anyone. Restores the leases.
+    /// Writes nothing if there is nothing to do, which a full disk allows.
+    pub(super) fn truncate(&self, after: Revision, known: &BTreeMap<i64, u64>) -> Result<(), Failure> {
+        guarded(|| {
+            let beyond = RowId::first(after.next()).0..;
+            let has_rows = self
+                .db
+                .begin_read()?
+                .open_table(ROWS)?
+                .range(beyond.clone())?
+                .next()
+                .is_some();
+            if !has_rows && self.leases()? == *known {
+                return Ok(());
+            }
+            let write = self.db.begin_write()?;
+            write.open_table(ROWS)?.retain_in(beyond, |_, _| false)?;
+            let mut leases = write.open_table(LEASES)?;
+            leases.retain(|lease, _| known.contains_key(&lease))?;
+            for (lease, seconds) in known {
+                leases.insert(lease, seconds)?;
+            }
+            drop(leases);
+            Ok(write.commit()?)
+        })
+    }
+
+    /// Shows every row, in the order of revisions.
+    pub(super) fn scan(&self, mut visit: impl FnMut(RowId, Row<'_>)) -> Result<(), Failure> {
+        guarded(|| {
+            for entry in self.db.begin_read()?.open_table(ROWS)?.iter()? {
+                let (id, bytes) = entry?;
+                let id = RowId(id.value());
+                visit(id, decode(id, bytes.value())?);
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn numbers(&self) -> Result<Numbers, Failure> {
+        guarded(|| {
+            let numbers = self.db.begin_read()?.open_table(NUMBERS)?;
+            let number = |name| Ok::<_, Failure>(Revision(numbers.get(name)?.map_or(0, |number| number.value())));
+            Ok(Numbers {
+                compacted: number(NUMBER_COMPACTED)?,
+                revision: number(NUMBER_REVISION)?,
+            })
+        })
+    }
+
+    /// Leases with their seconds.
+    pub(super) fn leases(&self) -> Result<BTreeMap<i64, u64>, Failure> {
+        guarded(|| {
+            let leases = self.db.begin_read()?.open_table(LEASES)?;
+            leases
+                .iter()?
+                .map(|entry| entry.map(|(lease, seconds)| (lease.value(), seconds.value())))
+                .collect::<Result<_, _>>()
+                .map_err(Failure::from)
+        })
+    }
+
+    /// The changes of some rows, in the same order; none for a row that is not there.
+    pub(super) fn read(&self, ids: &[RowId]) -> Result<Vec<Option<Event>>, Failure> {
+        guarded(|| {
+            let rows = self.db.begin_read()?.open_table(ROWS)?;
+            let read = |id: &RowId| match rows.get(id.0)? {
+                Some(bytes) => row::event(*id, bytes.value()).map(Some).ok_or_else(|| bad_row(*id)),
+                None => Ok(None),
+            };
+            ids.iter().map(read).collect()
+        })
+    }
+
+    /// The batches after one revision up to another, cut at a revision once `bytes_max` is passed.
+    pub(super) fn history(
+        &self,
+        after: Revision,
+        until: Revision,
+        bytes_max: usize,
+    ) -> Result<Vec<Arc<Batch>>, Failure> {
+        guarded(|| {
+            let rows = self.db.begin_read()?.open_table(ROWS)?;
+            let (mut batches, mut bytes): (Vec<Batch>, usize) = (Vec::new(), 0);
+            for entry in rows.range(RowId::first(after.next()).0..RowId::first(until.next()).0)? {
+                let (id, value) = entry?;
+                let id = RowId(id.value());
+                let event = row::event(id, value.value()).ok_or_else(|| bad_row(id))?;
+                let revision = id.revision();
+                bytes += event.weight();
+                let is_new = batches.last().is_none_or(|batch| batch.revision != revision);
+                if is_new && bytes > bytes_max && !batches.is_empty() {
+                    break;
+                }
+                if is_new {
+                    batches.push(Batch {
+                        revision,
+                        events: Vec::new(),
+                    });
+                }
+                if let Some(batch) = batches.last_mut() {
+                    batch.events.push(event);
+                }
+            }
+            Ok(batches.into_iter().map(Arc::new).collect())
+        })
+    }
+
+    /// Bytes of the file, and bytes of it that rows and their tree take.
+    pub(super) fn sizes(&self, disk: &dyn Disk, path: &Path) -> Result<(u64, u64), Failure> {
+        guarded(|| {
+            let size = disk.open(path)?.len()?;
+            let stats = redb::ReadableTableMetadata::stats(&self.db.begin_read()?.open_table(ROWS)?)?;
+            Ok((
+                size,
+                stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes(),
+            ))
+        })
+    }
+}
+
+fn decode(id: RowId, bytes: &[u8]) -> Result<Row<'_>, Failure> {
+    Row::decode(bytes).ok_or_else(|| bad_row(id))
+}
+
+fn bad_row(id: RowId) -> Failure {
+    Failure::Corrupt(format!(
+        "change {} of revision {} does not decode",
+        id.index(),
+        id.revision()
+    ))
+}
+
+/// redb may panic on a file that was altered from outside; that is corruption, not a defect of the caller.
+fn guarded<T>(act: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    std::panic::catch_unwind(AssertUnwindSafe(act))
+        .unwrap_or_else(|_| Err(Failure::Corrupt("the storage library panicked".to_owned())))
+}
+
+// === impl Commit ===
+
+impl Commit {
+    pub(super) fn is_empty(&self) -> bool {
+        self.batches.is_empty() && self.leases.is_empty() && self.compacted.is_none()
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// The answer to callers of whom nothing was written.
+    pub(super) fn to_error(&self) -> Error {
+        match self {
+            Failure::Full => Error::Full,
+            Failure::Io(text) => Error::Unavailable(text.clone()),
+            Failure::Corrupt(text) => Error::Corrupt(text.clone()),
+            Failure::Unsupported(text) => Error::Unsupported(text.clone()),
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Failure {
+        match error.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => Failure::Full,
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof => Failure::Corrupt(error.to_string()),
+            _ => Failure::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<redb::Error> for Failure {
+    fn from(error: redb::Error) -> Failure {
+        match error {
+            redb::Error::Io(error) => Failure::from(error),
+            redb::Error::Corrupted(text) => Failure::Corrupt(text),
+            redb::Error::UpgradeRequired(version) => Failure::Unsupported(format!(
+                "the store's file has version {version}, which this version cannot read"
+            )),
+            error @ (redb::Error::TableTypeMismatch { .. } | redb::Error::TypeDefinitionChanged { .. }) => {
+                Failure::Corrupt(error.to_string())
+            }
+            other => Failure::Io(other.to_string()),
+        }
+    }
+}
+
+macro_rules! from_redb {
+    ($($error:ty),*) => {$(
+        impl From<$error> for Failure {
+            fn from(error: $error) -> Failure {
+                Failure::from(redb::Error::from(error))
+            }
+        }
+    )*};
+}
+
+from_redb!(
+    redb::DatabaseError,
+    redb::TransactionError,
+    redb::TableError,
+    redb::StorageError,
+    redb::CommitError
+);

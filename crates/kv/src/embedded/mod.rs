@@ -1,0 +1,523 @@
+//! The default store: an index in memory over a durable log on the local disk.
+//!
+//! A write goes through a queue to the one committer, which evaluates the guards of many requests in order, writes their
+//! changes with one sync, and only then shows and acknowledges them. A read finds the versions it wants in the index and
+//! their values among the recent batches or in the log. A watch is a place in history.
+//!
+//! Invariants
+//! - Acknowledged is synced. What is not acknowledged is not visible either.
+//! - A failed commit is taken back before its requests are answered, so that every answered error is definite.
+//! - The index holds no values; memory grows with the number of keys and of versions since the last compaction.
+//! - One process at a time: a lock file beside the log.
+//! - When the disk is full, writes are refused and reads served; deletions and compaction go on while the reserve lasts.
+//!
+//! Read next: [`EmbeddedKv`], then `committer`, `draft`, `index`, `log`.
+
+mod backend;
+mod committer;
+mod draft;
+mod index;
+mod lease;
+mod log;
+mod recent;
+mod row;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use crate::{
+    Error, Event, KeyValue, Kv, LeaseId, RangeRequest, RangeResponse, Revision, Status, Txn, TxnOutcome, Watch,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+use committer::{Committer, Request};
+use draft::{Answer, Work};
+use env::{DiskFile, Env};
+use index::{Index, Version};
+use lease::Leases;
+use log::{Failure, Log};
+use parking_lot::{Mutex, RwLock};
+use recent::Recent;
+use row::RowId;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot};
+use watch::EmbeddedWatch;
+
+const LOG_FILE: &str = "kv.redb";
+const LOCK_FILE: &str = "kv.lock";
+
+/// Requests that wait for the committer; more wait for a place.
+const QUEUE_REQUESTS_MAX: usize = 4096;
+/// Keys that a range looks at before it lets a commit in between.
+const SCAN_KEYS: usize = 1024;
+/// Rows that are read from the log at a time.
+const READ_ROWS: usize = 1024;
+/// How often leases are looked at.
+const EXPIRY_PERIOD: Duration = Duration::from_millis(250);
+/// A range is read again when compaction removed rows under it, but not for ever.
+const RANGE_ATTEMPTS: usize = 5;
+
+/// How an [`EmbeddedKv`] works. [`EmbeddedOptions::new`] has defaults for everything but the place.
+#[derive(Clone, Debug)]
+pub struct EmbeddedOptions {
+    /// The directory that holds the store; made if absent.
+    pub dir: PathBuf,
+    /// How long a call may take.
+    pub timeout: Duration,
+    /// Memory for the log's pages.
+    pub cache_bytes: usize,
+    /// Memory for the newest changes.
+    pub recent_bytes: usize,
+    /// Puts are refused when the disk has less than this.
+    pub reserve_bytes: u64,
+    /// The fault that the durability tests have to catch: acknowledge without syncing.
+    #[cfg(feature = "simulation")]
+    pub skip_sync: bool,
+}
+
+/// The embedded store. [`Kv::close`] it before opening it again.
+pub struct EmbeddedKv {
+    shared: Arc<Shared>,
+    queue: mpsc::Sender<Request>,
+}
+
+struct Shared {
+    env: Env,
+    options: EmbeddedOptions,
+    /// None while it is being opened anew, and after the end.
+    log: tokio::sync::watch::Sender<Option<Arc<Log>>>,
+    /// A reader met an error of the log.
+    suspect: Notify,
+    index: RwLock<Index>,
+    recent: RwLock<Recent>,
+    leases: Mutex<Leases>,
+    published: tokio::sync::watch::Sender<Revision>,
+    full: AtomicBool,
+    closed: AtomicBool,
+}
+
+/// What opening finds.
+struct Opened {
+    lock: Box<dyn DiskFile>,
+    log: Log,
+    index: Index,
+    leases: Leases,
+}
+
+// === impl EmbeddedOptions ===
+
+impl EmbeddedOptions {
+    /// Defaults: 10 s, 64 MiB of pages, 32 MiB of changes, 64 MiB of reserve.
+    pub fn new(dir: impl Into<PathBuf>) -> EmbeddedOptions {
+        EmbeddedOptions {
+            dir: dir.into(),
+            timeout: Duration::from_secs(10),
+            cache_bytes: 64 << 20,
+            recent_bytes: 32 << 20,
+            reserve_bytes: 64 << 20,
+            #[cfg(feature = "simulation")]
+            skip_sync: false,
+        }
+    }
+
+    fn skips_sync(&self) -> bool {
+        #[cfg(feature = "simulation")]
+        return self.skip_sync;
+        #[cfg(not(feature = "simulation"))]
+        false
+    }
+}
+
+// === impl EmbeddedKv ===
+
+impl EmbeddedKv {
+    /// Opens the store, makes it if it is absent, recovers it after a crash. `InUse` when another process has it;
+    /// `Unsupported` when another version wrote it; `Corrupt` when it does not make sense.
+    pub async fn open(env: &Env, options: EmbeddedOptions) -> Result<EmbeddedKv, Error> {
+        let (opening, opening_options) = (env.clone(), options.clone());
+        let opened = env
+            .spawn
+            .blocking(move || Opened::open(&opening, &opening_options))
+            .await?;
+        let (revision, log) = (opened.index.revision(), Arc::new(opened.log));
+        let shared = Arc::new(Shared {
+            env: env.clone(),
+            log: tokio::sync::watch::Sender::new(Some(log.clone())),
+            suspect: Notify::new(),
+            index: RwLock::new(opened.index),
+            recent: RwLock::new(Recent::new(revision, options.recent_bytes)),
+            leases: Mutex::new(opened.leases),
+            published: tokio::sync::watch::Sender::new(revision),
+            full: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            options,
+        });
+        let (queue, requests) = mpsc::channel(QUEUE_REQUESTS_MAX);
+        let committer = Committer::new(shared.clone(), requests, log, opened.lock);
+        env.spawn.spawn("kv-committer", committer.run()).detach();
+        let expiry = expire_leases(Arc::downgrade(&shared), queue.downgrade(), env.clone());
+        env.spawn.spawn("kv-leases", expiry).detach();
+        Ok(EmbeddedKv { shared, queue })
+    }
+
+    async fn submit(&self, work: Work) -> Result<Answer, Error> {
+        self.shared.check_open()?;
+        submit(&self.shared, &self.queue, work).await
+    }
+}
+
+/// Queues work and waits for its answer.
+async fn submit(shared: &Shared, queue: &mpsc::Sender<Request>, work: Work) -> Result<Answer, Error> {
+    let (answer, answered) = oneshot::channel();
+    let taken = Arc::new(AtomicBool::new(false));
+    let request = Request {
+        work,
+        taken: taken.clone(),
+        answer,
+    };
+    let in_time = shared.env.clock.timeout(shared.options.timeout, async {
+        queue.send(request).await.map_err(|_| Error::Closed)?;
+        Ok(answered.await)
+    });
+    match in_time.await {
+        Ok(Ok(Ok(answer))) => answer,
+        Ok(Err(error)) => Err(error),
+        // Nobody will answer. Unless the committer had begun with it, it did not happen.
+        Ok(Ok(Err(_))) if !taken.swap(true, Ordering::AcqRel) => Err(Error::Closed),
+        Err(_) if !taken.swap(true, Ordering::AcqRel) => Err(Error::Timeout),
+        Ok(Ok(Err(_))) => Err(Error::UnknownOutcome("the store ended".to_owned())),
+        Err(_) => Err(Error::UnknownOutcome("the disk did not answer in time".to_owned())),
+    }
+}
+
+async fn expire_leases(shared: Weak<Shared>, queue: mpsc::WeakSender<Request>, env: Env) {
+    loop {
+        env.clock.sleep(EXPIRY_PERIOD).await;
+        let (Some(shared), Some(queue)) = (shared.upgrade(), queue.upgrade()) else {
+            return;
+        };
+        let now = env.clock.monotonic();
+        let expired = shared.leases.lock().expired(now);
+        for lease in expired {
+            // What fails now is tried again in the next round.
+            let _ = submit(
+                &shared,
+                &queue,
+                Work::Revoke {
+                    lease,
+                    expired_at: Some(now),
+                },
+            )
+            .await;
+        }
+    }
+}
+
+#[async_trait]
+impl Kv for EmbeddedKv {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.shared.check_open()?;
+        let reading = self.shared.range(&request);
+        self.shared
+            .env
+            .clock
+            .timeout(self.shared.options.timeout, reading)
+            .await
+            .map_err(|_| Error::Timeout)?
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, Error> {
+        txn.check()?;
+        loop {
+            match self.submit(Work::Txn(txn.clone())).await? {
+                Answer::Conflict { found, revision } => {
+                    // A row may have been superseded and compacted meanwhile. Nothing has happened, so ask again.
+                    if let Some(current) = self.shared.resolve(&found).await? {
+                        return Ok(TxnOutcome::Conflict { current, revision });
+                    }
+                }
+                Answer::Committed(revision) => return Ok(TxnOutcome::Committed(revision)),
+                Answer::Done => {
+                    return Err(Error::Corrupt(
+                        "a transaction was answered as something else".to_owned(),
+                    ));
+                }
+            }
+        }
+    }
+
+    async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, Error> {
+        self.shared.check_open()?;
+        Ok(Box::new(EmbeddedWatch::new(self.shared.clone(), from)?))
+    }
+
+    async fn revision(&self) -> Result<Revision, Error> {
+        self.shared.check_open()?;
+        Ok(self.shared.index.read().revision())
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        self.submit(Work::Compact(revision)).await.map(drop)
+    }
+
+    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error> {
+        let seconds = u64::try_from(ttl.as_millis().div_ceil(1000))
+            .unwrap_or(u64::MAX)
+            .clamp(1, 1 << 32);
+        // Random ids make it unlikely that a forgotten lease of long ago is taken for a new one.
+        let lease = (self.shared.env.rng.next_u64() >> 1 | 1) as i64;
+        self.submit(Work::Grant { lease, seconds })
+            .await
+            .map(|_| LeaseId(lease))
+    }
+
+    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<(), Error> {
+        self.shared.check_open()?;
+        let now = self.shared.env.clock.monotonic();
+        match self.shared.leases.lock().keep_alive(lease.0, now) {
+            true => Ok(()),
+            false => Err(Error::LeaseNotFound),
+        }
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error> {
+        self.submit(Work::Revoke {
+            lease: lease.0,
+            expired_at: None,
+        })
+        .await
+        .map(drop)
+    }
+
+    async fn status(&self) -> Result<Status, Error> {
+        self.shared.check_open()?;
+        let (disk, path) = (self.shared.env.disk.clone(), self.shared.path());
+        let (size_bytes, in_use_bytes) = self.shared.read_log(move |log| log.sizes(&*disk, &path)).await?;
+        let (revision, compacted) = {
+            let index = self.shared.index.read();
+            (index.revision(), index.compacted())
+        };
+        let full = self.shared.full.load(Ordering::Acquire);
+        Ok(Status {
+            version: "embedded".to_owned(),
+            revision,
+            compacted,
+            size_bytes,
+            in_use_bytes,
+            full,
+        })
+    }
+
+    async fn close(&self) {
+        // Any error means that the committer has ended, or will once it has written what was queued before.
+        let _ = self.submit(Work::Close).await;
+        self.queue.closed().await;
+    }
+}
+
+// === impl Shared ===
+
+impl Shared {
+    fn path(&self) -> PathBuf {
+        self.options.dir.join(LOG_FILE)
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::Closed),
+            false => Ok(()),
+        }
+    }
+
+    /// The end: calls and watches answer `Closed`.
+    fn shut(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.log.send_replace(None);
+        self.published.send_modify(|_| {});
+    }
+
+    async fn range(self: &Arc<Self>, request: &RangeRequest) -> Result<RangeResponse, Error> {
+        for _ in 0..RANGE_ATTEMPTS {
+            let (at, revision) = {
+                let index = self.index.read();
+                (index.readable(request.revision)?, index.revision())
+            };
+            let (found, count) = self.find(request, at).await;
+            let more = !request.count_only && count > found.len() as u64;
+            let kvs = match request.keys_only {
+                true => Some(found.into_iter().map(|(version, key)| version.key_value(key)).collect()),
+                false => {
+                    self.load(found.iter().map(|(version, _)| version.row).collect())
+                        .await?
+                }
+            };
+            // Compaction that passed the revision meanwhile may have taken versions away before they were found.
+            let compacted = self.index.read().compacted();
+            match kvs {
+                Some(kvs) if at >= compacted => {
+                    return Ok(RangeResponse {
+                        kvs,
+                        more,
+                        count,
+                        revision,
+                    });
+                }
+                _ if request.revision.is_some() => return Err(Error::Compacted { at: compacted }),
+                _ => {}
+            }
+        }
+        Err(Error::Unavailable("compaction was faster than the read".to_owned()))
+    }
+
+    /// The versions that a range holds at a revision, with their keys if only those are wanted, and the count of all.
+    async fn find(&self, request: &RangeRequest, at: Revision) -> (Vec<(Version, Option<Box<[u8]>>)>, u64) {
+        let (mut versions, mut count) = (Vec::new(), 0);
+        if request.is_empty() {
+            return (versions, count);
+        }
+        let limit = match (request.count_only, request.limit) {
+            (true, _) => 0,
+            (false, 0) => usize::MAX,
+            (false, limit) => limit,
+        };
+        let mut start: Box<[u8]> = request.start[..].into();
+        loop {
+            let found = self
+                .index
+                .read()
+                .scan(request, at, &start, limit - versions.len(), SCAN_KEYS);
+            versions.extend(found.versions);
+            count += found.count;
+            match found.rest {
+                Some(rest) => start = rest,
+                None => return (versions, count),
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The contents of rows, in the same order; none if any is gone.
+    async fn load(self: &Arc<Self>, rows: Vec<RowId>) -> Result<Option<Vec<KeyValue>>, Error> {
+        let mut kvs: Vec<Option<KeyValue>> = {
+            let recent = self.recent.read();
+            rows.iter().map(|row| recent.event(*row).and_then(put)).collect()
+        };
+        let mut missing: Vec<usize> = (0..rows.len()).filter(|place| kvs[*place].is_none()).collect();
+        // Neighbours in the log share pages.
+        missing.sort_unstable_by_key(|place| rows[*place]);
+        for places in missing.chunks(READ_ROWS) {
+            let wanted: Vec<RowId> = places.iter().map(|place| rows[*place]).collect();
+            let events = self.read_log(move |log| log.read(&wanted)).await?;
+            for (place, event) in places.iter().zip(events) {
+                kvs[*place] = event.as_ref().and_then(put);
+            }
+        }
+        Ok(kvs.into_iter().collect())
+    }
+
+    /// The contents of versions that a conflict found; none if any is gone.
+    async fn resolve(self: &Arc<Self>, found: &[Option<Version>]) -> Result<Option<Vec<Option<KeyValue>>>, Error> {
+        let rows = found.iter().flatten().map(|version| version.row).collect();
+        let Some(kvs) = self.load(rows).await? else {
+            return Ok(None);
+        };
+        let mut kvs = kvs.into_iter();
+        Ok(Some(
+            found
+                .iter()
+                .map(|version| version.as_ref().and_then(|_| kvs.next()))
+                .collect(),
+        ))
+    }
+
+    /// Reads the log. If it has failed, waits within the time allowed until it is open again.
+    async fn read_log<T, F>(self: &Arc<Self>, read: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Fn(&Log) -> Result<T, Failure> + Send + Sync + 'static,
+    {
+        let read = Arc::new(read);
+        let mut logs = self.log.subscribe();
+        let reading = async {
+            loop {
+                self.check_open()?;
+                let log = logs.borrow_and_update().clone();
+                if let Some(log) = log {
+                    let read = read.clone();
+                    match self.env.spawn.blocking(move || read(&log)).await {
+                        Ok(content) => return Ok(content),
+                        Err(Failure::Io(_) | Failure::Full) => self.suspect.notify_one(),
+                        Err(failure) => return Err(failure.to_error()),
+                    }
+                }
+                logs.changed().await.map_err(|_| Error::Closed)?;
+            }
+        };
+        let in_time = self.env.clock.timeout(self.options.timeout, reading).await;
+        in_time.unwrap_or_else(|_| Err(Error::Unavailable("the disk does not answer".to_owned())))
+    }
+}
+
+fn put(event: &Event) -> Option<KeyValue> {
+    match event {
+        Event::Put { kv } => Some(kv.clone()),
+        Event::Delete { .. } => None,
+    }
+}
+
+// === impl Version ===
+
+impl Version {
+    fn key_value(&self, key: Option<Box<[u8]>>) -> KeyValue {
+        KeyValue {
+            key: key.map(Bytes::from).unwrap_or_default(),
+            value: Bytes::new(),
+            create_revision: self.create_revision,
+            mod_revision: self.row.revision(),
+            version: self.version,
+            lease: self.lease,
+        }
+    }
+}
+
+// === impl Opened ===
+
+impl Opened {
+    fn open(env: &Env, options: &EmbeddedOptions) -> Result<Opened, Error> {
+        let lock = Opened::lock(env, options).map_err(|error| Failure::from(error).to_error())?;
+        let lock = lock.ok_or_else(|| Error::InUse(options.dir.display().to_string()))?;
+        Opened::load(env, options, lock).map_err(|failure| failure.to_error())
+    }
+
+    fn lock(env: &Env, options: &EmbeddedOptions) -> io::Result<Option<Box<dyn DiskFile>>> {
+        env.disk.create_dir_all(&options.dir)?;
+        let lock = env.disk.open(&options.dir.join(LOCK_FILE))?;
+        Ok(lock.try_lock()?.then_some(lock))
+    }
+
+    fn load(env: &Env, options: &EmbeddedOptions, lock: Box<dyn DiskFile>) -> Result<Opened, Failure> {
+        let path = options.dir.join(LOG_FILE);
+        let log = Log::open(&*env.disk, &path, options.cache_bytes, options.skips_sync())?;
+        let numbers = log.numbers()?;
+        let mut index = Index::default();
+        log.scan(|row, content| index.load(row, content))?;
+        index.reach(numbers.revision);
+        index.compact(numbers.compacted);
+        let (mut leases, now) = (Leases::default(), env.clock.monotonic());
+        for (lease, seconds) in log.leases()? {
+            leases.grant(lease, Duration::from_secs(seconds), now);
+        }
+        let leased = index.all_current().filter(|(_, version)| version.lease != 0);
+        leased.for_each(|(key, version)| leases.attach(&Bytes::copy_from_slice(key), version.lease));
+        Ok(Opened {
+            lock,
+            log,
+            index,
+            leases,
+        })
+    }
+}

@@ -1,0 +1,101 @@
+//! The newest batches, kept in memory up to a number of bytes: watchers and most reads are served from here.
+
+use super::row::RowId;
+use crate::{Batch, Event, Revision};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// Every batch after `floor`.
+pub(super) struct Recent {
+    batches: VecDeque<Arc<Batch>>,
+    floor: Revision,
+    bytes: usize,
+    bytes_max: usize,
+}
+
+/// What there is after a revision.
+pub(super) enum After {
+    /// The next batch.
+    Batch(Arc<Batch>),
+    /// Nothing yet.
+    Nothing,
+    /// The next batch is no longer here; the log has it.
+    TooOld,
+}
+
+// === impl Recent ===
+
+impl Recent {
+    /// Empty, for a store at `revision`.
+    pub(super) fn new(revision: Revision, bytes_max: usize) -> Recent {
+        Recent {
+            batches: VecDeque::new(),
+            floor: revision,
+            bytes: 0,
+            bytes_max,
+        }
+    }
+
+    pub(super) fn push(&mut self, batch: Arc<Batch>) {
+        self.bytes += weight(&batch);
+        self.batches.push_back(batch);
+        while self.bytes > self.bytes_max && self.batches.len() > 1 {
+            if let Some(oldest) = self.batches.pop_front() {
+                self.bytes -= weight(&oldest);
+                self.floor = oldest.revision;
+            }
+        }
+    }
+
+    pub(super) fn after(&self, revision: Revision) -> After {
+        if revision < self.floor {
+            return After::TooOld;
+        }
+        let next = self.batches.partition_point(|batch| batch.revision <= revision);
+        self.batches.get(next).cloned().map_or(After::Nothing, After::Batch)
+    }
+
+    pub(super) fn event(&self, row: RowId) -> Option<&Event> {
+        let revision = row.revision();
+        if revision <= self.floor {
+            return None;
+        }
+        let place = self
+            .batches
+            .binary_search_by_key(&revision, |batch| batch.revision)
+            .ok()?;
+        self.batches[place].events.get(row.index())
+    }
+}
+
+fn weight(batch: &Batch) -> usize {
+    batch.events.iter().map(Event::weight).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(revision: u64) -> Arc<Batch> {
+        let revision = Revision(revision);
+        Arc::new(Batch {
+            revision,
+            events: vec![Event::Delete {
+                key: "key".into(),
+                mod_revision: revision,
+            }],
+        })
+    }
+
+    #[test]
+    fn keeps_the_newest_within_its_bytes() {
+        let mut recent = Recent::new(Revision(1), 3 * weight(&batch(0)));
+        (2..=6).for_each(|revision| recent.push(batch(revision)));
+        assert!(matches!(recent.after(Revision(2)), After::TooOld));
+        assert!(matches!(recent.after(Revision(3)), After::Batch(next) if next.revision == Revision(4)));
+        assert!(matches!(recent.after(Revision(6)), After::Nothing));
+        assert!(recent.event(RowId::first(Revision(3))).is_none());
+        assert_eq!(recent.event(RowId::first(Revision(4))), batch(4).events.first());
+        assert!(recent.event(RowId::new(Revision(4), 1)).is_none());
+    }
+}

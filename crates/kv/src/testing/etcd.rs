@@ -1,0 +1,106 @@
+//! An etcd process for tests.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// What to do without etcd.
+const ADVICE: &str = "these tests need etcd 3.5.13 or later: run xtask/scripts/get-etcd, or set ETCD to its path";
+
+/// A running etcd with one member and an empty store, killed and removed when dropped.
+pub struct EtcdProcess {
+    child: Child,
+    endpoint: String,
+    arguments: Vec<String>,
+    data: tempfile::TempDir,
+}
+
+/// The etcd binary: `$ETCD`, else the one on `PATH`, else the one in the workspace's `.cache/bin`. Panics, with what to
+/// do, when there is none.
+pub fn etcd_binary() -> PathBuf {
+    if let Some(given) = std::env::var_os("ETCD") {
+        return given.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut places: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    places.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/bin"));
+    let found = places
+        .into_iter()
+        .map(|place| place.join("etcd"))
+        .find(|binary| binary.is_file());
+    found.unwrap_or_else(|| panic!("{ADVICE}"))
+}
+
+// === impl EtcdProcess ===
+
+impl EtcdProcess {
+    /// Starts etcd on free ports. Connecting may have to be tried until it listens.
+    pub fn start() -> EtcdProcess {
+        EtcdProcess::start_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub fn start_with(more: &[&str]) -> EtcdProcess {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let (client, peer) = (free_port(), free_port());
+        let (endpoint, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let mut arguments = vec![format!("--data-dir={}", data.path().display())];
+        arguments.extend([
+            format!("--listen-client-urls={endpoint}"),
+            format!("--advertise-client-urls={endpoint}"),
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+            format!("--initial-cluster=default={peer}"),
+            "--log-level=error".to_owned(),
+            // These tests are about behaviour; power does not fail here.
+            "--unsafe-no-fsync=true".to_owned(),
+        ]);
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        let child = spawn(&arguments);
+        EtcdProcess {
+            child,
+            endpoint,
+            arguments,
+            data,
+        }
+    }
+
+    /// Its client address.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Where its data is.
+    pub fn data_dir(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Kills it, without giving it time to do anything.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again on the same data and ports.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.child = spawn(&self.arguments);
+    }
+}
+
+fn spawn(arguments: &[String]) -> Child {
+    let mut command = Command::new(etcd_binary());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
+    command.spawn().unwrap_or_else(|error| panic!("{error}: {ADVICE}"))
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Drop for EtcdProcess {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
