@@ -9,7 +9,15 @@
 //! Read next: [`workspace`] and [`logical_cluster`] for the life of a workspace, [`binding`] for sharing APIs.
 #![forbid(unsafe_code)]
 
+pub mod binding;
+pub mod binding_deletion;
+pub mod bound_schema;
+pub mod claim_label;
+pub mod crd;
 pub mod default_binding;
+pub mod endpoint_slice;
+pub mod export;
+pub mod garbage;
 pub mod logical_cluster;
 pub mod logical_cluster_deletion;
 pub mod namespace;
@@ -39,7 +47,28 @@ pub struct ShardInfo {
     pub ca_pem: String,
 }
 
-/// The lifecycle controllers of a shard.
+/// Every controller of a shard.
+pub fn all(shard: &ShardInfo) -> Vec<Arc<dyn Controller>> {
+    let mut controllers = lifecycle(shard);
+    controllers.extend(sharing(shard));
+    controllers
+}
+
+/// Sharing of APIs, definitions, and garbage.
+pub fn sharing(shard: &ShardInfo) -> Vec<Arc<dyn Controller>> {
+    vec![
+        Arc::new(export::Exports),
+        Arc::new(endpoint_slice::EndpointSlices::new(Arc::new(shard.clone()))),
+        Arc::new(binding::Bindings),
+        Arc::new(binding_deletion::BindingDeletion),
+        Arc::new(claim_label::ClaimLabels),
+        Arc::new(bound_schema::BoundSchemas),
+        Arc::new(crd::Crds),
+        Arc::new(garbage::GarbageCollector),
+    ]
+}
+
+/// The life of workspaces and namespaces.
 pub fn lifecycle(shard: &ShardInfo) -> Vec<Arc<dyn Controller>> {
     let shard = Arc::new(shard.clone());
     vec![

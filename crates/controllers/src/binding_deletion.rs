@@ -1,0 +1,184 @@
+//! kcp-apibindingdeletion: deletes the objects of a binding that is being deleted, then gives its names back (kcp's facts,
+//! E.6).
+
+use api::conditions::{self, Severity};
+use api::keys::{self, annotation, condition, finalizer};
+use api::types::lock::ResourceLocks;
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use permit::Scope;
+use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
+use serde_json::Value;
+
+use crate::binding::bound_resources;
+use crate::refs;
+
+const BATCH_MAX: usize = 500;
+
+pub struct BindingDeletion;
+
+impl Controller for BindingDeletion {
+    fn name(&self) -> &'static str {
+        "kcp-apibindingdeletion"
+    }
+
+    fn watches(&self) -> Vec<ResourceRef> {
+        vec![refs::everything()]
+    }
+
+    fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
+        let is_dying = |binding: &Value| binding.deletion_timestamp().is_some();
+        if *trigger.resource == refs::bindings() {
+            let dying = trigger.new.is_some_and(|new| is_dying(&new.parse()));
+            return if dying { vec![Key::new(trigger.cluster, "", trigger.name)] } else { Vec::new() };
+        }
+        if trigger.new.is_some() || trigger.cluster.is_system() {
+            return Vec::new();
+        }
+        let all = view.list(&refs::bindings(), &Scope::One(trigger.cluster.clone()), "", &LabelSelector::everything());
+        let binds = |binding: &&Value| {
+            is_dying(binding)
+                && bound_resources(binding).iter().any(|bound| {
+                    bound.str_at(&["resource"]) == Some(&trigger.resource.resource)
+                        && bound.str_at(&["group"]) == Some(&trigger.resource.group)
+                })
+        };
+        all.iter().filter(binds).map(|binding| Key::new(trigger.cluster, "", binding.name())).collect()
+    }
+
+    fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
+        let of = refs::bindings().object(&key.cluster, "", &key.name);
+        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        if seen.deletion_timestamp().is_none() || !seen.has_finalizer(finalizer::API_BINDING) {
+            return Plan::done();
+        }
+        let scope = Scope::One(key.cluster.clone());
+        let (mut effects, mut remaining, mut held) = (Vec::new(), Vec::new(), Vec::new());
+        for bound in bound_resources(&seen).into_iter().filter(|bound| !is_adopted(bound, key, view)) {
+            let member = |path: &[&str]| bound.str_at(path).unwrap_or_default();
+            let (group, plural) = (member(&["group"]), member(&["resource"]));
+            let resource = ResourceRef::new(group, plural).with_identity(member(&["schema", "identityHash"]));
+            let objects = view.list(&resource, &scope, "", &LabelSelector::everything());
+            if !objects.is_empty() {
+                remaining.push(format!("{plural}.{group} has {} resource instances", objects.len()));
+            }
+            for object in &objects {
+                held.extend(object.finalizers().into_iter().map(str::to_owned));
+                if object.deletion_timestamp().is_none() && effects.len() < BATCH_MAX {
+                    let of = resource.object(&key.cluster, object.namespace(), object.name());
+                    effects.push(Effect::Delete { of, uid: object.uid().to_owned(), resource_version: None });
+                }
+            }
+        }
+        let mut want = seen.clone();
+        let kind = condition::BINDING_RESOURCE_DELETE_SUCCESS;
+        if remaining.is_empty() {
+            conditions::mark_true(&mut want, kind, &context.now);
+            want.remove_finalizer(finalizer::API_BINDING);
+            effects.extend(give_names_back(key, view));
+            effects.push(Effect::Update { of, object: want });
+            return Plan { effects, ..Plan::default() };
+        }
+        if effects.is_empty() {
+            let (reason, text) = why_not(&remaining, &held);
+            conditions::mark_false(&mut want, kind, reason, Severity::Error, &text, &context.now);
+            if want != seen {
+                effects.push(Effect::Update { of, object: want });
+            }
+        }
+        Plan { effects, ..Plan::default() }
+    }
+}
+
+fn why_not(remaining: &[String], held: &[String]) -> (&'static str, String) {
+    if held.is_empty() {
+        let text = format!("Some resources are remaining: {}", remaining.join(", "));
+        return (condition::reason::SOME_RESOURCES_REMAIN, text);
+    }
+    let mut counts: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
+    for finalizer in held {
+        *counts.entry(finalizer).or_default() += 1;
+    }
+    let texts: Vec<String> = counts.iter().map(|(f, n)| format!("{f} in {n} resource instances")).collect();
+    let text = format!("Some content in the workspace has finalizers remaining: {}", texts.join(", "));
+    (condition::reason::SOME_FINALIZERS_REMAIN, text)
+}
+
+/// Another binding of the cluster serves the same objects.
+fn is_adopted(bound: &Value, key: &Key, view: &dyn View) -> bool {
+    let all = view.list(&refs::bindings(), &Scope::One(key.cluster.clone()), "", &LabelSelector::everything());
+    all.iter()
+        .filter(|other| other.name() != key.name && other.deletion_timestamp().is_none())
+        .any(|other| bound_resources(other).iter().any(|theirs| theirs.get("schema") == bound.get("schema")))
+}
+
+fn give_names_back(key: &Key, view: &dyn View) -> Option<Effect> {
+    let of = refs::logical_clusters().object(&key.cluster, "", keys::object::LOGICAL_CLUSTER);
+    let mut lc = view.get(&of).found()?;
+    if lc.deletion_timestamp().is_some() {
+        // Nobody will ask for names any more; one write less for each binding of a dying workspace.
+        return None;
+    }
+    let mut locks = ResourceLocks::read(&lc)?;
+    let before = locks.0.len();
+    locks.0.retain(|_, holder| holder.crd || holder.binding != key.name);
+    if locks.0.len() == before {
+        return None;
+    }
+    lc.set_annotation(annotation::RESOURCE_BINDINGS, &locks.to_text());
+    Some(Effect::Update { of, object: lc })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Literals, cluster, context};
+
+    fn world() -> Literals {
+        let mut world = Literals::default();
+        let locks = r#"{"foos.g.io":{"c":true},"widgets.example.io":{"n":"b"}}"#;
+        let lc = json!({"metadata": {"name": "cluster", "annotations": {annotation::RESOURCE_BINDINGS: locks}}});
+        world.put(&refs::logical_clusters(), "abc", lc);
+        let binding = json!({
+            "metadata": {"name": "b", "finalizers": [finalizer::API_BINDING], "deletionTimestamp": "2023-11-14T22:13:20Z"},
+            "status": {"boundResources": [{"group": "example.io", "resource": "widgets",
+                "schema": {"name": "s", "UID": "u", "identityHash": "h"}, "storageVersions": ["v1"]}]}});
+        world.put(&refs::bindings(), "abc", binding);
+        let widgets = ResourceRef::new("example.io", "widgets").with_identity("h");
+        world.put(&widgets, "abc", json!({"metadata": {"name": "w", "namespace": "n"}}));
+        world
+    }
+
+    #[test]
+    fn objects_go_then_names_then_the_binding() {
+        let mut world = world();
+        world.settle(&BindingDeletion, &Key::new(&cluster("abc"), "", "b"));
+        assert!(!world.objects.keys().any(|of| &*of.resource.resource == "widgets" || of.name == "b"));
+        let lc = world.object(&refs::logical_clusters(), "abc", "", "cluster").unwrap();
+        assert_eq!(lc.annotation(annotation::RESOURCE_BINDINGS), Some(r#"{"foos.g.io":{"c":true}}"#));
+    }
+
+    #[test]
+    fn held_objects_are_named() {
+        let mut world = world();
+        let widgets = ResourceRef::new("example.io", "widgets").with_identity("h");
+        let held = json!({"metadata": {"name": "w", "namespace": "n", "finalizers": ["x.io/keep"]}});
+        world.put(&widgets, "abc", held);
+        world.settle(&BindingDeletion, &Key::new(&cluster("abc"), "", "b"));
+        let binding = world.object(&refs::bindings(), "abc", "", "b").unwrap();
+        let condition = conditions::get(binding, condition::BINDING_RESOURCE_DELETE_SUCCESS).unwrap();
+        assert_eq!(condition.reason, "SomeFinalizersRemain");
+    }
+
+    #[test]
+    fn adopted_objects_stay() {
+        let mut world = world();
+        let mut other = world.object(&refs::bindings(), "abc", "", "b").unwrap().clone();
+        other.set_at(&["metadata"], json!({"name": "other"}));
+        world.put(&refs::bindings(), "abc", other);
+        let plan = BindingDeletion.plan(&Key::new(&cluster("abc"), "", "b"), &world, &context());
+        assert!(!plan.effects.iter().any(|e| matches!(e, Effect::Delete { .. })));
+    }
+}

@@ -1,0 +1,102 @@
+//! kcp-permissionclaimlabel: puts claim labels on objects that were there before a claim, and takes them off when it ends
+//! (kcp's facts, E.7). New writes are labelled by admission; here objects are only touched so that admission does the work.
+
+use api::keys::label;
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use permit::Scope;
+use plan::{Context, Controller, Effect, Key, Labelled, Plan, ResourceRef, Trigger, View};
+use serde_json::Value;
+use tenancy::claims::labels_for;
+
+use crate::refs;
+
+const BATCH_MAX: usize = 500;
+
+pub struct ClaimLabels;
+
+impl Controller for ClaimLabels {
+    fn name(&self) -> &'static str {
+        "kcp-permissionclaimlabel"
+    }
+
+    fn watches(&self) -> Vec<ResourceRef> {
+        vec![refs::bindings()]
+    }
+
+    /// Clusters whose claims changed.
+    fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
+        let claims = |binding: Option<&dyn Labelled>| {
+            binding.map(Labelled::parse).map(|b| {
+                let in_force: Vec<Value> = tenancy::claims::in_force(&b).into_iter().cloned().collect();
+                (in_force, b.deletion_timestamp().is_some())
+            })
+        };
+        let (old, new) = (claims(trigger.old), claims(trigger.new));
+        let none = |side: &Option<(Vec<Value>, bool)>| side.as_ref().is_none_or(|(claims, _)| claims.is_empty());
+        if old == new || (none(&old) && none(&new)) {
+            return Vec::new();
+        }
+        vec![Key::of_cluster(trigger.cluster)]
+    }
+
+    fn plan(&self, key: &Key, view: &dyn View, _: &Context) -> Plan {
+        let scope = Scope::One(key.cluster.clone());
+        let all = LabelSelector::everything();
+        let bindings = view.list(&refs::bindings(), &scope, "", &all);
+        let mut effects = Vec::new();
+        for (resource, _) in view.contents(&key.cluster) {
+            if resource == refs::bindings() || effects.len() >= BATCH_MAX {
+                continue;
+            }
+            for object in view.list(&resource, &scope, "", &all) {
+                let mut wanted = labels_for(&bindings, &resource.group, &resource.resource, &object);
+                wanted.sort();
+                if carried(&object) != wanted {
+                    effects.push(Effect::Touch { of: resource.object(&key.cluster, object.namespace(), object.name()) });
+                }
+            }
+        }
+        let more = effects.len() >= BATCH_MAX;
+        Plan { effects, requeue: more.then_some(std::time::Duration::ZERO), ..Plan::default() }
+    }
+}
+
+fn carried(object: &Value) -> Vec<(String, String)> {
+    let labels = object.at(&["metadata", "labels"]).and_then(Value::as_object);
+    labels
+        .into_iter()
+        .flatten()
+        .filter(|(key, _)| key.starts_with(label::CLAIM_PREFIX))
+        .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::testing::{Literals, cluster, context};
+
+    #[test]
+    fn only_objects_whose_label_is_wrong_are_touched() {
+        let mut world = Literals::default();
+        let claim = json!({"group": "", "resource": "configmaps", "verbs": ["*"], "state": "Accepted", "selector": {"matchAll": true}});
+        let binding = json!({"metadata": {"name": "b"},
+            "spec": {"reference": {"export": {"name": "e"}}, "permissionClaims": [claim]},
+            "status": {"apiExportClusterName": "prov", "exportPermissionClaims": [{"group": "", "resource": "configmaps"}]}});
+        world.put(&refs::bindings(), "abc", binding);
+        world.put(&refs::config_maps(), "abc", json!({"metadata": {"name": "bare", "namespace": "n"}}));
+        let (key, value) =
+            (api::hashes::claim_label_key("prov", "e"), api::hashes::claim_label_value("", "configmaps", ""));
+        let labelled = json!({"metadata": {"name": "right", "namespace": "n", "labels": {key.clone(): value}}});
+        world.put(&refs::config_maps(), "abc", labelled);
+        let leftover = json!({"metadata": {"name": "s", "namespace": "n", "labels": {key: "x"}}});
+        world.put(&refs::secrets(), "abc", leftover);
+        let plan = ClaimLabels.plan(&Key::of_cluster(&cluster("abc")), &world, &context());
+        let touched: Vec<&str> =
+            plan.effects.iter().map(|e| if let Effect::Touch { of } = e { of.name.as_str() } else { "" }).collect();
+        assert_eq!(touched, ["bare", "s"]);
+    }
+}

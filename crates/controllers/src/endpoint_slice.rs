@@ -1,0 +1,146 @@
+//! kcp-apiexportendpointslice and its URLs: is the export there, which shards are selected, and this shard's own URL, as
+//! long as it has consumers (kcp's facts, E.2).
+
+use std::sync::Arc;
+
+use api::conditions::{self, Severity};
+use api::keys::{annotation, condition, label};
+use api::{hashes, types::endpoint};
+use machinery::object::ObjectExt;
+use machinery::selector::{LabelSelector, Requirement};
+use permit::{Cluster, Scope};
+use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
+use serde_json::{Value, json};
+use tenancy::types;
+
+use crate::{ShardInfo, refs};
+
+pub struct EndpointSlices {
+    shard: Arc<ShardInfo>,
+}
+
+// === impl EndpointSlices ===
+
+impl EndpointSlices {
+    pub fn new(shard: Arc<ShardInfo>) -> Self {
+        Self { shard }
+    }
+}
+
+impl Controller for EndpointSlices {
+    fn name(&self) -> &'static str {
+        "kcp-apiexportendpointslice"
+    }
+
+    fn watches(&self) -> Vec<ResourceRef> {
+        vec![refs::endpoint_slices(), refs::exports(), refs::bindings(), refs::partitions()]
+    }
+
+    fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
+        if *trigger.resource == refs::endpoint_slices() {
+            return trigger.new.map(|_| Key::new(trigger.cluster, "", trigger.name)).into_iter().collect();
+        }
+        // Only the first and the last consumer matter, so a change of a binding does not.
+        let is_binding = *trigger.resource == refs::bindings();
+        if is_binding && trigger.old.is_some() && trigger.new.is_some() {
+            return Vec::new();
+        }
+        let slices = view.list(&refs::endpoint_slices(), &Scope::All, "", &LabelSelector::everything());
+        let concerned = |slice: &&Value| {
+            if !is_binding {
+                return true;
+            }
+            let exported = trigger.new.or(trigger.old).and_then(|b| b.label(label::EXPORT));
+            find_export(slice, view).is_some_and(|(cluster, export)| {
+                exported.as_deref() == Some(&*hashes::export_label(cluster.as_str(), export.name()))
+            })
+        };
+        slices.iter().filter(concerned).filter_map(key_of).collect()
+    }
+
+    fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
+        let of = refs::endpoint_slices().object(&key.cluster, "", &key.name);
+        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let mut want = seen.clone();
+        let now = &context.now;
+        let partition = self.partition(&mut want, key, view, context);
+        match find_export(&seen, view) {
+            None => {
+                let (path, name) = (reference(&seen, "path"), reference(&seen, "name"));
+                let shown = if path.is_empty() { key.cluster.as_str() } else { path };
+                let text = format!("Error getting APIExport {shown}|{name}");
+                let reason = condition::reason::API_EXPORT_NOT_FOUND;
+                conditions::mark_false(&mut want, condition::API_EXPORT_VALID, reason, Severity::Error, &text, now);
+            }
+            Some((cluster, export)) => {
+                conditions::mark_true(&mut want, condition::API_EXPORT_VALID, now);
+                if let Some(selects_us) = partition {
+                    self.set_url(&mut want, &cluster, export.name(), selects_us, view);
+                }
+            }
+        }
+        if want == seen { Plan::done() } else { Plan::effect(Effect::Update { of, object: want }) }
+    }
+}
+
+impl EndpointSlices {
+    /// Whether the partition (if any) selects this shard; `None` if it cannot be told.
+    fn partition(&self, want: &mut Value, key: &Key, view: &dyn View, context: &Context) -> Option<bool> {
+        let name = want.str_at(&["spec", "partition"]).unwrap_or_default().to_owned();
+        if name.is_empty() {
+            want.remove_at(&["status", "shardSelector"]);
+            conditions::mark_true(want, condition::PARTITION_VALID, &context.now);
+            return Some(true);
+        }
+        let Seen::Found(partition) = view.get(&refs::partitions().object(&key.cluster, "", &name)) else {
+            let reason = condition::reason::PARTITION_INVALID_REFERENCE;
+            let text = format!("partitions.topology.kcp.io {name:?} not found");
+            conditions::mark_false(want, condition::PARTITION_VALID, reason, Severity::Error, &text, &context.now);
+            return None;
+        };
+        let selector = partition.at(&["spec", "selector"]).cloned().unwrap_or_default();
+        let parsed = machinery::selector::LabelSelector::from_json(&selector).unwrap_or_else(|_| LabelSelector::nothing());
+        want.set_at(&["status", "shardSelector"], json!(parsed.to_string()));
+        conditions::mark_true(want, condition::PARTITION_VALID, &context.now);
+        let root = Cluster::well_known("root");
+        let shard = view.get(&refs::shards().object(&root, "", &self.shard.name)).found();
+        Some(parsed.matches(|key| shard.as_ref().and_then(|s| s.label(key))))
+    }
+
+    fn set_url(&self, want: &mut Value, cluster: &Cluster, export: &str, selects_us: bool, view: &dyn View) {
+        let url = endpoint::apiexport_url(&self.shard.virtual_workspace_url, cluster.as_str(), export);
+        let ours = |endpoint: &Value| endpoint.str_at(&["url"]) == Some(&url);
+        let mut urls = want.at(&["status", "endpoints"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        let consumed = has_consumers(view, cluster, export);
+        if !consumed {
+            urls.retain(|endpoint| !ours(endpoint));
+        } else if selects_us && !urls.iter().any(ours) {
+            urls.push(json!({"url": url}));
+        }
+        if urls.is_empty() {
+            want.remove_at(&["status", "endpoints"]);
+        } else {
+            want.set_at(&["status", "endpoints"], Value::Array(urls));
+        }
+    }
+}
+
+fn has_consumers(view: &dyn View, cluster: &Cluster, export: &str) -> bool {
+    let exported = Requirement::equals(label::EXPORT, hashes::export_label(cluster.as_str(), export));
+    !view.list(&refs::bindings(), &Scope::All, "", &LabelSelector::of(vec![exported])).is_empty()
+}
+
+fn reference<'a>(slice: &'a Value, member: &str) -> &'a str {
+    slice.str_at(&["spec", "export", member]).unwrap_or_default()
+}
+
+fn key_of(object: &Value) -> Option<Key> {
+    let cluster = Cluster::parse(object.annotation(annotation::CLUSTER)?).ok()?;
+    Some(Key::new(&cluster, "", object.name()))
+}
+
+fn find_export(slice: &Value, view: &dyn View) -> Option<(Cluster, Value)> {
+    let own = Cluster::parse(slice.annotation(annotation::CLUSTER)?).ok()?;
+    crate::binding::find_export(view, &own, reference(slice, "path"), reference(slice, "name"))
+        .and_then(|export| Some((types::cluster_of(&export)?, export)))
+}
