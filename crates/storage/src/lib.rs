@@ -25,6 +25,7 @@ mod lease;
 mod log;
 mod objects;
 mod options;
+mod peek;
 mod projection;
 mod read;
 mod request;
@@ -33,7 +34,8 @@ mod revision;
 mod scan;
 mod segment;
 mod store;
-mod token;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watch;
 mod write;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use kv::{RangeRequest, Revision};
+use machinery::options::ContinueToken;
 use permit::{Permit, Scope, Verb};
 use smallvec::SmallVec;
 
@@ -13,7 +14,6 @@ use crate::key::Parsed;
 use crate::objects::Span;
 use crate::resource::Resource;
 use crate::store::Shared;
-use crate::token::Continue;
 use crate::{Consistency, Entry, ListRequest, ObjectKey, ResourceKey, StorageError, Store};
 
 /// A page of a list.
@@ -105,10 +105,15 @@ impl Store {
         let mut consistency = request.consistency;
         let mut is_continued = false;
         if let Some(token) = &request.continue_token {
-            let token = Continue::decode(token)?;
+            // Relative to the list's own prefix and a clean path: it cannot lead out of the span.
+            let token = ContinueToken::decode(token).map_err(|_| StorageError::InvalidContinue)?;
             span.start.extend_from_slice(token.start.as_bytes());
-            is_continued = token.revision.is_some();
-            consistency = token.revision.map_or(Consistency::Latest, Consistency::Exact);
+            is_continued = token.revision != ContinueToken::INCONSISTENT;
+            consistency = match u64::try_from(token.revision) {
+                Ok(revision) => Consistency::Exact(revision),
+                Err(_) if is_continued => return Err(StorageError::InvalidContinue),
+                Err(_) => Consistency::Latest,
+            };
         }
         self.shared.fresh(consistency).await?;
         let page = match consistency {
@@ -120,8 +125,9 @@ impl Store {
                 {
                     Err(StorageError::Expired { .. }) if is_continued => {
                         let start = String::from_utf8_lossy(span.start.get(whole.start.len()..).unwrap_or_default());
-                        let resume = Continue {
-                            revision: None,
+                        let revision = ContinueToken::INCONSISTENT;
+                        let resume = ContinueToken {
+                            revision,
                             start: start.into_owned(),
                         }
                         .encode();
@@ -188,6 +194,11 @@ impl Shared {
             }
         }
         collector.finish(revision)
+    }
+
+    /// Everything that matches, as the cache has it.
+    pub(crate) fn peek_page(&self, resource: &ResourceKey, filter: &Filter) -> Vec<Arc<Entry>> {
+        self.cached_page(resource, filter, &filter.span(), 0).items
     }
 
     /// The state at one revision: from cache and log while they reach back, else from the store.
@@ -373,16 +384,10 @@ impl<'a> Collector<'a> {
 
 impl Page {
     fn finish(self, whole: &Span) -> ListResult {
-        let start = |last: &Arc<Entry>| {
-            let path = last.path().get(whole.start.len()..).unwrap_or_default();
-            format!("{}\0", String::from_utf8_lossy(path))
-        };
+        let revision = i64::try_from(self.revision).unwrap_or(i64::MAX);
         let token = self.items.last().filter(|_| self.more).map(|last| {
-            Continue {
-                revision: Some(self.revision),
-                start: start(last),
-            }
-            .encode()
+            let path = last.path().get(whole.start.len()..).unwrap_or_default();
+            ContinueToken::after(&String::from_utf8_lossy(path), revision).encode()
         });
         ListResult {
             items: self.items,

@@ -119,7 +119,7 @@ impl Store {
             filter,
             registration,
             next: 0,
-            is_reading: true,
+            is_reading: false,
             after: 0,
             seen: 0,
             initial: Vec::new(),
@@ -140,6 +140,8 @@ impl Watcher {
         match start {
             WatchStart::After(revision) => {
                 self.after = revision;
+                // Nobody marks what was there before; the others begin where the marks do.
+                self.is_reading = true;
                 match self.resource.ring.read().after(revision) {
                     Some(sequence) => self.next = sequence,
                     None => self.has_expired = true,
