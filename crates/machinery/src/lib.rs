@@ -14,6 +14,7 @@
 
 pub mod apply;
 pub mod cel;
+pub mod discovery;
 pub mod field;
 pub mod ids;
 pub mod json;

@@ -97,11 +97,8 @@ fn bracketed(text: &str) -> Parsed<(&str, &str)> {
         match (quote, byte) {
             _ if escaped => escaped = false,
             (Some(_), b'\\') => escaped = true,
-            (Some(open_quote), _) => {
-                if byte == open_quote {
-                    quote = None;
-                }
-            }
+            (Some(open_quote), _) if byte == open_quote => quote = None,
+            (Some(_), _) => {}
             (None, b'\'' | b'"') => quote = Some(byte),
             (None, b'[') => open += 1,
             (None, b']') if open == 0 => {

@@ -90,7 +90,7 @@ fn malformed_paths_are_refused() {
 
 #[test]
 fn recursion_is_bounded() {
-    let path = JsonPath::parse(&"..".repeat(1)).unwrap();
+    let path = JsonPath::parse("..").unwrap();
     let wide: Value = (0..1000).collect::<Vec<i64>>().into();
     assert_eq!(path.find(&wide).len(), 1001);
     let explosive = JsonPath::parse("..[*]..[*]..[*]..[*]").unwrap();

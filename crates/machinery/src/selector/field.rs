@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn absent_fields_are_empty() {
-        let fields = |name: &str| (name == "a").then(|| Cow::Borrowed("1"));
+        let fields = |name: &str| (name == "a").then_some(Cow::Borrowed("1"));
         assert!(parse("a=1,b=,c!=x").matches(fields));
         assert!(!parse("a!=1").matches(fields));
         assert!(!parse("b=1").matches(fields));
