@@ -55,7 +55,9 @@ pub struct AdmissionChain {
 
 impl AdmissionChain {
     pub fn new(plugins: Vec<Arc<dyn Admission>>) -> Self {
-        Self { plugins: plugins.into() }
+        Self {
+            plugins: plugins.into(),
+        }
     }
 
     pub async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<()> {

@@ -21,6 +21,8 @@ pub struct Request {
     pub agent: String,
     /// `Warning: 299` texts for the response.
     pub warnings: Mutex<Vec<String>>,
+    /// Paths of members that the body has more than once (`machinery::json::Decoded`), for strict field validation.
+    pub duplicates: Vec<String>,
     /// Further guards on every write (a controller's lease).
     pub guards: Vec<kv::Guard>,
     /// Set for the server's own components: admission's checks of users do not apply to them.
@@ -67,8 +69,14 @@ pub enum WatchEvent {
     Added(Item),
     Modified(Item),
     /// `revision` is the event's, the item the last version.
-    Deleted { item: Item, revision: u64 },
-    Bookmark { revision: u64, initial_end: bool },
+    Deleted {
+        item: Item,
+        revision: u64,
+    },
+    Bookmark {
+        revision: u64,
+        initial_end: bool,
+    },
     /// The stream cannot go on (410); it ends after this.
     Failed(machinery::status::Status),
 }
@@ -78,8 +86,17 @@ pub enum WatchEvent {
 pub trait EventStream: Send {
     /// `None`: the stream is over (the cluster was closed, the server shuts down).
     async fn next(&mut self) -> Option<WatchEvent>;
+    /// What comes next if it is there already: a writer flushes when nothing is.
+    fn ready(&mut self) -> Option<WatchEvent> {
+        None
+    }
     /// The newest revision that the stream has covered, for a last bookmark.
-    fn revision(&self) -> u64;
+    fn revision(&mut self) -> u64;
+    /// The log's record of the event returned last, if it is shown unchanged: what is encoded once for all watchers is
+    /// kept there.
+    fn logged(&self) -> Option<&storage::WatchEvent> {
+        None
+    }
 }
 
 #[async_trait]
@@ -87,11 +104,21 @@ pub trait Backend: Send + Sync {
     async fn get(&self, request: &Request, target: &Target, options: &GetOptions) -> Result<Item>;
     async fn list(&self, request: &Request, target: &Target, options: &ListOptions) -> Result<ItemList>;
     async fn watch(&self, request: &Request, target: &Target, options: &ListOptions) -> Result<Box<dyn EventStream>>;
-    async fn create(&self, request: &Request, target: &Target, object: Value, options: &WriteOptions)
-    -> Result<Outcome>;
+    async fn create(
+        &self,
+        request: &Request,
+        target: &Target,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome>;
     /// PUT.
-    async fn update(&self, request: &Request, target: &Target, object: Value, options: &WriteOptions)
-    -> Result<Outcome>;
+    async fn update(
+        &self,
+        request: &Request,
+        target: &Target,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome>;
     async fn patch(&self, request: &Request, target: &Target, patch: Patch, options: &WriteOptions) -> Result<Outcome>;
     async fn delete(&self, request: &Request, target: &Target, options: &DeleteOptions) -> Result<Outcome>;
     async fn delete_collection(
@@ -110,4 +137,25 @@ pub enum Patch {
     Merge(Value),
     Strategic(Value),
     Apply(Value),
+}
+
+// === impl Request ===
+
+impl Request {
+    pub fn new(permit: Permit, user: Arc<User>, agent: impl Into<String>) -> Self {
+        Self {
+            permit,
+            user,
+            agent: agent.into(),
+            warnings: Mutex::default(),
+            duplicates: Vec::new(),
+            guards: Vec::new(),
+            trusted: false,
+        }
+    }
+
+    /// A `Warning` header for the response.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.warnings.lock().push(text.into());
+    }
 }

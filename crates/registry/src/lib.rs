@@ -5,18 +5,36 @@
 //!
 //! Invariants
 //! - One pipeline serves every resource; what differs between resources is data of the `ResourceDef` or its [`Strategy`].
-//! - Definitions with equal content exist once; nothing here is kept per cluster.
+//! - Definitions with equal content exist once ([`DefinitionCache`]); nothing here is kept per cluster.
 //! - Nothing reaches storage without the request's `Permit`.
+//!
+//! Read next: [`ResourceDef`], [`Strategy`], then `store/` (the pipelines), [`builtin`] (Kubernetes' own kinds),
+//! [`represent`] (objects as bytes for clients).
 #![forbid(unsafe_code)]
 
 mod admission;
 mod backend;
+pub mod builtin;
+mod cache;
+mod convert;
+mod custom;
 mod def;
+mod from_crd;
+pub mod represent;
+mod rules;
+mod shape;
+mod store;
 mod strategy;
 mod surface;
 
 pub use admission::{Admission, AdmissionChain, Attributes};
 pub use backend::{Backend, EventStream, Item, ItemList, Outcome, Patch, Request, Target, WatchEvent};
+pub use cache::DefinitionCache;
+pub use convert::Converter;
+pub use custom::CustomResources;
 pub use def::{Column, Names, Origin, ResourceDef, Scale, SchemaBundle, Subresource, VersionDef};
+pub use from_crd::{CustomDefinition, CustomVersion, storage_version_hash};
+pub use shape::{Shape, Shapes};
+pub use store::Registry;
 pub use strategy::{Strategy, StrategyContext};
 pub use surface::{Resolved, Surface};
