@@ -33,10 +33,18 @@ impl Pattern {
 
 /// Compiles a Go pattern. The error is one line, in the words of Go where they are short.
 pub fn compile(source: &str) -> Result<Regex, String> {
-    Regex::new(&translate(source)).map_err(|error| {
-        let last = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        format!("error parsing regexp: {last}: `{source}`")
-    })
+    Regex::new(&translate(source)).map_err(|error| one_line(&error, source))
+}
+
+/// As [`compile`], for patterns made while a rule runs: those that compile into much are refused.
+pub fn compile_small(source: &str) -> Result<Regex, String> {
+    let builder = regex::RegexBuilder::new(&translate(source)).size_limit(256 * 1024).build();
+    builder.map_err(|error| one_line(&error, source))
+}
+
+fn one_line(error: &regex::Error, source: &str) -> String {
+    let last = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    format!("error parsing regexp: {last}: `{source}`")
 }
 
 /// Rewrites what Go and the `regex` crate read differently: `\d \w \s \b` are ASCII in Go, `{` that opens no count and

@@ -62,12 +62,14 @@ pub struct Schema {
     pub embedded: bool,
     /// `x-kubernetes-map-type: atomic`.
     pub map_atomic: bool,
-    /// Something below (or here) has a default, or may hold a null that is to be pruned.
+    /// Something below (or here) has a default.
     pub has_defaults: bool,
     /// Something below (or here) is a list of type set or map.
     pub has_keyed_lists: bool,
     /// Something below (or here) has validation rules.
     pub has_rules: bool,
+    /// Something below (or here) is an embedded resource.
+    pub has_embedded: bool,
     pub list: ListType,
     /// Sorted by name.
     pub properties: Box<[(Name, Arc<Schema>)]>,
@@ -179,12 +181,10 @@ impl Schema {
     }
 
     fn summarize(&mut self) {
-        let nullable_matters = self.children().any(|child| !child.nullable);
-        let defaults = nullable_matters || self.default.is_some() || self.children().any(|child| child.has_defaults);
+        let defaults = self.default.is_some() || self.children().any(|child| child.has_defaults);
         let keyed = self.list != ListType::Atomic || self.children().any(|child| child.has_keyed_lists);
-        let rules = !self.rules.is_empty()
-            || self.children().any(|child| child.has_rules)
-            || self.values.as_ref().is_some_and(|v| v.all_of.iter().any(|clause| clause.has_rules));
+        let rules = !self.rules.is_empty() || self.children().any(|child| child.has_rules);
+        self.has_embedded = self.embedded || self.children().any(|child| child.has_embedded);
         self.has_defaults = defaults;
         self.has_keyed_lists = keyed;
         self.has_rules = rules;
