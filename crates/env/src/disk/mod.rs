@@ -29,6 +29,8 @@ pub trait Disk: Send + Sync + 'static {
 pub trait DiskFile: Send + Sync + 'static {
     /// Its length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// Bytes of space that it takes; less than its length when parts were never written.
+    fn allocated(&self) -> io::Result<u64>;
     /// Fills `out` from `offset`; `UnexpectedEof` when the file is shorter.
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()>;
     /// Writes all of `data` at `offset`, growing the file if needed.

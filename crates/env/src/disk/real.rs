@@ -3,7 +3,7 @@
 use super::{Disk, DiskFile};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The operating system's file system.
@@ -89,6 +89,11 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 impl DiskFile for RealFile {
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn allocated(&self) -> io::Result<u64> {
+        // In units of 512 bytes, whatever the file system's blocks are.
+        Ok(self.0.metadata()?.blocks().saturating_mul(512))
     }
 
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// The unit in which a torn write survives: drives write whole sectors.
 const SECTOR: usize = 512;
 
+/// The unit in which space is taken. A file that was lengthened has holes, which take none until they are written.
+const BLOCK: u64 = 4096;
+
 /// A simulated disk: what the operating system shows and what the medium holds, and the ways to break both.
 #[derive(Clone)]
 pub struct SimDisk {
@@ -54,6 +57,9 @@ struct File {
     unsynced: Vec<Change>,
     /// Whether the name would survive a power loss.
     named: bool,
+    /// Whether each block takes space.
+    blocks: Vec<bool>,
+    taken: u64,
 }
 
 enum Change {
@@ -119,7 +125,7 @@ impl SimDisk {
         self.shared.state.lock().operations
     }
 
-    /// Bytes shown in all files.
+    /// Bytes that all files take.
     pub fn used(&self) -> u64 {
         self.shared.state.lock().used()
     }
@@ -180,7 +186,7 @@ impl SimDisk {
     }
 
     /// One write, sync or change of length. Without a `change` it is a sync.
-    fn change(&self, life: u64, path: &Path, new_len: Option<u64>, change: Option<Change>) -> io::Result<()> {
+    fn change(&self, life: u64, path: &Path, change: Option<Change>) -> io::Result<()> {
         let mut state = self.shared.state.lock();
         state.check(life)?;
         self.maybe_fail(&state, "disk/write error")?;
@@ -188,12 +194,10 @@ impl SimDisk {
         let dies = self.count_down(&mut state);
         let free = state.capacity.saturating_sub(state.used());
         let file = state.files.get_mut(path).ok_or(ErrorKind::NotFound)?;
-        let growth = new_len.unwrap_or(0).saturating_sub(file.shown.len() as u64);
-        if growth > free {
-            return Err(self.full());
-        }
         match change {
+            Some(change) if file.growth(&change) > free => return Err(self.full()),
             Some(change) => {
+                file.take(&change);
                 change.apply(&mut file.shown);
                 file.unsynced.push(change);
             }
@@ -292,15 +296,7 @@ impl Disk for Mounted {
             return Err(self.disk.full());
         }
         let (shown, durable) = (contents.to_vec(), contents.to_vec());
-        state.files.insert(
-            path.to_owned(),
-            File {
-                shown,
-                durable,
-                unsynced: Vec::new(),
-                named: true,
-            },
-        );
+        state.files.insert(path.to_owned(), File::whole(shown, durable));
         self.disk.shared.charge(state.sync_delay);
         Ok(())
     }
@@ -345,7 +341,7 @@ impl State {
     }
 
     fn used(&self) -> u64 {
-        self.files.values().map(|file| file.shown.len() as u64).sum()
+        self.files.values().map(|file| file.taken * BLOCK).sum()
     }
 
     fn new_life(&mut self) {
@@ -359,6 +355,43 @@ impl State {
 // === impl File ===
 
 impl File {
+    fn whole(shown: Vec<u8>, durable: Vec<u8>) -> File {
+        let taken = (shown.len() as u64).div_ceil(BLOCK);
+        let blocks = vec![true; taken as usize];
+        File {
+            shown,
+            durable,
+            unsynced: Vec::new(),
+            named: true,
+            blocks,
+            taken,
+        }
+    }
+
+    /// Bytes of space that a change takes.
+    fn growth(&self, change: &Change) -> u64 {
+        let is_hole = |block: &u64| !self.blocks.get(*block as usize).copied().unwrap_or(false);
+        change.blocks().filter(is_hole).count() as u64 * BLOCK
+    }
+
+    fn take(&mut self, change: &Change) {
+        if let Change::SetLen(len) = change {
+            self.cut(*len);
+        }
+        let range = change.blocks();
+        if self.blocks.len() < range.end as usize {
+            self.blocks.resize(range.end as usize, false);
+        }
+        for block in range {
+            self.taken += u64::from(!std::mem::replace(&mut self.blocks[block as usize], true));
+        }
+    }
+
+    fn cut(&mut self, len: u64) {
+        let kept = (len.div_ceil(BLOCK) as usize).min(self.blocks.len());
+        self.taken -= self.blocks.drain(kept..).filter(|taken| *taken).count() as u64;
+    }
+
     fn sync(&mut self) {
         for change in self.unsynced.drain(..) {
             change.apply(&mut self.durable);
@@ -386,12 +419,21 @@ impl File {
             }
         }
         self.shown = self.durable.clone();
+        self.cut(self.shown.len() as u64);
     }
 }
 
 // === impl Change ===
 
 impl Change {
+    /// The blocks that it writes.
+    fn blocks(&self) -> std::ops::Range<u64> {
+        match self {
+            Change::Write { offset, data } => offset / BLOCK..(offset + data.len() as u64).div_ceil(BLOCK),
+            Change::SetLen(_) => 0..0,
+        }
+    }
+
     fn apply(&self, bytes: &mut Vec<u8>) {
         match self {
             Change::Write { offset, data } => {
@@ -425,6 +467,10 @@ impl DiskFile for SimFile {
             .file(self.life, &self.path, |file| Ok(file.shown.len() as u64))
     }
 
+    fn allocated(&self) -> io::Result<u64> {
+        self.disk.file(self.life, &self.path, |file| Ok(file.taken * BLOCK))
+    }
+
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.disk
             .maybe_fail(&self.disk.shared.state.lock(), "disk/read error")?;
@@ -437,27 +483,20 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let new_len = offset.checked_add(data.len() as u64).ok_or(ErrorKind::InvalidInput)?;
-        self.disk.change(
-            self.life,
-            &self.path,
-            Some(new_len),
-            Some(Change::Write {
-                offset,
-                data: data.to_vec(),
-            }),
-        )
+        offset.checked_add(data.len() as u64).ok_or(ErrorKind::InvalidInput)?;
+        let data = data.to_vec();
+        self.disk
+            .change(self.life, &self.path, Some(Change::Write { offset, data }))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.disk
-            .change(self.life, &self.path, Some(len), Some(Change::SetLen(len)))
+        self.disk.change(self.life, &self.path, Some(Change::SetLen(len)))
     }
 
     fn sync(&self) -> io::Result<()> {
         let delay = self.disk.shared.state.lock().sync_delay;
         self.disk.shared.charge(delay);
-        self.disk.change(self.life, &self.path, None, None)
+        self.disk.change(self.life, &self.path, None)
     }
 
     fn try_lock(&self) -> io::Result<bool> {

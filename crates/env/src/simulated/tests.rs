@@ -74,13 +74,23 @@ async fn disk_fills_fails_and_dies_on_request() {
     let (env, host) = Env::simulated(
         6,
         SimOptions {
-            disk_capacity: 10,
+            disk_capacity: 8192,
             ..SimOptions::default()
         },
     );
     let file = env.disk.open(Path::new("f")).unwrap();
     file.write_at(0, &[0; 10]).unwrap();
-    assert_eq!(file.write_at(5, &[0; 6]).unwrap_err().kind(), ErrorKind::StorageFull);
+    file.set_len(1_000_000).unwrap();
+    assert_eq!(
+        env.disk.free_space(Path::new("f")).unwrap(),
+        4096,
+        "holes take no space"
+    );
+    file.write_at(500_000, &[0; 10]).unwrap();
+    assert_eq!(
+        file.write_at(4090, &[0; 10]).unwrap_err().kind(),
+        ErrorKind::StorageFull
+    );
     file.write_at(0, &[1; 10]).unwrap();
     host.disk().set_error_rate(1.0);
     assert!(file.sync().is_err());

@@ -33,13 +33,14 @@ pub(super) struct Committer {
     queue: mpsc::Receiver<Request>,
     log: Arc<Log>,
     /// Held as long as this process may write.
-    _lock: Box<dyn DiskFile>,
+    lock: Box<dyn DiskFile>,
     space: Space,
+    closing: bool,
 }
 
 /// Whether there is space to write.
 struct Space {
-    free: u64,
+    room: u64,
     probed: Duration,
     /// The disk was found full in the middle of a commit: wait before the next attempt.
     blocked_until: Duration,
@@ -55,7 +56,7 @@ impl Committer {
         lock: Box<dyn DiskFile>,
     ) -> Committer {
         let space = Space {
-            free: u64::MAX,
+            room: u64::MAX,
             probed: Duration::ZERO,
             blocked_until: Duration::ZERO,
         };
@@ -63,8 +64,9 @@ impl Committer {
             shared,
             queue,
             log,
-            _lock: lock,
+            lock,
             space,
+            closing: false,
         }
     }
 
@@ -72,21 +74,28 @@ impl Committer {
     pub(super) async fn run(mut self) {
         self.probe_space().await;
         while let Some(requests) = self.gather().await {
-            let closes = requests.iter().any(|request| matches!(request.work, Work::Close));
+            self.closing |= requests.iter().any(|request| matches!(request.work, Work::Close));
             self.process(requests).await;
-            if closes {
-                break;
-            }
         }
-        self.queue.close();
-        self.shared.shut();
-        let log = self.log;
+        let Committer {
+            shared,
+            queue,
+            log,
+            lock,
+            ..
+        } = self;
+        shared.shut();
         // Dropping the last handle writes the state that makes the next opening quick.
-        self.shared.env.spawn.blocking(move || drop(log)).await;
+        shared.env.spawn.blocking(move || drop((log, lock))).await;
+        // Whoever closes the store waits for this.
+        drop(queue);
     }
 
     /// The next requests; none: the end. Meanwhile it compacts.
     async fn gather(&mut self) -> Option<Vec<Request>> {
+        if self.closing {
+            return None;
+        }
         let first = loop {
             if self.compacts_now() {
                 match self.queue.try_recv() {
@@ -150,13 +159,13 @@ impl Committer {
             return Ok(());
         }
         let (log, shared) = (self.log.clone(), self.shared.clone());
-        let (written, free) = self
+        let (written, room) = self
             .shared
             .env
             .spawn
-            .blocking(move || (log.commit(&commit), shared.free_space()))
+            .blocking(move || (log.commit(&commit), shared.room(&log)))
             .await;
-        self.space.note(free, self.now());
+        self.space.note(room, self.now());
         written
     }
 
@@ -167,9 +176,9 @@ impl Committer {
     // --- space
 
     async fn probe_space(&mut self) {
-        let shared = self.shared.clone();
-        let free = self.shared.env.spawn.blocking(move || shared.free_space()).await;
-        self.space.note(free, self.now());
+        let (log, shared) = (self.log.clone(), self.shared.clone());
+        let room = self.shared.env.spawn.blocking(move || shared.room(&log)).await;
+        self.space.note(room, self.now());
     }
 
     async fn is_full(&mut self) -> bool {
@@ -180,9 +189,9 @@ impl Committer {
         let is_full = self.space.is_short(reserve) || self.is_blocked();
         if self.shared.full.swap(is_full, Ordering::AcqRel) != is_full {
             match is_full {
-                true => tracing::error!(free_bytes = self.space.free, "the disk is full: writes are refused"),
+                true => tracing::error!(room_bytes = self.space.room, "the disk is full: writes are refused"),
                 false => tracing::info!(
-                    free_bytes = self.space.free,
+                    room_bytes = self.space.room,
                     "the disk has space again: writes are accepted"
                 ),
             }
@@ -232,10 +241,11 @@ impl Committer {
         }
         self.shared.log.send_replace(None);
         self.log.retire();
+        let stored = self.log.stored();
         let mut error = failure.to_error();
         loop {
             let shared = self.shared.clone();
-            match self.shared.env.spawn.blocking(move || shared.reopen_log()).await {
+            match self.shared.env.spawn.blocking(move || shared.reopen_log(stored)).await {
                 Ok(log) => {
                     self.log = log.clone();
                     self.shared.log.send_replace(Some(log));
@@ -256,15 +266,16 @@ impl Committer {
         }
     }
 
-    /// Refuses requests for a while. False when nobody can send any more.
+    /// Refuses requests for a while. False when the store has to end.
     async fn refuse_until(&mut self, end: Duration, error: &Error) -> bool {
         loop {
             tokio::select! {
                 biased;
                 request = self.queue.recv() => match request {
                     Some(request) if matches!(request.work, Work::Close) => {
-                        self.queue.close();
+                        self.closing = true;
                         drop(request.answer.send(Ok(Answer::Done)));
+                        return false;
                     }
                     Some(request) => drop(request.answer.send(Err(error.clone()))),
                     None => return false,
@@ -278,13 +289,13 @@ impl Committer {
 // === impl Space ===
 
 impl Space {
-    fn note(&mut self, free: u64, now: Duration) {
-        self.free = free;
+    fn note(&mut self, room: u64, now: Duration) {
+        self.room = room;
         self.probed = now;
     }
 
     fn is_short(&self, reserve: u64) -> bool {
-        self.free < reserve
+        self.room < reserve
     }
 }
 
@@ -324,16 +335,16 @@ impl Shared {
             .send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
     }
 
-    fn free_space(&self) -> u64 {
-        // A disk that does not say is taken to have space; a commit will show.
-        self.env.disk.free_space(&self.options.dir).unwrap_or(u64::MAX)
+    fn room(&self, log: &Log) -> u64 {
+        log.room(&*self.env.disk, &self.options.dir)
     }
 
     /// Opens the log and brings it back to what was acknowledged.
-    fn reopen_log(&self) -> Result<Arc<Log>, Failure> {
+    fn reopen_log(&self, stored: u64) -> Result<Arc<Log>, Failure> {
         let EmbeddedOptions { cache_bytes, .. } = self.options;
         let log = Log::open(&*self.env.disk, &self.path(), cache_bytes, self.options.skips_sync())?;
         log.truncate(self.index.read().revision(), &self.leases.lock().seconds())?;
+        log.set_stored(stored);
         Ok(Arc::new(log))
     }
 }

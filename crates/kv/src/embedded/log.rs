@@ -3,13 +3,14 @@
 use super::backend::{Backend, Retirement};
 use super::row::{self, Row, RowId};
 use crate::{Batch, Error, Event, Revision};
-use env::Disk;
+use env::{Disk, DiskFile};
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What this version writes and the only thing it reads.
 const FORMAT: u64 = 1;
@@ -29,6 +30,10 @@ const NUMBER_REVISION: &str = "revision";
 pub(super) struct Log {
     db: Database,
     retirement: Retirement,
+    /// For its sizes alone.
+    file: Box<dyn DiskFile>,
+    /// Bytes of all rows, as [`Row::encoded_len`] counts them.
+    stored: AtomicU64,
 }
 
 /// What is written together.
@@ -78,7 +83,13 @@ impl Log {
             let db = redb::Builder::new()
                 .set_cache_size(cache_bytes)
                 .create_with_backend(backend)?;
-            let log = Log { db, retirement };
+            let (file, stored) = (disk.open(path)?, AtomicU64::new(0));
+            let log = Log {
+                db,
+                retirement,
+                file,
+                stored,
+            };
             log.check_format()?;
             Ok(log)
         })
@@ -125,6 +136,7 @@ impl Log {
     pub(super) fn commit(&self, commit: &Commit) -> Result<(), Failure> {
         guarded(|| {
             let write = self.db.begin_write()?;
+            let mut bytes = 0;
             if !commit.batches.is_empty() {
                 let mut rows = write.open_table(ROWS)?;
                 for batch in &commit.batches {
@@ -133,6 +145,7 @@ impl Log {
                         let id = RowId::new(batch.revision, index);
                         let mut place = rows.insert_reserve(id.0, row.encoded_len())?;
                         row.encode(place.as_mut());
+                        bytes += row.encoded_len() as u64;
                     }
                 }
             }
@@ -150,7 +163,9 @@ impl Log {
                 numbers.insert(NUMBER_COMPACTED, at.0)?;
                 numbers.insert(NUMBER_REVISION, revision.0)?;
             }
-            Ok(write.commit()?)
+            write.commit()?;
+            self.stored.fetch_add(bytes, Ordering::Relaxed);
+            Ok(())
         })
     }
 
@@ -158,15 +173,18 @@ impl Log {
     pub(super) fn remove(&self, ids: &[RowId]) -> Result<Removed, Failure> {
         guarded(|| {
             let write = self.db.begin_write()?;
-            let mut removed = Vec::with_capacity(ids.len());
+            let (mut removed, mut bytes) = (Vec::with_capacity(ids.len()), 0);
             let mut rows = write.open_table(ROWS)?;
             for id in ids {
-                if let Some(bytes) = rows.remove(id.0)? {
-                    removed.push((*id, decode(*id, bytes.value())?.key.into()));
+                if let Some(row) = rows.remove(id.0)? {
+                    bytes += row.value().len() as u64;
+                    removed.push((*id, decode(*id, row.value())?.key.into()));
                 }
             }
             drop(rows);
             write.commit()?;
+            let less = |stored: u64| Some(stored.saturating_sub(bytes));
+            let _ = self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
             Ok(removed)
         })
     }
@@ -201,11 +219,14 @@ impl Log {
     /// Shows every row, in the order of revisions.
     pub(super) fn scan(&self, mut visit: impl FnMut(RowId, Row<'_>)) -> Result<(), Failure> {
         guarded(|| {
+            let mut stored = 0;
             for entry in self.db.begin_read()?.open_table(ROWS)?.iter()? {
                 let (id, bytes) = entry?;
                 let id = RowId(id.value());
                 visit(id, decode(id, bytes.value())?);
+                stored += bytes.value().len() as u64;
             }
+            self.stored.store(stored, Ordering::Relaxed);
             Ok(())
         })
     }
@@ -279,16 +300,32 @@ impl Log {
         })
     }
 
-    /// Bytes of the file, and bytes of it that rows and their tree take.
-    pub(super) fn sizes(&self, disk: &dyn Disk, path: &Path) -> Result<(u64, u64), Failure> {
-        guarded(|| {
-            let size = disk.open(path)?.len()?;
-            let stats = redb::ReadableTableMetadata::stats(&self.db.begin_read()?.open_table(ROWS)?)?;
-            Ok((
-                size,
-                stats.stored_bytes() + stats.metadata_bytes() + stats.fragmented_bytes(),
-            ))
-        })
+    /// Bytes of the file, and bytes of rows in it.
+    pub(super) fn sizes(&self) -> Result<(u64, u64), Failure> {
+        Ok((self.file.allocated()?, self.stored()))
+    }
+
+    /// Bytes of rows, known after [`Log::scan`].
+    pub(super) fn stored(&self) -> u64 {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    /// Takes over what an earlier log of the same file knew.
+    pub(super) fn set_stored(&self, stored: u64) {
+        self.stored.store(stored, Ordering::Relaxed);
+    }
+
+    /// Bytes that can be written: free ones of the file system, and those within the file that compaction freed.
+    pub(super) fn room(&self, disk: &dyn Disk, dir: &Path) -> u64 {
+        // A disk that does not say is taken to have space; a commit will show.
+        let free = disk.free_space(dir).unwrap_or(u64::MAX);
+        // Rows are kept in pages of powers of two, so they take half as much again.
+        let used = self.stored() / 2 * 3;
+        free.saturating_add(
+            self.file
+                .allocated()
+                .map_or(0, |allocated| allocated.saturating_sub(used)),
+        )
     }
 }
 
@@ -375,3 +412,22 @@ from_redb!(
     redb::StorageError,
     redb::CommitError
 );
+
+/// Writes another format number into a store, or takes it out.
+#[cfg(test)]
+pub(super) fn tests_only_set_format(disk: &dyn Disk, path: &Path, format: Option<u64>) {
+    let backend = Backend::new(disk.open(path).unwrap(), &Retirement::default(), false);
+    let db = redb::Builder::new().create_with_backend(backend).unwrap();
+    let write = db.begin_write().unwrap();
+    match format {
+        Some(format) => drop(
+            write
+                .open_table(NUMBERS)
+                .unwrap()
+                .insert(NUMBER_FORMAT, format)
+                .unwrap(),
+        ),
+        None => drop(write.open_table(NUMBERS).unwrap().remove(NUMBER_FORMAT).unwrap()),
+    }
+    write.commit().unwrap();
+}

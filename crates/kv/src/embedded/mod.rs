@@ -295,8 +295,7 @@ impl Kv for EmbeddedKv {
 
     async fn status(&self) -> Result<Status, Error> {
         self.shared.check_open()?;
-        let (disk, path) = (self.shared.env.disk.clone(), self.shared.path());
-        let (size_bytes, in_use_bytes) = self.shared.read_log(move |log| log.sizes(&*disk, &path)).await?;
+        let (size_bytes, in_use_bytes) = self.shared.read_log(Log::sizes).await?;
         let (revision, compacted) = {
             let index = self.shared.index.read();
             (index.revision(), index.compacted())

@@ -69,3 +69,6 @@ mod suite_on_disk {
 
     crate::kv_suite!(tokio::test(flavor = "multi_thread"), embedded());
 }
+
+mod durability;
+mod faults;
