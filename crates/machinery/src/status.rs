@@ -184,8 +184,13 @@ impl Status {
     }
 
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
-        let mut texts: Vec<String> = errors.iter().map(FieldError::to_string).collect();
-        texts.dedup();
+        // Each text once in the message, as Kubernetes aggregates them; all of them among the causes.
+        let mut texts: Vec<String> = Vec::new();
+        for text in errors.iter().map(FieldError::to_string) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
@@ -326,6 +331,33 @@ impl Status {
         self.is(Reason::AlreadyExists)
     }
 
+    /// Reads a failure that another server answered; `None` for what is no failed `Status`. Unknown reasons are kept as
+    /// unknown.
+    pub fn from_value(value: &Value) -> Option<Self> {
+        if value.get("kind")? != "Status" || value.get("status").is_some_and(|status| status == "Success") {
+            return None;
+        }
+        let part = |name: &str| value.get(name).cloned().unwrap_or_default();
+        let mut details: Option<Box<Details>> = serde_json::from_value(part("details")).unwrap_or_default();
+        if let Some(token) = value.pointer("/metadata/continue").and_then(Value::as_str) {
+            details.get_or_insert_default().continue_token = token.to_owned();
+        }
+        Some(Self {
+            code: value
+                .get("code")
+                .and_then(Value::as_u64)
+                .and_then(|code| u16::try_from(code).ok())
+                .unwrap_or(500),
+            reason: serde_json::from_value(part("reason")).unwrap_or(Reason::Unknown),
+            message: value
+                .get("message")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned(),
+            details,
+        })
+    }
+
     /// An expired list that can go on at another revision.
     #[must_use]
     pub fn with_continue(mut self, token: String) -> Self {
@@ -443,5 +475,46 @@ mod tests {
                 .unwrap()
                 .contains("\"details\":{}")
         );
+    }
+
+    #[test]
+    fn answers_of_other_servers_read_back() {
+        let of = GroupResource::new("g", "widgets");
+        for status in [
+            Status::not_found(&of, "w"),
+            Status::no_such_resource(),
+            Status::expired("x").with_continue("t".to_owned()),
+            Status::internal("y").retry_after(3),
+            Status::invalid("g", "Widget", "w", &[FieldError::required(&Path::new("a"), "")]),
+            Status::not_implemented("z"),
+        ] {
+            assert_eq!(Status::from_value(&status.to_value()), Some(status));
+        }
+        assert_eq!(
+            Status::from_value(&serde_json::json!({"kind": "Status", "status": "Success"})),
+            None
+        );
+        assert_eq!(Status::from_value(&serde_json::json!({"kind": "Widget"})), None);
+        let strange = serde_json::json!({"kind": "Status", "reason": "Strange", "code": 418, "message": "m"});
+        assert_eq!(
+            Status::from_value(&strange),
+            Some(Status::new(418, Reason::Unknown, "m"))
+        );
+    }
+
+    #[test]
+    fn a_text_stands_once_in_the_message() {
+        let path = Path::new("a");
+        let errors = [
+            FieldError::required(&path, ""),
+            FieldError::required(&Path::new("b"), ""),
+            FieldError::required(&path, ""),
+        ];
+        let status = Status::invalid("", "Widget", "w", &errors);
+        assert_eq!(
+            status.message,
+            r#"Widget "w" is invalid: [a: Required value, b: Required value]"#
+        );
+        assert_eq!(status.details.unwrap().causes.len(), 3);
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn duplicates(input: &[u8]) -> Vec<String> {
 
 // === impl Parser ===
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     fn document(&mut self) -> Parsed<Value> {
         self.space();
         let value = self.value()?;
@@ -234,26 +234,32 @@ impl Parser<'_> {
 
     /// The opening quote has been taken.
     fn string(&mut self) -> Parsed<String> {
-        let mut text = String::new();
+        let plain = self.plain();
+        if self.peek() == Some(b'"')
+            && let Ok(whole) = std::str::from_utf8(plain)
+        {
+            self.at += 1;
+            return Ok(whole.to_owned());
+        }
+        let mut text = String::with_capacity(plain.len() + 16);
+        push_lossy(&mut text, plain);
         loop {
-            let start = self.at;
-            while self
-                .peek()
-                .is_some_and(|byte| byte != b'"' && byte != b'\\' && byte >= 0x20)
-            {
-                self.at += 1;
-            }
-            let plain = &self.input[start..self.at];
-            match std::str::from_utf8(plain) {
-                Ok(plain) => text.push_str(plain),
-                Err(_) => push_lossy(&mut text, plain),
-            }
             match self.next()? {
                 b'"' => return Ok(text),
                 b'\\' => self.escape(&mut text)?,
                 other => return Err(invalid(other, "in string literal")),
             }
+            push_lossy(&mut text, self.plain());
         }
+    }
+
+    /// Takes what stands for itself within a string.
+    fn plain(&mut self) -> &'a [u8] {
+        let rest = self.input.get(self.at..).unwrap_or_default();
+        let special = |byte: &u8| matches!(*byte, b'"' | b'\\' | 0..0x20);
+        let length = rest.iter().position(special).unwrap_or(rest.len());
+        self.at += length;
+        &rest[..length]
     }
 
     fn escape(&mut self, text: &mut String) -> Parsed<()> {
