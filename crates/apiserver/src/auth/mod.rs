@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use machinery::status::Result;
 use machinery::user::User;
-pub use permit::{Access, Decision};
 use permit::Scope;
+pub use permit::{Access, Decision};
 
 /// What a request presents about its sender. Secrets are never logged: no `Debug`.
 pub struct Credentials<'a> {
@@ -28,6 +28,11 @@ pub trait Authenticator: Send + Sync {
 #[async_trait]
 pub trait Authorizer: Send + Sync {
     async fn authorize(&self, user: &User, access: &Access) -> Decision;
+
+    /// The same, leaving annotations (key, value) for the audit log: what each step decided, and why.
+    async fn authorize_noting(&self, user: &User, access: &Access, _notes: &mut Vec<(String, String)>) -> Decision {
+        self.authorize(user, access).await
+    }
 
     /// Rules for SelfSubjectRulesReview: (resource rules, non-resource rules, incomplete).
     async fn rules(&self, user: &User, scope: &Scope, namespace: &str) -> Rules;
@@ -54,7 +59,9 @@ pub enum Resolution {
     /// Answered as it is (400, 404, 429, 503 …).
     Refused(machinery::status::Status),
     /// Everything below is served by another URL.
-    Mount { url: String },
+    Mount {
+        url: String,
+    },
 }
 
 pub type SharedAuthorizer = Arc<dyn Authorizer>;
