@@ -1,0 +1,195 @@
+//! The audit log: who asked for what, and what became of it. `audit.k8s.io/v1`, one JSON object a line.
+
+mod policy;
+mod sink;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use env::{Env, Timestamp};
+use http::request::Parts;
+use machinery::time::format_micros;
+use machinery::user::User;
+use serde_json::{Map, Value, json};
+use telemetry::Metrics;
+
+pub use policy::{AuditLevel, AuditPolicy};
+use sink::Sink;
+
+use crate::query::Query;
+use crate::record::Record;
+use crate::server::Connection;
+use crate::stage::{RequestInfo, Target, decode_path};
+
+/// The log of a server, or nothing. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Audit {
+    log: Option<Arc<Log>>,
+}
+
+struct Log {
+    policy: AuditPolicy,
+    sink: Sink,
+}
+
+/// When something happened to a request.
+pub(crate) struct Times {
+    pub received: Timestamp,
+    pub now: Timestamp,
+}
+
+// === impl Audit ===
+
+impl Audit {
+    /// Appends to a file. Never blocks a request: events that the disk cannot keep up with are counted and lost.
+    pub fn to_file(env: &Env, path: PathBuf, policy: AuditPolicy, metrics: &Arc<Metrics>) -> Self {
+        Self {
+            log: Some(Arc::new(Log {
+                policy,
+                sink: Sink::start(env, path, metrics),
+            })),
+        }
+    }
+
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.log.is_some()
+    }
+
+    /// Whether authorizers should say why.
+    pub(crate) fn wants_annotations(&self) -> bool {
+        self.is_on()
+    }
+
+    /// Whether the body of a request is to be kept for its event.
+    pub(crate) fn wants_body(&self, record: &Record, parts: &Parts) -> bool {
+        self.level(record, parts) >= AuditLevel::Request
+    }
+
+    fn level(&self, record: &Record, parts: &Parts) -> AuditLevel {
+        let Some(log) = &self.log else { return AuditLevel::None };
+        let Ok(path) = decode_path(parts.uri.path()) else {
+            return AuditLevel::Metadata;
+        };
+        match Target::parse(parts, &path) {
+            Ok(target) => log.policy.level(record.user.as_deref(), target.info()),
+            Err(_) => AuditLevel::Metadata,
+        }
+    }
+
+    /// Writes the event of an answered request.
+    pub(crate) fn answered(
+        &self,
+        record: &Record,
+        parts: &Parts,
+        connection: &Connection,
+        times: &Times,
+        answer: Answer<'_>,
+    ) {
+        let Some(log) = &self.log else { return };
+        let level = self.level(record, parts);
+        if level == AuditLevel::None {
+            return;
+        }
+        let event = event(level, record, parts, connection, times, answer);
+        log.sink.send(event.to_string());
+    }
+}
+
+/// How a request was answered.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer<'a> {
+    pub code: u16,
+    /// Of a failure inside the APIs.
+    pub status: Option<&'a machinery::status::Status>,
+}
+
+fn event(
+    level: AuditLevel,
+    record: &Record,
+    parts: &Parts,
+    connection: &Connection,
+    times: &Times,
+    answer: Answer<'_>,
+) -> Value {
+    let path = decode_path(parts.uri.path()).unwrap_or_default();
+    let query = Query::new(parts.uri.query().unwrap_or_default());
+    let target = Target::parse(parts, &path).ok();
+    let info = target.as_ref().map(Target::info);
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let mut event = json!({
+        "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": level.as_str(),
+        "auditID": record.audit_id.to_str().unwrap_or_default(),
+        "stage": if record.is_watch && answer.code == 200 { "ResponseStarted" } else { "ResponseComplete" },
+        "requestURI": match query.raw() {
+            "" => parts.uri.path().to_owned(),
+            raw => format!("{}?{raw}", parts.uri.path()),
+        },
+        "verb": info.map_or("", |info| info.verb),
+        "user": record.user.as_deref().map(user).unwrap_or_else(|| json!({})),
+        "sourceIPs": [connection.peer_address()],
+        "responseStatus": response_status(answer),
+        "requestReceivedTimestamp": format_micros(i128::from(times.received.as_nanos())),
+        "stageTimestamp": format_micros(i128::from(times.now.as_nanos())),
+    });
+    let mut set = |name: &str, value: Option<Value>| {
+        if let (Some(value), Value::Object(members)) = (value, &mut event) {
+            members.insert(name.to_owned(), value);
+        }
+    };
+    set("impersonatedUser", record.impersonated.as_deref().map(user));
+    set("userAgent", header("user-agent").map(Value::from));
+    set("objectRef", info.and_then(object_ref));
+    if level >= AuditLevel::Request {
+        set(
+            "requestObject",
+            record
+                .request_body
+                .as_ref()
+                .and_then(|body| serde_json::from_slice(body).ok()),
+        );
+    }
+    if !record.annotations.is_empty() {
+        let notes = record
+            .annotations
+            .iter()
+            .map(|(key, value)| (key.clone(), Value::from(value.as_str())));
+        set("annotations", Some(Value::Object(notes.collect())));
+    }
+    event
+}
+
+fn user(user: &User) -> Value {
+    json!(user)
+}
+
+fn object_ref(info: &RequestInfo<'_>) -> Option<Value> {
+    let info = info.resource.as_ref()?;
+    let mut members = Map::new();
+    for (name, value) in [
+        ("resource", info.resource),
+        ("namespace", info.namespace),
+        ("name", &info.name),
+        ("apiGroup", info.group),
+        ("apiVersion", info.version),
+        ("subresource", info.subresource),
+    ] {
+        if !value.is_empty() {
+            members.insert(name.to_owned(), value.into());
+        }
+    }
+    Some(Value::Object(members))
+}
+
+fn response_status(answer: Answer<'_>) -> Value {
+    let mut out = json!({ "metadata": {}, "code": answer.code });
+    if let Some(status) = answer.status {
+        out["status"] = "Failure".into();
+        out["message"] = status.message.as_str().into();
+        out["reason"] = json!(status.reason);
+    }
+    out
+}

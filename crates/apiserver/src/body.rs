@@ -1,0 +1,226 @@
+//! Bodies of requests and responses.
+
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use http_body_util::combinators::UnsyncBoxBody;
+use machinery::status::{Result, Status};
+
+/// What a handler answers with. Whole bodies go out as one frame, with a length.
+pub struct Body(Inner);
+
+enum Inner {
+    Empty,
+    Full(Bytes),
+    /// Parts that are sent one after the other without being copied together. The number is what is left of them.
+    Parts(VecDeque<Bytes>, u64),
+    Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
+    /// Of another server: forwarded answers, gRPC with its trailers.
+    Foreign(UnsyncBoxBody<Bytes, io::Error>),
+}
+
+/// What a client sends.
+pub enum RequestBody {
+    Incoming(hyper::body::Incoming),
+    Full(Bytes),
+}
+
+// === impl Body ===
+
+impl Body {
+    pub fn empty() -> Self {
+        Self(Inner::Empty)
+    }
+
+    pub fn full(bytes: impl Into<Bytes>) -> Self {
+        Self(Inner::Full(bytes.into()))
+    }
+
+    pub fn parts(parts: Vec<Bytes>) -> Self {
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        Self(Inner::Parts(parts.into(), len))
+    }
+
+    /// A body without end of its own; each item is flushed.
+    pub fn stream(stream: impl Stream<Item = Bytes> + Send + 'static) -> Self {
+        Self(Inner::Stream(Box::pin(stream)))
+    }
+
+    pub fn foreign<B>(body: B) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        Self(Inner::Foreign(body.map_err(io::Error::other).boxed_unsync()))
+    }
+
+    /// Bytes, where they are known beforehand.
+    pub fn len(&self) -> Option<u64> {
+        match &self.0 {
+            Inner::Empty => Some(0),
+            Inner::Full(bytes) => Some(bytes.len() as u64),
+            Inner::Parts(_, len) => Some(*len),
+            Inner::Stream(_) | Inner::Foreign(_) => None,
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == Some(0)
+    }
+
+    /// The bytes of a body of known length, copied together where it is in parts; else the body itself.
+    pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
+        match self.0 {
+            Inner::Empty => Ok(Bytes::new()),
+            Inner::Full(bytes) => Ok(bytes),
+            Inner::Parts(parts, len) => {
+                let mut whole = BytesMut::with_capacity(usize::try_from(len).unwrap_or_default());
+                parts.iter().for_each(|part| whole.extend_from_slice(part));
+                Ok(whole.freeze())
+            }
+            other => Err(Self(other)),
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match &mut self.0 {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Inner::Empty;
+                Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
+            }
+            Inner::Parts(parts, left) => Poll::Ready(parts.pop_front().map(|part| {
+                *left -= part.len() as u64;
+                Ok(Frame::data(part))
+            })),
+            Inner::Stream(stream) => stream
+                .as_mut()
+                .poll_next(cx)
+                .map(|item| item.map(|bytes| Ok(Frame::data(bytes)))),
+            Inner::Foreign(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Foreign(body) => body.is_end_stream(),
+            _ => self.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match (&self.0, self.len()) {
+            (_, Some(len)) => SizeHint::with_exact(len),
+            (Inner::Foreign(body), None) => body.size_hint(),
+            (_, None) => SizeHint::default(),
+        }
+    }
+}
+
+// === impl RequestBody ===
+
+impl RequestBody {
+    /// The whole body, if it is not larger than `bytes_max`.
+    pub async fn read(self, bytes_max: usize) -> Result<Bytes> {
+        let mut incoming = match self {
+            Self::Full(bytes) if bytes.len() > bytes_max => return Err(too_large(bytes_max)),
+            Self::Full(bytes) => return Ok(bytes),
+            Self::Incoming(incoming) => incoming,
+        };
+        let announced = incoming.size_hint().exact();
+        if announced.is_some_and(|len| len > bytes_max as u64) {
+            return Err(too_large(bytes_max));
+        }
+        // Most bodies are one frame: that one is handed on as it is.
+        let mut first = Bytes::new();
+        let mut rest = BytesMut::new();
+        while let Some(frame) = incoming.frame().await {
+            let frame = frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
+            let Ok(data) = frame.into_data() else { continue };
+            if first.len() + rest.len() + data.len() > bytes_max {
+                return Err(too_large(bytes_max));
+            }
+            if first.is_empty() && rest.is_empty() {
+                first = data;
+                continue;
+            }
+            if rest.is_empty() {
+                // What was announced is a claim: it reserves no more than has been allowed for anyway.
+                let wanted = announced.and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
+                rest.reserve(wanted.max(first.len() + data.len()));
+                rest.extend_from_slice(&std::mem::take(&mut first));
+            }
+            rest.extend_from_slice(&data);
+        }
+        Ok(if rest.is_empty() { first } else { rest.freeze() })
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        match self.get_mut() {
+            Self::Incoming(incoming) => Pin::new(incoming).poll_frame(cx).map_err(io::Error::other),
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Incoming(incoming) => incoming.is_end_stream(),
+            Self::Full(bytes) => bytes.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Incoming(incoming) => incoming.size_hint(),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
+/// Kubernetes' text.
+fn too_large(bytes_max: usize) -> Status {
+    Status::too_large(format!("Request entity too large: limit is {bytes_max}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn parts_are_sent_uncopied_with_a_length() {
+        let body = Body::parts(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cd")]);
+        assert_eq!(body.size_hint().exact(), Some(4));
+        assert_eq!(body.collect().await.unwrap().to_bytes(), "abcd");
+        assert_eq!(Body::full("xy").collect().await.unwrap().to_bytes(), "xy");
+        assert!(Body::empty().is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn refuses_more_than_the_limit() {
+        let body = RequestBody::Full(Bytes::from_static(b"12345"));
+        assert_eq!(
+            body.read(4).await.unwrap_err().message,
+            "Request entity too large: limit is 4"
+        );
+        let body = RequestBody::Full(Bytes::from_static(b"1234"));
+        assert_eq!(body.read(4).await.unwrap(), "1234");
+    }
+}

@@ -1,0 +1,329 @@
+//! What a server is made of, and the way of a request through it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use env::Env;
+use futures_util::FutureExt as _;
+use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response};
+use machinery::status::{Reason, Status};
+use machinery::time::parse_go_duration;
+use machinery::user::MASTERS;
+use permit::Scope;
+use registry::{Origin, ResourceDef, Surface};
+use telemetry::Metrics;
+
+use crate::audit::{Answer, Audit, Times};
+use crate::auth::{Authenticator, Resolver, SharedAuthorizer};
+use crate::body::{Body, RequestBody};
+use crate::handler;
+use crate::handler::Documents;
+use crate::health::Health;
+use crate::lifecycle::Lifecycle;
+use crate::record::{AuditIds, Record};
+use crate::refusal::{Refusal, Result};
+use crate::server::{Connection, Service};
+use crate::services::{ServiceApi, ServiceRoute, Services};
+use crate::stage::fairness::{Fairness, FairnessOptions, Flow, Seat};
+use crate::stage::{Authenticated, Impersonator, Permitted, Resolved, Target, decode_path};
+use crate::version::VersionInfo;
+
+/// What a binary fills in.
+pub struct StackConfig {
+    pub env: Env,
+    pub options: StackOptions,
+    pub resolver: Arc<dyn Resolver>,
+    /// Asked in this order.
+    pub authenticators: Vec<Arc<dyn Authenticator>>,
+    pub impersonator: Option<Arc<dyn Impersonator>>,
+    pub authorizer: SharedAuthorizer,
+    pub surface: Arc<dyn Surface>,
+    /// `/services/…`.
+    pub services: Option<Arc<dyn Services>>,
+    /// Clusters served at other URLs.
+    pub mounts: Option<Arc<dyn Mounts>>,
+    pub fairness: FairnessOptions,
+    pub audit: Audit,
+    pub health: Health,
+    pub lifecycle: Lifecycle,
+    pub metrics: Arc<Metrics>,
+}
+
+#[derive(Clone, Debug)]
+pub struct StackOptions {
+    /// Kubernetes' limit: 3 MiB.
+    pub body_bytes_max: usize,
+    /// For everything but watches' streams. `?timeout=` may shorten it.
+    pub request_timeout: Duration,
+    /// A watch without `timeoutSeconds` ends at a random time between this and its double.
+    pub watch_timeout_min: Duration,
+    /// Requests without credentials are made by `system:anonymous`.
+    pub anonymous: bool,
+    /// In which cluster `/metrics`, which is of the whole server, is authorized.
+    pub metrics_scope: Option<Scope>,
+    /// Ends of group names whose resources have label values of their own in metrics, whoever serves them.
+    pub known_groups: Vec<String>,
+    /// Shown in discovery as the server's address: `host:port`.
+    pub external_address: String,
+    pub version: VersionInfo,
+    /// Bytes of discovery and OpenAPI documents that are kept.
+    pub documents_bytes_max: usize,
+}
+
+/// The stages and handlers of a server. Serves requests by [`Service`].
+pub struct Stack {
+    pub env: Env,
+    pub options: StackOptions,
+    pub(crate) resolver: Arc<dyn Resolver>,
+    pub(crate) authenticators: Vec<Arc<dyn Authenticator>>,
+    pub(crate) impersonator: Option<Arc<dyn Impersonator>>,
+    pub(crate) authorizer: SharedAuthorizer,
+    pub(crate) surface: Arc<dyn Surface>,
+    pub(crate) services: Option<Arc<dyn Services>>,
+    pub(crate) mounts: Option<Arc<dyn Mounts>>,
+    pub(crate) fairness: Fairness,
+    pub(crate) audit: Audit,
+    pub health: Health,
+    pub lifecycle: Lifecycle,
+    pub metrics: Arc<Metrics>,
+    pub(crate) documents: Documents,
+    audit_ids: AuditIds,
+}
+
+/// Serves requests for clusters that are mounted from elsewhere.
+#[async_trait]
+pub trait Mounts: Send + Sync {
+    /// `url` is the mount's, `path` what stands behind the cluster in the request's. Authorization is the other end's.
+    async fn forward(&self, url: &str, path: &str, request: Request<RequestBody>) -> Result<Response<Body>, Status>;
+}
+
+const AUDIT_ID: HeaderName = HeaderName::from_static("audit-id");
+const FLOW_SCHEMA: HeaderName = HeaderName::from_static("x-kubernetes-pf-flowschema-uid");
+const PRIORITY_LEVEL: HeaderName = HeaderName::from_static("x-kubernetes-pf-prioritylevel-uid");
+const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache, private");
+const EMPTY: HeaderValue = HeaderValue::from_static("");
+
+// === impl StackOptions ===
+
+impl Default for StackOptions {
+    fn default() -> Self {
+        Self {
+            body_bytes_max: 3 * 1024 * 1024,
+            request_timeout: Duration::from_secs(60),
+            watch_timeout_min: Duration::from_secs(1800),
+            anonymous: true,
+            metrics_scope: None,
+            known_groups: vec![".k8s.io".to_owned()],
+            external_address: "localhost:6443".to_owned(),
+            version: VersionInfo::default(),
+            documents_bytes_max: 64 * 1024 * 1024,
+        }
+    }
+}
+
+// === impl Stack ===
+
+impl Stack {
+    pub fn new(config: StackConfig) -> Arc<Self> {
+        let fairness = Fairness::new(config.fairness, &config.env.clock, &config.metrics);
+        Arc::new(Self {
+            resolver: config.resolver,
+            authenticators: config.authenticators,
+            impersonator: config.impersonator,
+            authorizer: config.authorizer,
+            surface: config.surface,
+            services: config.services,
+            mounts: config.mounts,
+            fairness,
+            audit: config.audit,
+            health: config.health,
+            lifecycle: config.lifecycle,
+            metrics: config.metrics,
+            documents: Documents::new(config.options.documents_bytes_max),
+            audit_ids: AuditIds::new(&config.env.rng),
+            options: config.options,
+            env: config.env,
+        })
+    }
+
+    /// Answers a request. Never fails and never hangs: whatever goes wrong becomes an answer.
+    pub async fn handle(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
+        let begun = self.env.clock.monotonic();
+        let received = self.env.clock.now();
+        let (parts, body) = request.into_parts();
+        let mut record = Record::new(self.audit_ids.of(&parts.headers));
+        let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        telemetry::trace::adopt(&span, header("traceparent"), header("tracestate"));
+        let outcome = self.bounded(&parts, body, connection, &mut record).await;
+        let (mut response, refusal) = match outcome {
+            Ok(response) => (response, None),
+            Err(refusal) => (refusal.clone().into_response(), Some(refusal)),
+        };
+        self.put_headers(&mut response, &record);
+        let took = self.env.clock.monotonic().saturating_sub(begun);
+        self.observe(&response, &record, took);
+        if self.audit.is_on() {
+            let status = match refusal.as_ref().or(record.refusal.as_ref()) {
+                Some(Refusal::Status(status) | Refusal::Forbidden(status)) => Some(&**status),
+                _ => None,
+            };
+            let answer = Answer {
+                code: response.status().as_u16(),
+                status,
+            };
+            let times = Times {
+                received,
+                now: self.env.clock.now(),
+            };
+            self.audit.answered(&record, &parts, connection, &times, answer);
+        }
+        if parts.method == Method::HEAD {
+            handler::drop_body(&mut response);
+        }
+        response
+    }
+
+    async fn bounded(
+        &self,
+        parts: &Parts,
+        body: RequestBody,
+        connection: &Connection,
+        record: &mut Record,
+    ) -> Result<Response<Body>> {
+        let bound = request_timeout(parts, self.options.request_timeout)?;
+        let route = AssertUnwindSafe(self.route(parts, body, connection, record)).catch_unwind();
+        match self.env.clock.timeout(bound, route).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                tracing::error!(path = parts.uri.path(), "a request made the server panic");
+                Err(Refusal::from(Status::internal(
+                    "the server could not finish this request, see its log",
+                )))
+            }
+            Err(_) => {
+                let text = "Timeout: request did not complete within the allotted timeout";
+                Err(Refusal::from(Status::new(504, Reason::Timeout, text)))
+            }
+        }
+    }
+
+    /// The stages, in order.
+    async fn route(
+        &self,
+        parts: &Parts,
+        body: RequestBody,
+        connection: &Connection,
+        record: &mut Record,
+    ) -> Result<Response<Body>> {
+        let path = decode_path(parts.uri.path())?;
+        let target = Target::parse(parts, &path)?;
+        handler::note_target(&target, record);
+        handler::refuse_shard_paths(&target)?;
+        // The URL says which cluster; whether it exists is not told yet.
+        let resolved = Resolved::new(target, &*self.resolver, false)?;
+        // Who asks, after impersonation.
+        let request = Authenticated::new(resolved, self, parts, connection, record).await?;
+        if request.is_mounted() {
+            return self.forward(&request, parts, body).await;
+        }
+        if request.is_service() {
+            return self.serve_service(request, parts, body, record).await;
+        }
+        // A turn, so that no cluster takes the server from the others; given back when the answer is made.
+        let _seat = self.seat(&request, request.flow()).await?;
+        // Whether it may; only now is there a permit.
+        let request = Permitted::new(request, self, parts, record).await?;
+        handler::serve(self, request, parts, body, record).await
+    }
+
+    async fn serve_service(
+        &self,
+        request: Authenticated<'_>,
+        parts: &Parts,
+        body: RequestBody,
+        record: &mut Record,
+    ) -> Result<Response<Body>> {
+        let path = request.path().to_owned();
+        let route = match &self.services {
+            Some(services) => services.route(request.user(), &path, parts).await,
+            None => ServiceRoute::Unknown,
+        };
+        let service: Box<ServiceApi> = match route {
+            ServiceRoute::Api(service) => service,
+            ServiceRoute::Refused(refusal) => return Err(refusal),
+            ServiceRoute::Unknown if request.user().in_group(MASTERS) => return Err(Refusal::no_such_path()),
+            ServiceRoute::Unknown => {
+                return Err(request.forbidden("Path not resolved to a valid virtual workspace"));
+            }
+        };
+        let _seat = self.seat(&request, service.flow.clone()).await?;
+        let request = Permitted::in_service(request, &service, &service.path, self, parts, record).await?;
+        handler::serve(self, request, parts, body, record).await
+    }
+
+    async fn seat(&self, request: &Authenticated<'_>, flow: Flow) -> Result<Option<Seat>> {
+        if request.is_health() || request.user().in_group(MASTERS) {
+            return Ok(None);
+        }
+        Ok(self.fairness.seat(flow, request.is_mutating()).await?)
+    }
+
+    async fn forward(&self, request: &Authenticated<'_>, parts: &Parts, body: RequestBody) -> Result<Response<Body>> {
+        let (Some(mounts), Some(url)) = (&self.mounts, request.mount()) else {
+            return Err(Refusal::from(Status::service_unavailable("mounts are not served here")));
+        };
+        let forwarded = Request::from_parts(parts.clone(), body);
+        Ok(mounts.forward(url, request.path(), forwarded).await?)
+    }
+
+    fn put_headers(&self, response: &mut Response<Body>, record: &Record) {
+        let headers = response.headers_mut();
+        headers.insert(AUDIT_ID, record.audit_id.clone());
+        headers.entry(CACHE_CONTROL).or_insert(NO_CACHE);
+        headers.insert(FLOW_SCHEMA, EMPTY);
+        headers.insert(PRIORITY_LEVEL, EMPTY);
+    }
+
+    fn observe(&self, response: &Response<Body>, record: &Record, took: Duration) {
+        let labels = record.labels(|def| self.is_known(def));
+        let series = self.metrics.requests.series(&labels);
+        let code = response.status().as_u16();
+        match record.is_watch {
+            true => series.started(code),
+            false => series.answered(code, took, response.body().len()),
+        }
+    }
+
+    /// Whether a resource has label values of its own: tenants may make any number of the others.
+    pub(crate) fn is_known(&self, def: &ResourceDef) -> bool {
+        matches!(def.origin, Origin::Builtin | Origin::System)
+            || self
+                .options
+                .known_groups
+                .iter()
+                .any(|end| def.group.ends_with(end.as_str()))
+    }
+}
+
+impl Service for Stack {
+    async fn serve(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
+        self.handle(request, connection).await
+    }
+}
+
+/// `?timeout=` of the URL; what is absent, 0 or too long is the server's own.
+fn request_timeout(parts: &Parts, max: Duration) -> Result<Duration> {
+    let query = crate::query::Query::new(parts.uri.query().unwrap_or_default());
+    let Some(text) = query.get("timeout").filter(|text| !text.is_empty()) else {
+        return Ok(max);
+    };
+    let nanos = parse_go_duration(&text)
+        .map_err(|error| Status::bad_request(format!("invalid timeout specified in the request URL - {error}")))?;
+    let asked = Duration::from_nanos(u64::try_from(nanos).unwrap_or_default());
+    Ok(if asked.is_zero() || asked > max { max } else { asked })
+}

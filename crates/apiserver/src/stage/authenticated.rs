@@ -1,0 +1,194 @@
+//! Third stage: who asks.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use machinery::status::Status;
+use machinery::user::{AUTHENTICATED, User};
+use permit::{Access, Scope};
+
+use super::fairness::Flow;
+use super::resolved::Place;
+use super::{Resolved, Target};
+use crate::auth::{Authorizer, Credentials};
+use crate::record::Record;
+use crate::refusal::{Refusal, Result};
+use crate::server::Connection;
+use crate::stack::Stack;
+
+/// A request of a known sender (who may be anonymous).
+pub struct Authenticated<'r> {
+    pub(super) target: Target<'r>,
+    pub(super) place: Place,
+    pub(super) user: Arc<User>,
+}
+
+/// Replaces the sender by another user, where `Impersonate-*` headers ask for it.
+#[async_trait]
+pub trait Impersonator: Send + Sync {
+    /// `None`: the request asks for nothing of the kind. `access` is what is asked for, for the texts and scopes.
+    async fn impersonate(
+        &self,
+        user: &User,
+        headers: &HeaderMap,
+        access: &Access,
+        authorizer: &dyn Authorizer,
+    ) -> Result<Option<User>, Status>;
+}
+
+// === impl Authenticated ===
+
+impl<'r> Authenticated<'r> {
+    pub async fn new(
+        resolved: Resolved<'r>,
+        stack: &Stack,
+        parts: &Parts,
+        connection: &Connection,
+        record: &mut Record,
+    ) -> Result<Self> {
+        let user = establish(stack, parts, connection, resolved.scope())
+            .await
+            .inspect_err(|_| {
+                stack.metrics.authentication_attempts.with(&["failure"]).inc();
+            })?;
+        let mut user = Arc::new(user);
+        record.user = Some(user.clone());
+        let Resolved { target, place } = resolved;
+        if let Some(impersonator) = &stack.impersonator
+            && parts
+                .headers
+                .keys()
+                .any(|name| name.as_str().starts_with("impersonate-"))
+        {
+            let scope = match &place {
+                Place::Scope(scope) => Some(scope.clone()),
+                _ => None,
+            };
+            let access = target.access(scope);
+            let outcome = impersonator
+                .impersonate(&user, &parts.headers, &access, &*stack.authorizer)
+                .await;
+            if let Some(other) = outcome.map_err(|status| Refusal::Forbidden(Box::new(status)))? {
+                user = Arc::new(other);
+                record.impersonated = Some(user.clone());
+            }
+        }
+        Ok(Self { target, place, user })
+    }
+
+    pub fn user(&self) -> &Arc<User> {
+        &self.user
+    }
+
+    /// Below the cluster.
+    pub fn path(&self) -> &'r str {
+        self.target.path
+    }
+
+    pub fn is_service(&self) -> bool {
+        matches!(self.place, Place::Service)
+    }
+
+    pub fn is_mounted(&self) -> bool {
+        matches!(self.place, Place::Mount(_))
+    }
+
+    /// The URL that serves the cluster instead.
+    pub fn mount(&self) -> Option<&str> {
+        match &self.place {
+            Place::Mount(url) => Some(url),
+            _ => None,
+        }
+    }
+
+    pub fn is_mutating(&self) -> bool {
+        let verb = self.target.info.resource.as_ref().and_then(|info| info.verb);
+        verb.is_some_and(permit::Verb::is_mutating)
+    }
+
+    /// Whose share of the seats this request takes.
+    pub fn flow(&self) -> Flow {
+        match &self.place {
+            Place::Scope(Scope::One(cluster)) => Flow::from(cluster.as_str()),
+            _ => Flow::from(format!("user:{}", self.user.name)),
+        }
+    }
+
+    /// 403 for the path as a whole.
+    pub(crate) fn forbidden(&self, reason: &str) -> Refusal {
+        let access = Access {
+            verb: self.target.info.verb.to_owned(),
+            path: self.target.path.to_owned(),
+            ..Access::default()
+        };
+        super::permitted::forbidden(&self.user, &access, reason)
+    }
+
+    /// Health checks need no seat and no credentials: they must answer when nothing else does.
+    pub fn is_health(&self) -> bool {
+        let path = self.target.path.trim_start_matches('/');
+        let check = path.split('/').next().unwrap_or_default();
+        matches!(check, "livez" | "readyz" | "healthz")
+    }
+}
+
+async fn establish(stack: &Stack, parts: &Parts, connection: &Connection, scope: Option<&Scope>) -> Result<User> {
+    let bearer_token = bearer_token(&parts.headers);
+    let credentials = Credentials {
+        peer_certificates: &connection.certificates,
+        bearer_token,
+        headers: &parts.headers,
+        scope,
+    };
+    let mut refused = connection.certificate_refused || bearer_token.is_some();
+    for authenticator in &stack.authenticators {
+        match authenticator.authenticate(&credentials).await {
+            Ok(Some(mut user)) => {
+                if !user.is_anonymous() && !user.in_group(AUTHENTICATED) {
+                    user.groups.push(AUTHENTICATED.to_owned());
+                }
+                return Ok(user);
+            }
+            Ok(None) => {}
+            // Another credential of the request may hold; this one is not forgotten.
+            Err(error) => {
+                tracing::debug!(%error, "a credential does not hold");
+                refused = true;
+            }
+        }
+    }
+    if refused || !stack.options.anonymous {
+        return Err(Refusal::from(Status::unauthorized()));
+    }
+    Ok(User::anonymous())
+}
+
+/// The token of `Authorization: Bearer <token>`.
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
+    let mut words = headers.get(AUTHORIZATION)?.to_str().ok()?.trim().split(' ');
+    let scheme = words.next()?;
+    let token = words.next()?;
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bearer_is_read_as_kubernetes_reads_it() {
+        let token = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, http::HeaderValue::from_static(text));
+            bearer_token(&headers).map(str::to_owned)
+        };
+        assert_eq!(token("Bearer abc").as_deref(), Some("abc"));
+        assert_eq!(token("bearer abc def").as_deref(), Some("abc"));
+        for none in ["Bearer", "Bearer ", "Basic abc", "abc"] {
+            assert_eq!(token(none), None, "{none}");
+        }
+    }
+}
