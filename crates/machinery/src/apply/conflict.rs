@@ -4,6 +4,7 @@ use super::element::{Element, print_path};
 use super::entries::{Identity, Operation};
 use super::fieldset::FieldSet;
 use crate::status::{Cause, Status};
+use crate::text::quote;
 
 /// One path wanted by two.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,9 +24,9 @@ pub fn conflicts(owner: Identity<'_>, paths: &FieldSet) -> impl Iterator<Item = 
 }
 
 fn print_owner(owner: Identity<'_>) -> String {
-    let mut text = format!("{:?}", owner.manager);
+    let mut text = quote(owner.manager);
     if !owner.subresource.is_empty() {
-        text.push_str(&format!(" with subresource {:?}", owner.subresource));
+        text.push_str(&format!(" with subresource {}", quote(owner.subresource)));
     }
     if owner.operation == Operation::Update {
         text.push_str(&format!(" using {}", owner.version));

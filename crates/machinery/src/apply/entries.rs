@@ -1,5 +1,7 @@
 //! `metadata.managedFields`: the list on the wire and the managers read from it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::fieldset::FieldSet;
@@ -147,9 +149,25 @@ impl Entry {
         Value::Object(wire)
     }
 
-    fn make_ancient(&mut self) {
-        self.wire.insert("manager".to_owned(), "ancient-changes".into());
+    fn is_ancient(&self) -> bool {
+        self.text("manager") == ANCIENT && self.text("subresource").is_empty()
+    }
+
+    /// Takes all paths of another, and its time, which is the later. Becomes the entry of old changes thereby.
+    fn take_in(&mut self, other: &mut Self) {
+        self.wire.insert("manager".to_owned(), ANCIENT.into());
         self.wire.remove("subresource");
+        let taken = std::mem::take(&mut other.set);
+        self.change(|set| {
+            set.extend(&taken);
+            true
+        });
+        if other.seconds() >= self.seconds() {
+            match other.time() {
+                Some(time) => self.set_time(time),
+                None => drop(self.wire.remove("time")),
+            }
+        }
     }
 
     /// Seconds since the epoch; 0 without a time, as entries without one sort first.
@@ -175,13 +193,23 @@ const KNOWN: [&str; 7] = [
 impl Entries {
     /// Reads the list. The later of two entries of one manager wins.
     pub fn decode(list: Vec<Value>) -> Result<Self, String> {
-        let mut out = Self::default();
-        for (position, wire) in list.into_iter().enumerate() {
-            let entry = Entry::decode(position, wire)?;
-            out.remove(entry.identity());
-            out.0.push(entry);
+        let entries: Result<Vec<Entry>, String> = list
+            .into_iter()
+            .enumerate()
+            .map(|(position, wire)| Entry::decode(position, wire))
+            .collect();
+        let mut entries = entries?;
+        let mut seen = BTreeSet::new();
+        let last: Vec<bool> = entries
+            .iter()
+            .rev()
+            .map(|entry| seen.insert(entry.identity()))
+            .collect();
+        if last.contains(&false) {
+            let mut last = last.into_iter().rev();
+            entries.retain(|_| last.next().unwrap_or(true));
         }
-        Ok(out)
+        Ok(Self(entries))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -231,82 +259,36 @@ impl Entries {
 
     /// Merges the oldest of more than ten updaters, per version, into one entry `ancient-changes`.
     pub fn cap_updaters(&mut self) {
-        let mut order: Vec<(i64, usize)> = (self.0.iter().enumerate())
-            .filter(|(_, entry)| entry.operation == Operation::Update)
-            .map(|(at, entry)| (entry.seconds(), at))
-            .collect();
-        if order.len() <= MAX_UPDATERS {
+        let updaters = self.0.iter_mut().filter(|entry| entry.operation == Operation::Update);
+        let mut updaters: Vec<&mut Entry> = updaters.collect();
+        let mut excess = updaters.len().saturating_sub(MAX_UPDATERS);
+        if excess == 0 {
             return;
         }
-        order.sort_by(|a, b| {
-            a.0.cmp(&b.0)
-                .then_with(|| self.sort_name(a.1).cmp(&self.sort_name(b.1)))
-        });
-        let mut length = order.len();
-        let mut firsts: Vec<(String, usize)> = Vec::new();
-        let mut gone = Vec::new();
-        for (_, at) in order {
-            if length <= MAX_UPDATERS {
+        updaters.sort_by(|a, b| a.identity().cmp(&b.identity()));
+        updaters.sort_by_cached_key(|entry| entry.seconds());
+        // An entry that is one already takes the others in; else the oldest of its version becomes it.
+        let (mut buckets, rest): (Vec<_>, Vec<_>) = updaters.into_iter().partition(|entry| entry.is_ancient());
+        for old in rest {
+            if excess == 0 {
                 break;
             }
-            let Some(entry) = self.0.get(at).cloned() else { continue };
-            let Some(first) = firsts
-                .iter()
-                .find(|(version, _)| version == entry.api_version())
-                .map(|(_, at)| *at)
-            else {
-                firsts.push((entry.api_version().to_owned(), at));
-                continue;
-            };
-            if first == at {
-                continue;
-            }
-            if let Some(bucket) = self.0.get_mut(first) {
-                bucket.make_ancient();
-                bucket.change(|set| {
-                    set.extend(&entry.set);
-                    true
-                });
-                match entry.time() {
-                    Some(time) => bucket.set_time(time),
-                    None => drop(bucket.wire.remove("time")),
+            match buckets
+                .iter_mut()
+                .find(|bucket| bucket.api_version() == old.api_version())
+            {
+                Some(bucket) => {
+                    bucket.take_in(old);
+                    excess -= 1;
                 }
-            }
-            gone.push(at);
-            length -= 1;
-        }
-        gone.sort_unstable();
-        for at in gone.into_iter().rev() {
-            self.0.remove(at);
-        }
-        self.merge_twins();
-    }
-
-    /// An earlier `ancient-changes` may have become the bucket's twin.
-    fn merge_twins(&mut self) {
-        let mut at = 0;
-        while let Some(entry) = self.0.get(at) {
-            let twin =
-                (at + 1..self.0.len()).find(|&other| self.0.get(other).map(Entry::identity) == Some(entry.identity()));
-            match twin {
-                Some(other) => {
-                    let other = self.0.remove(other);
-                    if let Some(entry) = self.0.get_mut(at) {
-                        entry.change(|set| {
-                            set.extend(&other.set);
-                            true
-                        });
-                    }
-                }
-                None => at += 1,
+                None => buckets.push(old),
             }
         }
-    }
-
-    fn sort_name(&self, at: usize) -> Option<Identity<'_>> {
-        self.0.get(at).map(Entry::identity)
+        self.0.retain(|entry| !entry.set.is_empty());
     }
 }
+
+const ANCIENT: &str = "ancient-changes";
 
 /// How many updaters an object keeps apart.
 const MAX_UPDATERS: usize = 10;

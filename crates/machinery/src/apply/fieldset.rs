@@ -19,6 +19,9 @@ struct Node {
     children: FieldSet,
 }
 
+/// Up to so many nodes are inserted one by one.
+const FEW: usize = 16;
+
 // === impl FieldSet ===
 
 impl FieldSet {
@@ -124,6 +127,11 @@ impl FieldSet {
 
     /// Adds all paths of the other set.
     pub fn extend(&mut self, other: &Self) {
+        if other.nodes.len() > FEW {
+            self.nodes.extend(other.nodes.iter().cloned());
+            self.normalize();
+            return;
+        }
         for theirs in &other.nodes {
             match self.find(&theirs.element) {
                 Ok(at) => {
@@ -135,6 +143,23 @@ impl FieldSet {
                 Err(at) => self.nodes.insert(at, theirs.clone()),
             }
         }
+    }
+
+    /// Sorts the nodes of this level and merges those of one element. The cost stays bounded for sets as large as a request
+    /// may make them, where inserting one by one would move everything each time.
+    fn normalize(&mut self) {
+        self.nodes.sort_by(|a, b| a.element.cmp(&b.element));
+        let mut out: Vec<Node> = Vec::with_capacity(self.nodes.len());
+        for node in self.nodes.drain(..) {
+            match out.last_mut() {
+                Some(last) if last.element == node.element => {
+                    last.member |= node.member;
+                    last.children.extend(&node.children);
+                }
+                _ => out.push(node),
+            }
+        }
+        self.nodes = out;
     }
 
     #[must_use]
@@ -247,7 +272,7 @@ impl FieldSet {
             Value::Null => return Ok((set, true)),
             _ => return Err(ElementError::not_a_map()),
         };
-        let mut own = false;
+        let (mut own, mut sorted) = (false, true);
         set.nodes.reserve_exact(members.len());
         for (key, below) in members {
             if key == "." {
@@ -256,30 +281,18 @@ impl FieldSet {
             }
             let Some(element) = Element::parse(key)? else { continue };
             let (children, member) = Self::read(below)?;
-            set.put(Node {
+            sorted &= set.nodes.last().is_none_or(|last| last.element < element);
+            set.nodes.push(Node {
                 element,
                 member,
                 children,
             });
         }
+        if !sorted {
+            set.normalize();
+        }
         let own = own || set.is_empty();
         Ok((set, own))
-    }
-
-    fn put(&mut self, node: Node) {
-        if self.nodes.last().is_none_or(|last| last.element < node.element) {
-            self.nodes.push(node);
-            return;
-        }
-        match self.find(&node.element) {
-            Ok(at) => {
-                if let Some(here) = self.nodes.get_mut(at) {
-                    here.member |= node.member;
-                    here.children.extend(&node.children);
-                }
-            }
-            Err(at) => self.nodes.insert(at, node),
-        }
     }
 
     /// FieldsV1 as it stands in `managedFields`.

@@ -1,6 +1,7 @@
 //! Moves paths between managers: what a write takes from others, what an applied configuration lets go of.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use serde_json::Value;
@@ -173,7 +174,7 @@ fn take(
     entries.retain(|entry| Some(entry.identity()) == me || ctx.types_of(entry.api_version()).is_some());
     let mut by_version: Vec<(String, FieldSet, FieldSet)> =
         vec![(ctx.api_version.to_owned(), changes.written(), changes.removed.clone())];
-    let mut dropped = Vec::new();
+    let mut dropped = BTreeSet::new();
     for (at, entry) in entries.iter().enumerate() {
         let version = entry.api_version();
         if by_version.iter().any(|(known, ..)| known == version) {
@@ -185,7 +186,9 @@ fn take(
                 let changes = compared(types, &before, &after, ctx.reset_of(version))?;
                 by_version.push((version.to_owned(), changes.written(), changes.removed));
             }
-            _ => dropped.push(at),
+            _ => {
+                dropped.insert(at);
+            }
         }
     }
     let mut at = 0;

@@ -81,6 +81,20 @@ fn contains_the_path_itself_only() {
     assert!(!all.contains(&f(&["a", "b", "c"])));
 }
 
+#[test]
+fn sets_of_any_size_are_sorted() {
+    let keys: Vec<String> = (0..40).rev().map(|n| format!("v:  {n}")).collect();
+    let wire: Map<String, Value> = keys.iter().map(|key| (key.clone(), json!({}))).collect();
+    let read = set(Value::Object(wire));
+    let mut one_by_one = FieldSet::new();
+    (0..40).for_each(|n| one_by_one.insert(&[Element::value(&json!(n))]));
+    assert_eq!(read, one_by_one);
+    let mut extended = set(json!({"v:17": {".": {}, "f:a": {}}, "v:99": {}}));
+    extended.extend(&one_by_one);
+    assert_eq!(extended.len(), 42);
+    assert!(extended.contains(&[Element::value(&json!(17)), Element::field("a")]));
+}
+
 mod laws {
     use proptest::prelude::*;
 
