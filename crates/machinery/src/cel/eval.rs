@@ -24,7 +24,13 @@ pub(super) struct Machine<'a> {
 }
 
 pub(super) fn run(expr: &Expr, input: Input<'_>, optional_old: bool, limit: u64) -> (Result<Outcome, Failure>, u64) {
-    let mut machine = Machine { input, optional_old, cost: 0, limit, locals: Vec::new() };
+    let mut machine = Machine {
+        input,
+        optional_old,
+        cost: 0,
+        limit,
+        locals: Vec::new(),
+    };
     let answer = machine.eval(expr).map(|value| match value {
         Val::Bool(value) => Outcome::Bool(value),
         Val::Text(text) => Outcome::Text(text.as_str().to_owned()),
@@ -39,7 +45,11 @@ impl<'a> Machine<'a> {
     /// Counts work; the limit ends the run.
     pub fn charge(&mut self, units: u64) -> Result<(), Failure> {
         self.cost = self.cost.saturating_add(units);
-        if self.cost > self.limit { Err(Failure::Budget) } else { Ok(()) }
+        if self.cost > self.limit {
+            Err(Failure::Budget)
+        } else {
+            Ok(())
+        }
     }
 
     pub fn eval(&mut self, expr: &'a Expr) -> Answer<'a> {
@@ -54,7 +64,11 @@ impl<'a> Machine<'a> {
             Expr::Type(name) => Ok(Val::Type(name)),
             Expr::This | Expr::Old | Expr::Local(_) => self.variable(expr),
             Expr::Select(select) => self.select(select),
-            Expr::Index { operand, index, optional } => self.index(operand, index, *optional),
+            Expr::Index {
+                operand,
+                index,
+                optional,
+            } => self.index(operand, index, *optional),
             Expr::Call(call) => self.call(call),
             Expr::Not(operand) => {
                 self.charge(1)?;
@@ -111,9 +125,18 @@ impl<'a> Machine<'a> {
 
     fn variable(&mut self, expr: &Expr) -> Answer<'a> {
         self.charge(1)?;
-        let Input { schema, root, this, old } = self.input;
+        let Input {
+            schema,
+            root,
+            this,
+            old,
+        } = self.input;
         match expr {
-            Expr::Local(slot) => self.locals.get(*slot).cloned().ok_or_else(|| Failure::error("no such attribute")),
+            Expr::Local(slot) => self
+                .locals
+                .get(*slot)
+                .cloned()
+                .ok_or_else(|| Failure::error("no such attribute")),
             Expr::Old if self.optional_old => match old {
                 Some(old) => Ok(Val::some(Val::of(old, Some(schema), root)?)),
                 None => Ok(Val::Optional(None)),
@@ -130,7 +153,13 @@ impl<'a> Machine<'a> {
         let operand = self.eval(&select.operand)?;
         self.charge(1)?;
         let (operand, wrapped) = match &operand {
-            Val::Optional(None) => return Ok(if select.test { Val::Bool(false) } else { Val::Optional(None) }),
+            Val::Optional(None) => {
+                return Ok(if select.test {
+                    Val::Bool(false)
+                } else {
+                    Val::Optional(None)
+                });
+            }
             Val::Optional(Some(inner)) => (inner.as_ref().clone(), true),
             _ => (operand, select.optional),
         };
@@ -169,7 +198,9 @@ impl<'a> Machine<'a> {
             (Some(value), true) => value.map(Val::some),
             (Some(value), false) => value,
             (None, true) => Ok(Val::Optional(None)),
-            (None, false) if operand.is_list() => Err(Failure::error(format!("index out of bounds: {}", shown(&index)))),
+            (None, false) if operand.is_list() => {
+                Err(Failure::error(format!("index out of bounds: {}", shown(&index))))
+            }
             (None, false) => Err(Failure::error(format!("no such key: {}", shown(&index)))),
         }
     }
@@ -196,7 +227,9 @@ impl<'a> Machine<'a> {
         let (left, right) = (self.eval(left)?, self.eval(right)?);
         self.charge((left.deep_weight(DEEP_MAX).min(right.deep_weight(DEEP_MAX)) / 10).max(1))?;
         let ordering = |accept: fn(Ordering) -> bool| {
-            let nan = [&left, &right].iter().any(|value| matches!(value, Val::Double(number) if number.is_nan()));
+            let nan = [&left, &right]
+                .iter()
+                .any(|value| matches!(value, Val::Double(number) if number.is_nan()));
             match left.compare(&right) {
                 Some(ordering) => Ok(Val::Bool(accept(ordering))),
                 None if nan => Ok(Val::Bool(false)),
@@ -232,7 +265,11 @@ impl<'a> Machine<'a> {
             return Ok(Val::Bool(list.items()?.iter().any(|candidate| candidate.equals(&item))));
         }
         self.charge(1)?;
-        if list.is_map() { Ok(Val::Bool(list.member(&item).is_some())) } else { Err(Failure::no_overload()) }
+        if list.is_map() {
+            Ok(Val::Bool(list.member(&item).is_some()))
+        } else {
+            Err(Failure::no_overload())
+        }
     }
 
     /// `&&` and `||`: the deciding value wins over errors, on whichever side it stands.
@@ -374,14 +411,18 @@ fn uint_arithmetic<'a>(sign: Arithmetic, a: u64, b: u64) -> Answer<'a> {
         Arithmetic::Divide => a.checked_div(b),
         Arithmetic::Remainder => a.checked_rem(b),
     };
-    result.map(Val::Uint).ok_or_else(|| Failure::error("unsigned integer overflow"))
+    result
+        .map(Val::Uint)
+        .ok_or_else(|| Failure::error("unsigned integer overflow"))
 }
 
 fn add<'a>(left: &Val<'a>, right: &Val<'a>) -> Answer<'a> {
     let overflow = || Failure::error("duration overflow");
     let shifted = |at: &jiff::Timestamp, by: i64| {
         let moved = at.checked_add(jiff::SignedDuration::from_nanos(by));
-        moved.map(Val::Timestamp).map_err(|_| Failure::error("timestamp overflow"))
+        moved
+            .map(Val::Timestamp)
+            .map_err(|_| Failure::error("timestamp overflow"))
     };
     match (left, right) {
         (Val::Text(a), Val::Text(b)) => Ok(Val::text([a.as_str(), b.as_str()].concat())),
@@ -399,7 +440,9 @@ fn joined<'a>(left: &Val<'a>, right: &Val<'a>) -> Answer<'a> {
     let mut items = left.items()?;
     let others = right.items()?;
     let list = match left {
-        Val::Part(Part { schema: Some(schema), .. }) => &schema.list,
+        Val::Part(Part {
+            schema: Some(schema), ..
+        }) => &schema.list,
         _ => &ListType::Atomic,
     };
     for other in others {
@@ -426,12 +469,15 @@ fn joined<'a>(left: &Val<'a>, right: &Val<'a>) -> Answer<'a> {
 
 fn subtract<'a>(left: &Val<'a>, right: &Val<'a>) -> Answer<'a> {
     match (left, right) {
-        (Val::Duration(a), Val::Duration(b)) => {
-            a.checked_sub(*b).map(Val::Duration).ok_or_else(|| Failure::error("duration overflow"))
-        }
+        (Val::Duration(a), Val::Duration(b)) => a
+            .checked_sub(*b)
+            .map(Val::Duration)
+            .ok_or_else(|| Failure::error("duration overflow")),
         (Val::Timestamp(a), Val::Timestamp(b)) => {
             let nanos = a.as_nanosecond() - b.as_nanosecond();
-            i64::try_from(nanos).map(Val::Duration).map_err(|_| Failure::error("timestamp overflow"))
+            i64::try_from(nanos)
+                .map(Val::Duration)
+                .map_err(|_| Failure::error("timestamp overflow"))
         }
         (Val::Timestamp(_), Val::Duration(by)) => {
             let by = by.checked_neg().ok_or_else(|| Failure::error("duration overflow"))?;

@@ -22,13 +22,28 @@ pub enum Expr {
     /// A variable of an enclosing macro, by its depth.
     Local(usize),
     Select(Box<Select>),
-    Index { operand: Box<Expr>, index: Box<Expr>, optional: bool },
+    Index {
+        operand: Box<Expr>,
+        index: Box<Expr>,
+        optional: bool,
+    },
     Call(Box<Call>),
     Not(Box<Expr>),
     Negate(Box<Expr>),
-    Arithmetic { sign: Arithmetic, left: Box<Expr>, right: Box<Expr> },
-    Compare { sign: Compare, left: Box<Expr>, right: Box<Expr> },
-    In { item: Box<Expr>, list: Box<Expr> },
+    Arithmetic {
+        sign: Arithmetic,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    Compare {
+        sign: Compare,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
+    In {
+        item: Box<Expr>,
+        list: Box<Expr>,
+    },
     All(Box<[Expr]>),
     Any(Box<[Expr]>),
     Choice(Box<[Expr; 3]>),
@@ -36,9 +51,16 @@ pub enum Expr {
     Map(Box<[(Expr, Expr, bool)]>),
     Fold(Box<Fold>),
     /// `cel.bind`: the value becomes the next local while the body runs.
-    Bind { value: Box<Expr>, body: Box<Expr> },
+    Bind {
+        value: Box<Expr>,
+        body: Box<Expr>,
+    },
     /// `optMap` and `optFlatMap`: the content of the optional becomes the next local.
-    OptionalMap { operand: Box<Expr>, body: Box<Expr>, flat: bool },
+    OptionalMap {
+        operand: Box<Expr>,
+        body: Box<Expr>,
+        flat: bool,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -76,7 +76,10 @@ fn quantify<'a>(machine: &mut Machine<'a>, fold: &'a Fold, pairs: Pairs<'a>, dec
     let mut failure = None;
     for pair in pairs {
         step(machine, fold, pair)?;
-        let answer = fold.filter.as_ref().map_or(Ok(Val::Bool(true)), |filter| machine.eval(filter));
+        let answer = fold
+            .filter
+            .as_ref()
+            .map_or(Ok(Val::Bool(true)), |filter| machine.eval(filter));
         unstep(machine, fold);
         match answer {
             Ok(Val::Bool(value)) if value == deciding => return Ok(Val::Bool(deciding)),
@@ -158,7 +161,9 @@ fn sort_by<'a>(machine: &mut Machine<'a>, fold: &'a Fold, pairs: Pairs<'a>) -> A
         unstep(machine, fold);
         keyed.push((key, item));
     }
-    let comparable = keyed.windows(2).all(|pair| matches!(pair, [a, b] if a.0.compare(&b.0).is_some()));
+    let comparable = keyed
+        .windows(2)
+        .all(|pair| matches!(pair, [a, b] if a.0.compare(&b.0).is_some()));
     if !comparable {
         return Err(Failure::error("list elements must be comparable"));
     }

@@ -28,23 +28,66 @@ pub struct NamedFormat {
 }
 
 pub const FORMATS: [NamedFormat; 13] = [
-    NamedFormat { name: "dns1123Label", check: |text| names::label_name(text, false) },
-    NamedFormat { name: "dns1123Subdomain", check: |text| names::subdomain_name(text, false) },
-    NamedFormat { name: "dns1035Label", check: |text| names::dns1035_name(text, false) },
-    NamedFormat { name: "qualifiedName", check: names::qualified_name },
-    NamedFormat { name: "dns1123LabelPrefix", check: |text| names::label_name(text, true) },
-    NamedFormat { name: "dns1123SubdomainPrefix", check: |text| names::subdomain_name(text, true) },
-    NamedFormat { name: "dns1035LabelPrefix", check: |text| names::dns1035_name(text, true) },
-    NamedFormat { name: "labelValue", check: names::label_value },
-    NamedFormat { name: "uri", check: check_uri },
-    NamedFormat { name: "uuid", check: |text| checked(Format::Uuid, text, "does not match the UUID format") },
-    NamedFormat { name: "byte", check: |text| checked(Format::Byte, text, "invalid base64") },
-    NamedFormat { name: "date", check: |text| checked(Format::Date, text, "invalid date") },
-    NamedFormat { name: "datetime", check: |text| checked(Format::DateTime, text, "invalid datetime") },
+    NamedFormat {
+        name: "dns1123Label",
+        check: |text| names::label_name(text, false),
+    },
+    NamedFormat {
+        name: "dns1123Subdomain",
+        check: |text| names::subdomain_name(text, false),
+    },
+    NamedFormat {
+        name: "dns1035Label",
+        check: |text| names::dns1035_name(text, false),
+    },
+    NamedFormat {
+        name: "qualifiedName",
+        check: names::qualified_name,
+    },
+    NamedFormat {
+        name: "dns1123LabelPrefix",
+        check: |text| names::label_name(text, true),
+    },
+    NamedFormat {
+        name: "dns1123SubdomainPrefix",
+        check: |text| names::subdomain_name(text, true),
+    },
+    NamedFormat {
+        name: "dns1035LabelPrefix",
+        check: |text| names::dns1035_name(text, true),
+    },
+    NamedFormat {
+        name: "labelValue",
+        check: names::label_value,
+    },
+    NamedFormat {
+        name: "uri",
+        check: check_uri,
+    },
+    NamedFormat {
+        name: "uuid",
+        check: |text| checked(Format::Uuid, text, "does not match the UUID format"),
+    },
+    NamedFormat {
+        name: "byte",
+        check: |text| checked(Format::Byte, text, "invalid base64"),
+    },
+    NamedFormat {
+        name: "date",
+        check: |text| checked(Format::Date, text, "invalid date"),
+    },
+    NamedFormat {
+        name: "datetime",
+        check: |text| checked(Format::DateTime, text, "invalid datetime"),
+    },
 ];
 
 fn checked(format: Format, text: &str, error: &str) -> Vec<String> {
-    if format.accepts(text) { Vec::new() } else { vec![error.to_owned()] }
+    if format.accepts(text) {
+        Vec::new()
+    } else {
+        vec![error.to_owned()]
+    }
 }
 
 fn check_uri(text: &str) -> Vec<String> {

@@ -27,17 +27,32 @@ type Typed<'s> = Result<(Expr, Ty<'s>), CompileError>;
 
 pub(super) fn lower(tree: &Tree, scope: Scope<'_>, wanted: Wanted) -> Result<Lowered, CompileError> {
     let this = Ty::of(scope.schema, scope.root).unwrap_or(Ty::Dyn);
-    let old = if scope.optional_old { Ty::Optional(Rc::new(this.clone())) } else { this.clone() };
-    let mut lowering = Lowering { this, old, locals: Vec::new(), uses_old: false };
+    let old = if scope.optional_old {
+        Ty::Optional(Rc::new(this.clone()))
+    } else {
+        this.clone()
+    };
+    let mut lowering = Lowering {
+        this,
+        old,
+        locals: Vec::new(),
+        uses_old: false,
+    };
     let (expr, ty) = lowering.tree(tree)?;
     let (fits, message) = match wanted {
         Wanted::Bool => (ty.fits(&Ty::Bool), "cel expression must evaluate to a bool"),
         Wanted::Text => (ty.fits(&Ty::Text), "messageExpression must evaluate to a string"),
     };
     if !fits {
-        return Err(CompileError { at: None, message: message.to_owned() });
+        return Err(CompileError {
+            at: None,
+            message: message.to_owned(),
+        });
     }
-    Ok(Lowered { expr, uses_old: lowering.uses_old })
+    Ok(Lowered {
+        expr,
+        uses_old: lowering.uses_old,
+    })
 }
 
 // === impl Lowering ===
@@ -53,8 +68,16 @@ impl<'s> Lowering<'s> {
             Node::Text(text) => (Expr::Text(text.as_str().into()), Ty::Text),
             Node::Bytes(bytes) => (Expr::Bytes(bytes.as_slice().into()), Ty::Bytes),
             Node::Ident(name) => return self.ident(name, tree.at),
-            Node::Select { operand, field, optional } => return self.select(operand, field, *optional, false, tree.at),
-            Node::Index { operand, index, optional } => return self.index(operand, index, *optional, tree.at),
+            Node::Select {
+                operand,
+                field,
+                optional,
+            } => return self.select(operand, field, *optional, false, tree.at),
+            Node::Index {
+                operand,
+                index,
+                optional,
+            } => return self.index(operand, index, *optional, tree.at),
             Node::Call { function, target, args } => return self.call(function, target.as_deref(), args, tree.at),
             Node::Unary { sign, operand } => return self.unary(sign, operand, tree.at),
             Node::Binary { sign, left, right } => return self.binary(sign, left, right, tree.at),
@@ -118,7 +141,12 @@ impl<'s> Lowering<'s> {
 
     fn select(&mut self, operand: &Tree, field: &str, optional: bool, test: bool, at: usize) -> Typed<'s> {
         if let Some(name) = qualified(operand).map(|prefix| format!("{prefix}.{field}")) {
-            let known = ["google.protobuf.Timestamp", "google.protobuf.Duration", "net.IP", "net.CIDR"];
+            let known = [
+                "google.protobuf.Timestamp",
+                "google.protobuf.Duration",
+                "net.IP",
+                "net.CIDR",
+            ];
             let shadowed = name.split('.').next().is_some_and(|first| self.local(first).is_some());
             if let Some(known) = known.into_iter().find(|known| *known == name && !shadowed) {
                 return Ok((Expr::Type(known), Ty::Type));
@@ -144,12 +172,21 @@ impl<'s> Lowering<'s> {
             }
         };
         let raw = (name != field).then(|| field.into());
-        let expr = Expr::Select(Box::new(Select { operand, name: name.into(), raw, test, optional }));
-        Ok((expr, match (test, wrapped) {
-            (true, _) => Ty::Bool,
-            (false, true) => Ty::Optional(Rc::new(found)),
-            (false, false) => found,
-        }))
+        let expr = Expr::Select(Box::new(Select {
+            operand,
+            name: name.into(),
+            raw,
+            test,
+            optional,
+        }));
+        Ok((
+            expr,
+            match (test, wrapped) {
+                (true, _) => Ty::Bool,
+                (false, true) => Ty::Optional(Rc::new(found)),
+                (false, false) => found,
+            },
+        ))
     }
 
     fn index(&mut self, operand: &Tree, index: &Tree, optional: bool, at: usize) -> Typed<'s> {
@@ -164,7 +201,11 @@ impl<'s> Lowering<'s> {
             Ty::Map(keys, value) if key.fits(keys) => value.as_ref().clone(),
             _ => return Err(no_overload("_[_]", &[ty, key], None, at)),
         };
-        let expr = Expr::Index { operand: operand.into(), index: index.into(), optional };
+        let expr = Expr::Index {
+            operand: operand.into(),
+            index: index.into(),
+            optional,
+        };
         Ok((expr, if wrapped { Ty::Optional(Rc::new(found)) } else { found }))
     }
 
@@ -193,7 +234,11 @@ impl<'s> Lowering<'s> {
         if let Some(sign) = compare {
             let equality = matches!(sign, Compare::Equal | Compare::NotEqual);
             let fits = if equality { a.fits(&b) } else { ordered(&a, &b) };
-            return if fits { Ok((Expr::Compare { sign, left, right }, Ty::Bool)) } else { Err(refused()) };
+            return if fits {
+                Ok((Expr::Compare { sign, left, right }, Ty::Bool))
+            } else {
+                Err(refused())
+            };
         }
         if sign == "in" {
             let fits = match &b {
@@ -203,7 +248,17 @@ impl<'s> Lowering<'s> {
                 _ => false,
             };
             let refused = || no_overload("@in", &[a.clone(), b.clone()], None, at);
-            return if fits { Ok((Expr::In { item: left, list: right }, Ty::Bool)) } else { Err(refused()) };
+            return if fits {
+                Ok((
+                    Expr::In {
+                        item: left,
+                        list: right,
+                    },
+                    Ty::Bool,
+                ))
+            } else {
+                Err(refused())
+            };
         }
         let sign = match sign {
             "+" => Arithmetic::Add,
@@ -278,9 +333,18 @@ impl<'s> Lowering<'s> {
         let Some(first) = fitting.first() else {
             return Err(no_overload(name, &types, receiver.is_some().then_some(()), at));
         };
-        let ty = fitting.iter().map(|overload| overload.result(&types)).reduce(Ty::join).unwrap_or(Ty::Dyn);
+        let ty = fitting
+            .iter()
+            .map(|overload| overload.result(&types))
+            .reduce(Ty::join)
+            .unwrap_or(Ty::Dyn);
         let pattern = literal_pattern(name, &exprs, at)?;
-        let call = Call { native: first.native, cost: first.cost, args: exprs.into(), pattern };
+        let call = Call {
+            native: first.native,
+            cost: first.cost,
+            args: exprs.into(),
+            pattern,
+        };
         Ok((Expr::Call(Box::new(call)), ty))
     }
 
@@ -288,12 +352,21 @@ impl<'s> Lowering<'s> {
     fn macro_call(&mut self, name: &str, target: Option<&Tree>, args: &[Tree], at: usize) -> Option<Typed<'s>> {
         match (name, target, args) {
             ("has", None, [arg]) => Some(match &arg.node {
-                Node::Select { operand, field, optional: false } => self.select(operand, field, false, true, arg.at),
+                Node::Select {
+                    operand,
+                    field,
+                    optional: false,
+                } => self.select(operand, field, false, true, arg.at),
                 _ => Err(CompileError::new(arg.at, "invalid argument to has() macro")),
             }),
-            ("bind", Some(Tree { node: Node::Ident(namespace), .. }), [name, value, body]) if namespace == "cel" => {
-                Some(self.bind(name, value, body))
-            }
+            (
+                "bind",
+                Some(Tree {
+                    node: Node::Ident(namespace),
+                    ..
+                }),
+                [name, value, body],
+            ) if namespace == "cel" => Some(self.bind(name, value, body)),
             ("optMap" | "optFlatMap", Some(target), [variable, body]) => {
                 Some(self.optional_map(target, variable, body, name == "optFlatMap", at))
             }
@@ -330,7 +403,13 @@ impl<'s> Lowering<'s> {
         let lowered = self.tree(body);
         self.locals.pop();
         let (body, ty) = lowered?;
-        Ok((Expr::Bind { value: value.into(), body: body.into() }, ty))
+        Ok((
+            Expr::Bind {
+                value: value.into(),
+                body: body.into(),
+            },
+            ty,
+        ))
     }
 
     fn optional_map(&mut self, target: &Tree, name: &Tree, body: &Tree, flat: bool, at: usize) -> Typed<'s> {
@@ -346,7 +425,14 @@ impl<'s> Lowering<'s> {
         self.locals.pop();
         let (body, result) = lowered?;
         let ty = if flat { result } else { Ty::Optional(Rc::new(result)) };
-        Ok((Expr::OptionalMap { operand: operand.into(), body: body.into(), flat }, ty))
+        Ok((
+            Expr::OptionalMap {
+                operand: operand.into(),
+                body: body.into(),
+                flat,
+            },
+            ty,
+        ))
     }
 
     fn fold(
@@ -375,7 +461,11 @@ impl<'s> Lowering<'s> {
             }
         };
         let depth = self.locals.len();
-        let types = if names.len() == 2 { vec![first.clone(), second.clone()] } else { vec![second.clone()] };
+        let types = if names.len() == 2 {
+            vec![first.clone(), second.clone()]
+        } else {
+            vec![second.clone()]
+        };
         self.locals.extend(names.iter().cloned().zip(types));
         let lowered = self.fold_parts(test, body, at);
         self.locals.truncate(depth);
@@ -394,10 +484,22 @@ impl<'s> Lowering<'s> {
             "transformMapEntry" => (FoldKind::Entries, body_type.unwrap_or(Ty::Dyn)),
             _ => (FoldKind::List, Ty::List(Rc::new(body_type.unwrap_or(Ty::Dyn)))),
         };
-        Ok((Expr::Fold(Box::new(Fold { range, kind, pair, filter, body })), ty))
+        Ok((
+            Expr::Fold(Box::new(Fold {
+                range,
+                kind,
+                pair,
+                filter,
+                body,
+            })),
+            ty,
+        ))
     }
 
-    #[expect(clippy::type_complexity, reason = "the two parts of a fold and the type of the second")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "the two parts of a fold and the type of the second"
+    )]
     fn fold_parts(
         &mut self,
         test: Option<&Tree>,
@@ -415,7 +517,9 @@ impl<'s> Lowering<'s> {
                 Some(expr)
             }
         };
-        let Some(body) = body else { return Ok((filter, None, None)) };
+        let Some(body) = body else {
+            return Ok((filter, None, None));
+        };
         let (body, ty) = self.tree(body)?;
         Ok((filter, Some(body), Some(ty)))
     }
@@ -425,7 +529,11 @@ impl<'s> Lowering<'s> {
 fn qualified(tree: &Tree) -> Option<String> {
     match &tree.node {
         Node::Ident(name) => Some(name.clone()),
-        Node::Select { operand, field, optional: false } => Some(format!("{}.{field}", qualified(operand)?)),
+        Node::Select {
+            operand,
+            field,
+            optional: false,
+        } => Some(format!("{}.{field}", qualified(operand)?)),
         _ => None,
     }
 }
@@ -447,13 +555,20 @@ fn no_overload(name: &str, types: &[Ty<'_>], receiver: Option<()>, at: usize) ->
         (Some(()), Some((first, rest))) => format!("{first}.({})", rest.join(", ")),
         _ => format!("({})", names.join(", ")),
     };
-    CompileError::new(at, format!("found no matching overload for '{name}' applied to '{shown}'"))
+    CompileError::new(
+        at,
+        format!("found no matching overload for '{name}' applied to '{shown}'"),
+    )
 }
 
 fn ordered(a: &Ty<'_>, b: &Ty<'_>) -> bool {
     let number = |ty: &Ty<'_>| matches!(ty, Ty::Int | Ty::Uint | Ty::Double);
-    let orderable =
-        |ty: &Ty<'_>| matches!(ty, Ty::Dyn | Ty::Bool | Ty::Text | Ty::Bytes | Ty::Duration | Ty::Timestamp) || number(ty);
+    let orderable = |ty: &Ty<'_>| {
+        matches!(
+            ty,
+            Ty::Dyn | Ty::Bool | Ty::Text | Ty::Bytes | Ty::Duration | Ty::Timestamp
+        ) || number(ty)
+    };
     orderable(a) && orderable(b) && (a.fits(b) || (number(a) && number(b)))
 }
 
@@ -484,7 +599,9 @@ fn arithmetic_type<'s>(sign: Arithmetic, a: &Ty<'s>, b: &Ty<'s>) -> Option<Ty<'s
 
 /// A literal pattern is compiled with the expression: a bad one refuses it.
 fn literal_pattern(name: &str, args: &[Expr], at: usize) -> Result<Option<Arc<Pattern>>, CompileError> {
-    let ("matches", [_, Expr::Text(source)]) = (name, args) else { return Ok(None) };
+    let ("matches", [_, Expr::Text(source)]) = (name, args) else {
+        return Ok(None);
+    };
     pattern::compile(source).map_err(|error| CompileError::new(at, error))?;
     Ok(Some(Arc::new(Pattern::new(source))))
 }

@@ -107,7 +107,11 @@ impl Program {
     /// `compilation failed: `, or that the result is of the wrong type.
     pub fn compile(source: &str, scope: Scope<'_>, wanted: Wanted) -> Result<Self, CompileError> {
         let lowered = lower::lower(&syntax::parse(source)?, scope, wanted)?;
-        Ok(Self { expr: lowered.expr, uses_old: lowered.uses_old, optional_old: scope.optional_old })
+        Ok(Self {
+            expr: lowered.expr,
+            uses_old: lowered.uses_old,
+            optional_old: scope.optional_old,
+        })
     }
 
     /// Whether the expression names `oldSelf`.
@@ -125,7 +129,10 @@ impl Program {
 
 impl CompileError {
     pub(crate) fn new(at: usize, message: impl Into<String>) -> Self {
-        Self { at: Some(at), message: message.into() }
+        Self {
+            at: Some(at),
+            message: message.into(),
+        }
     }
 
     /// As Kubernetes reports it: `compilation failed: ` and what cel-go prints (position, message, the line, a caret under
@@ -138,7 +145,10 @@ impl CompileError {
         let text = source.lines().nth(line).unwrap_or_default();
         let dots = ".".repeat(column);
         let (line, place) = (line + 1, column + 1);
-        format!("compilation failed: ERROR: <input>:{line}:{place}: {}\n | {text}\n | {dots}^", self.message)
+        format!(
+            "compilation failed: ERROR: <input>:{line}:{place}: {}\n | {text}\n | {dots}^",
+            self.message
+        )
     }
 }
 

@@ -20,8 +20,9 @@ impl Ip {
         if text.contains('%') {
             return Err(format!("IP address {} with zone value is not allowed", quoted()));
         }
-        let address: IpAddr =
-            text.parse().map_err(|_| format!("IP Address {} parse error during conversion from string", quoted()))?;
+        let address: IpAddr = text
+            .parse()
+            .map_err(|_| format!("IP Address {} parse error during conversion from string", quoted()))?;
         if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
             return Err(format!("IPv4-mapped IPv6 address {} is not allowed", quoted()));
         }
@@ -76,16 +77,26 @@ impl Cidr {
     pub fn parse(text: &str) -> Result<Self, String> {
         let error = || format!("network address parse error during conversion from string: {text:?}");
         let (address, bits) = text.split_once('/').ok_or_else(error)?;
-        let plain = !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
+        let plain =
+            !bits.is_empty() && bits.bytes().all(|b| b.is_ascii_digit()) && (bits == "0" || !bits.starts_with('0'));
         let address = Ip::parse(address)?;
         let bits: u8 = bits.parse().map_err(|_| error())?;
-        if plain && bits <= address.width() { Ok(Self { address, bits }) } else { Err(error()) }
+        if plain && bits <= address.width() {
+            Ok(Self { address, bits })
+        } else {
+            Err(error())
+        }
     }
 
     fn mask(self) -> u128 {
         let host = u32::from(self.address.width() - self.bits.min(self.address.width()));
-        let all = if self.address.width() == 32 { u128::from(u32::MAX) } else { u128::MAX };
-        all.checked_shr(host).map_or(0, |_| all & u128::MAX.checked_shl(host).unwrap_or(0))
+        let all = if self.address.width() == 32 {
+            u128::from(u32::MAX)
+        } else {
+            u128::MAX
+        };
+        all.checked_shr(host)
+            .map_or(0, |_| all & u128::MAX.checked_shl(host).unwrap_or(0))
     }
 
     pub fn contains_ip(self, ip: Ip) -> bool {
@@ -103,7 +114,10 @@ impl Cidr {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(bits).unwrap_or_default())),
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::from_bits(bits)),
         };
-        Self { address: Ip(address), bits: self.bits }
+        Self {
+            address: Ip(address),
+            bits: self.bits,
+        }
     }
 }
 
@@ -124,8 +138,16 @@ mod tests {
         assert!(!net.contains_ip(Ip::parse("11.0.0.1").unwrap()));
         assert!(!net.contains_ip(Ip::parse("::1").unwrap()));
         assert_eq!(net.masked().to_string(), "10.0.0.0/8");
-        assert!(Cidr::parse("0.0.0.0/0").unwrap().contains_ip(Ip::parse("1.2.3.4").unwrap()));
-        assert!(Cidr::parse("::/0").unwrap().contains_cidr(Cidr::parse("fe80::/10").unwrap()));
+        assert!(
+            Cidr::parse("0.0.0.0/0")
+                .unwrap()
+                .contains_ip(Ip::parse("1.2.3.4").unwrap())
+        );
+        assert!(
+            Cidr::parse("::/0")
+                .unwrap()
+                .contains_cidr(Cidr::parse("fe80::/10").unwrap())
+        );
         assert!(Cidr::parse("10.0.0.0/33").is_err());
         assert!(Ip::parse("::ffff:1.2.3.4").is_err());
     }

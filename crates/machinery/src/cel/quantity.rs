@@ -23,7 +23,9 @@ impl Quantity {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
-        let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+        let end = unsigned
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let digits = format!("{whole}{fraction}");
@@ -35,11 +37,19 @@ impl Quantity {
         let exponent = -i32::try_from(fraction.len()).map_err(|_| FORMAT)?;
         let (factor, shift) = suffix_of(suffix).ok_or(FORMAT)?;
         let mantissa = mantissa.checked_mul(factor).ok_or(FORMAT)?;
-        Ok(Self { mantissa, exponent: exponent + shift }.reduced())
+        Ok(Self {
+            mantissa,
+            exponent: exponent + shift,
+        }
+        .reduced())
     }
 
     pub fn from_int(value: i64) -> Self {
-        Self { mantissa: value.into(), exponent: 0 }.reduced()
+        Self {
+            mantissa: value.into(),
+            exponent: 0,
+        }
+        .reduced()
     }
 
     /// Without trailing zeros.
@@ -65,7 +75,9 @@ impl Quantity {
     }
 
     pub fn as_float(self) -> f64 {
-        format!("{}e{}", self.mantissa, self.exponent).parse().unwrap_or(f64::NAN)
+        format!("{}e{}", self.mantissa, self.exponent)
+            .parse()
+            .unwrap_or(f64::NAN)
     }
 
     /// Both mantissas at the smaller exponent.
@@ -82,7 +94,10 @@ impl Quantity {
         match self.aligned(other) {
             Some((a, b, _)) => a.cmp(&b),
             // Too far apart to align: the floats tell.
-            None => self.as_float().partial_cmp(&other.as_float()).unwrap_or(Ordering::Equal),
+            None => self
+                .as_float()
+                .partial_cmp(&other.as_float())
+                .unwrap_or(Ordering::Equal),
         }
     }
 
@@ -139,7 +154,13 @@ mod tests {
         assert_eq!(quantity("1Ki").compare(&quantity("1k")), Ordering::Greater);
         assert_eq!(quantity("3e2").as_int(), Some(300));
         assert_eq!(quantity("50m").as_int(), None);
-        assert_eq!(quantity("1").add(&quantity("500m"), true).unwrap().compare(&quantity("0.5")), Ordering::Equal);
+        assert_eq!(
+            quantity("1")
+                .add(&quantity("500m"), true)
+                .unwrap()
+                .compare(&quantity("0.5")),
+            Ordering::Equal
+        );
         assert_eq!(quantity("-1.5k").sign(), -1);
         for bad in ["", "1.2.3", "Gi", "1x", "1e999", "."] {
             assert!(Quantity::parse(bad).is_err(), "{bad}");

@@ -15,7 +15,11 @@ pub struct Semver {
 impl Semver {
     /// `normalize` accepts a leading `v`, missing minor and patch numbers, and leading zeros.
     pub fn parse(text: &str, normalize: bool) -> Option<Self> {
-        let text = if normalize { text.strip_prefix('v').unwrap_or(text) } else { text };
+        let text = if normalize {
+            text.strip_prefix('v').unwrap_or(text)
+        } else {
+            text
+        };
         let (text, build) = match text.split_once('+') {
             Some((text, build)) => (text, Some(build)),
             None => (text, None),
@@ -28,22 +32,35 @@ impl Semver {
         while normalize && parts.len() < 3 && pre.is_none() && build.is_none() {
             parts.push("0");
         }
-        let [major, minor, patch] = parts.as_slice() else { return None };
+        let [major, minor, patch] = parts.as_slice() else {
+            return None;
+        };
         let number = |part: &str| {
             let digits = !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
             let leading = part.len() > 1 && part.starts_with('0') && !normalize;
             if digits && !leading { part.parse().ok() } else { None }
         };
-        let identifiers = |list: &str| list.split('.').all(|part| !part.is_empty() && part.bytes().all(is_identifier));
-        let numeric_leading = |part: &str| part.len() > 1 && part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit());
+        let identifiers = |list: &str| {
+            list.split('.')
+                .all(|part| !part.is_empty() && part.bytes().all(is_identifier))
+        };
+        let numeric_leading =
+            |part: &str| part.len() > 1 && part.starts_with('0') && part.bytes().all(|b| b.is_ascii_digit());
         if pre.is_some_and(|pre| !identifiers(pre) || pre.split('.').any(numeric_leading)) {
             return None;
         }
         if build.is_some_and(|build| !identifiers(build)) {
             return None;
         }
-        let pre = pre.map(|pre| pre.split('.').map(str::to_owned).collect()).unwrap_or_default();
-        Some(Self { major: number(major)?, minor: number(minor)?, patch: number(patch)?, pre })
+        let pre = pre
+            .map(|pre| pre.split('.').map(str::to_owned).collect())
+            .unwrap_or_default();
+        Some(Self {
+            major: number(major)?,
+            minor: number(minor)?,
+            patch: number(patch)?,
+            pre,
+        })
     }
 
     pub fn compare(&self, other: &Self) -> Ordering {
@@ -54,7 +71,9 @@ impl Semver {
             (false, true) => Ordering::Less,
             (false, false) => {
                 let pairs = self.pre.iter().zip(&other.pre).map(|(a, b)| compare_identifier(a, b));
-                pairs.fold(Ordering::Equal, Ordering::then).then(self.pre.len().cmp(&other.pre.len()))
+                pairs
+                    .fold(Ordering::Equal, Ordering::then)
+                    .then(self.pre.len().cmp(&other.pre.len()))
             }
         })
     }

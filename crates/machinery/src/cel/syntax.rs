@@ -7,8 +7,23 @@ use super::token::{Token, tokenize};
 const DEPTH_MAX: usize = 250;
 /// Words that may not be identifiers (they may be fields when escaped).
 const RESERVED: [&str; 17] = [
-    "as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace",
-    "return", "var", "void", "while",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
 ];
 
 /// A node with the byte offset that messages point at.
@@ -28,16 +43,39 @@ pub enum Node {
     Text(String),
     Bytes(Vec<u8>),
     Ident(String),
-    Select { operand: Box<Tree>, field: String, optional: bool },
-    Index { operand: Box<Tree>, index: Box<Tree>, optional: bool },
-    Call { function: String, target: Option<Box<Tree>>, args: Vec<Tree> },
+    Select {
+        operand: Box<Tree>,
+        field: String,
+        optional: bool,
+    },
+    Index {
+        operand: Box<Tree>,
+        index: Box<Tree>,
+        optional: bool,
+    },
+    Call {
+        function: String,
+        target: Option<Box<Tree>>,
+        args: Vec<Tree>,
+    },
     /// `!` and `-`.
-    Unary { sign: &'static str, operand: Box<Tree> },
+    Unary {
+        sign: &'static str,
+        operand: Box<Tree>,
+    },
     /// Arithmetic, comparison, `in`.
-    Binary { sign: &'static str, left: Box<Tree>, right: Box<Tree> },
+    Binary {
+        sign: &'static str,
+        left: Box<Tree>,
+        right: Box<Tree>,
+    },
     All(Vec<Tree>),
     Any(Vec<Tree>),
-    Choice { condition: Box<Tree>, yes: Box<Tree>, no: Box<Tree> },
+    Choice {
+        condition: Box<Tree>,
+        yes: Box<Tree>,
+        no: Box<Tree>,
+    },
     /// Elements, each with whether it was marked optional.
     List(Vec<(Tree, bool)>),
     Map(Vec<(Tree, Tree, bool)>),
@@ -45,7 +83,11 @@ pub enum Node {
 
 /// Parses an expression.
 pub fn parse(source: &str) -> Result<Tree, CompileError> {
-    let mut parser = Parser { tokens: tokenize(source)?, at: 0, depth: 0 };
+    let mut parser = Parser {
+        tokens: tokenize(source)?,
+        at: 0,
+        depth: 0,
+    };
     let tree = parser.expression()?;
     match parser.peek() {
         Token::End => Ok(tree),
@@ -69,7 +111,10 @@ impl Parser {
     }
 
     fn offset(&self) -> usize {
-        self.tokens.get(self.at).or(self.tokens.last()).map_or(0, |(_, offset)| *offset)
+        self.tokens
+            .get(self.at)
+            .or(self.tokens.last())
+            .map_or(0, |(_, offset)| *offset)
     }
 
     fn next(&mut self) -> Token {
@@ -98,7 +143,11 @@ impl Parser {
     }
 
     fn expect(&mut self, sign: &str) -> Result<(), CompileError> {
-        if self.take(sign) { Ok(()) } else { Err(self.unexpected()) }
+        if self.take(sign) {
+            Ok(())
+        } else {
+            Err(self.unexpected())
+        }
     }
 
     fn sign_among(&self, signs: &[&'static str]) -> Option<&'static str> {
@@ -112,7 +161,10 @@ impl Parser {
     fn deeper(&mut self, at: usize) -> Result<(), CompileError> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(CompileError::new(at, format!("expression recursion limit exceeded: {DEPTH_MAX}")));
+            return Err(CompileError::new(
+                at,
+                format!("expression recursion limit exceeded: {DEPTH_MAX}"),
+            ));
         }
         Ok(())
     }
@@ -125,7 +177,14 @@ impl Parser {
             let yes = self.any()?;
             self.expect(":")?;
             let no = self.expression()?;
-            Tree { at, node: Node::Choice { condition: condition.into(), yes: yes.into(), no: no.into() } }
+            Tree {
+                at,
+                node: Node::Choice {
+                    condition: condition.into(),
+                    yes: yes.into(),
+                    no: no.into(),
+                },
+            }
         } else {
             condition
         };
@@ -158,7 +217,9 @@ impl Parser {
     /// Relations, sums, products: left-associative levels.
     fn binary(&mut self, level: usize) -> Parsed {
         const LEVELS: [&[&str]; 3] = [&["<", "<=", ">=", ">", "==", "!=", "in"], &["+", "-"], &["*", "/", "%"]];
-        let Some(signs) = LEVELS.get(level) else { return self.unary() };
+        let Some(signs) = LEVELS.get(level) else {
+            return self.unary();
+        };
         let mut left = self.binary(level + 1)?;
         let before = self.depth;
         while let Some(sign) = self.sign_among(signs) {
@@ -167,7 +228,14 @@ impl Parser {
             self.deeper(at)?;
             self.at += 1;
             let right = self.binary(level + 1)?;
-            left = Tree { at, node: Node::Binary { sign, left: left.into(), right: right.into() } };
+            left = Tree {
+                at,
+                node: Node::Binary {
+                    sign,
+                    left: left.into(),
+                    right: right.into(),
+                },
+            };
         }
         self.depth = before;
         Ok(left)
@@ -175,18 +243,26 @@ impl Parser {
 
     fn unary(&mut self) -> Parsed {
         let at = self.offset();
-        let Some(sign) = self.sign_among(&["!", "-"]) else { return self.member() };
+        let Some(sign) = self.sign_among(&["!", "-"]) else {
+            return self.member();
+        };
         if sign == "-" {
             let literal = self.tokens.get(self.at + 1).map(|(token, _)| token.clone());
             match literal {
                 Some(Token::Int(value)) if value <= 1 << 63 => {
                     self.at += 2;
                     let value = (value as i64).wrapping_neg();
-                    return self.suffixes(Tree { at, node: Node::Int(value) });
+                    return self.suffixes(Tree {
+                        at,
+                        node: Node::Int(value),
+                    });
                 }
                 Some(Token::Double(value)) => {
                     self.at += 2;
-                    return self.suffixes(Tree { at, node: Node::Double(-value) });
+                    return self.suffixes(Tree {
+                        at,
+                        node: Node::Double(-value),
+                    });
                 }
                 _ => {}
             }
@@ -195,7 +271,13 @@ impl Parser {
         self.deeper(at)?;
         let operand = self.unary()?;
         self.depth -= 1;
-        Ok(Tree { at, node: Node::Unary { sign, operand: operand.into() } })
+        Ok(Tree {
+            at,
+            node: Node::Unary {
+                sign,
+                operand: operand.into(),
+            },
+        })
     }
 
     fn member(&mut self) -> Parsed {
@@ -213,15 +295,36 @@ impl Parser {
                 let open = self.offset();
                 tree = if !optional && self.take("(") {
                     let args = self.arguments(")")?;
-                    Tree { at: open, node: Node::Call { function: field, target: Some(tree.into()), args } }
+                    Tree {
+                        at: open,
+                        node: Node::Call {
+                            function: field,
+                            target: Some(tree.into()),
+                            args,
+                        },
+                    }
                 } else {
-                    Tree { at, node: Node::Select { operand: tree.into(), field, optional } }
+                    Tree {
+                        at,
+                        node: Node::Select {
+                            operand: tree.into(),
+                            field,
+                            optional,
+                        },
+                    }
                 };
             } else if self.take("[") {
                 let optional = self.take("?");
                 let index = self.expression()?;
                 self.expect("]")?;
-                tree = Tree { at, node: Node::Index { operand: tree.into(), index: index.into(), optional } };
+                tree = Tree {
+                    at,
+                    node: Node::Index {
+                        operand: tree.into(),
+                        index: index.into(),
+                        optional,
+                    },
+                };
             } else {
                 self.depth = before;
                 return Ok(tree);
@@ -262,17 +365,25 @@ impl Parser {
             return Ok(inner);
         }
         if self.take("[") {
-            return Ok(Tree { at, node: Node::List(self.elements()?) });
+            return Ok(Tree {
+                at,
+                node: Node::List(self.elements()?),
+            });
         }
         if self.take("{") {
-            return Ok(Tree { at, node: Node::Map(self.entries()?) });
+            return Ok(Tree {
+                at,
+                node: Node::Map(self.entries()?),
+            });
         }
         // A leading dot means the root container, which is the only one there is.
         self.take(".");
         let unexpected = self.unexpected();
         let node = match self.next() {
             Token::Ident(word) => return self.word(word, at, unexpected),
-            Token::Int(value) => Node::Int(i64::try_from(value).map_err(|_| CompileError::new(at, "invalid int literal"))?),
+            Token::Int(value) => {
+                Node::Int(i64::try_from(value).map_err(|_| CompileError::new(at, "invalid int literal"))?)
+            }
             Token::Uint(value) => Node::Uint(value),
             Token::Double(value) => Node::Double(value),
             Token::Text(text) => Node::Text(text),
@@ -295,7 +406,14 @@ impl Parser {
                 let open = self.offset();
                 if self.take("(") {
                     let args = self.arguments(")")?;
-                    return Ok(Tree { at: open, node: Node::Call { function: word, target: None, args } });
+                    return Ok(Tree {
+                        at: open,
+                        node: Node::Call {
+                            function: word,
+                            target: None,
+                            args,
+                        },
+                    });
                 }
                 Node::Ident(word)
             }
@@ -338,9 +456,13 @@ mod tests {
 
     #[test]
     fn binds_operators_as_cel_does() {
-        let Node::Any(parts) = parse("a || b && c == 1 + 2 * 3").unwrap().node else { panic!("an or") };
+        let Node::Any(parts) = parse("a || b && c == 1 + 2 * 3").unwrap().node else {
+            panic!("an or")
+        };
         assert_eq!(parts.len(), 2);
-        let Node::Choice { no, .. } = parse("a ? b : c ? d : e").unwrap().node else { panic!("a choice") };
+        let Node::Choice { no, .. } = parse("a ? b : c ? d : e").unwrap().node else {
+            panic!("a choice")
+        };
         assert!(matches!(no.node, Node::Choice { .. }));
         assert_eq!(parse("-9223372036854775808").unwrap().node, Node::Int(i64::MIN));
     }

@@ -26,13 +26,27 @@ fn object() -> Value {
 
 fn run_with(rule: &str, old: Option<&Value>, optional_old: bool) -> Result<Outcome, Failure> {
     let schema = schema();
-    let scope = Scope { schema: &schema, root: true, optional_old };
+    let scope = Scope {
+        schema: &schema,
+        root: true,
+        optional_old,
+    };
     let program = match Program::compile(rule, scope, Wanted::Bool) {
         Ok(program) => program,
         Err(error) => panic!("{}", error.detail(rule)),
     };
     let object = object();
-    program.run(Input { schema: &schema, root: true, this: &object, old }, CALL_COST_MAX).0
+    program
+        .run(
+            Input {
+                schema: &schema,
+                root: true,
+                this: &object,
+                old,
+            },
+            CALL_COST_MAX,
+        )
+        .0
 }
 
 fn holds(rule: &str) -> bool {
@@ -51,8 +65,14 @@ fn failure(rule: &str) -> String {
 
 fn refused(rule: &str) -> String {
     let schema = schema();
-    let scope = Scope { schema: &schema, root: true, optional_old: false };
-    Program::compile(rule, scope, Wanted::Bool).expect_err(rule).detail(rule)
+    let scope = Scope {
+        schema: &schema,
+        root: true,
+        optional_old: false,
+    };
+    Program::compile(rule, scope, Wanted::Bool)
+        .expect_err(rule)
+        .detail(rule)
 }
 
 #[track_caller]
@@ -108,7 +128,11 @@ fn macros_go_over_lists_and_maps() {
 
 #[test]
 fn errors_give_way_to_what_decides() {
-    all_hold(&["self.i / 0 == 1 || true", "!(self.i / 0 == 1 && false)", "true || self.i / 0 == 1"]);
+    all_hold(&[
+        "self.i / 0 == 1 || true",
+        "!(self.i / 0 == 1 && false)",
+        "true || self.i / 0 == 1",
+    ]);
     assert_eq!(failure("self.i / 0 == 1 || false"), "division by zero");
     assert_eq!(failure("self.objects[1].v == 1"), "no such key: v");
     assert_eq!(failure("self.objects[2].v == 1"), "index out of bounds: 2");
@@ -164,20 +188,39 @@ fn optionals_carry_absence() {
 
 #[test]
 fn numbers_compare_across_types_and_sets_without_order() {
-    all_hold(&["dyn(1) == dyn(1.0) && dyn(1u) == dyn(1)", "self.n > 1 && self.i < 5.5", "self.set == ['y', 'x'] || true"]);
+    all_hold(&[
+        "dyn(1) == dyn(1.0) && dyn(1u) == dyn(1)",
+        "self.n > 1 && self.i < 5.5",
+        "self.set == ['y', 'x'] || true",
+    ]);
     let mut old = object();
     old["set"] = json!(["y", "x"]);
-    assert_eq!(run_with("self.set == oldSelf.set", Some(&old), false), Ok(Outcome::Bool(true)));
-    assert_eq!(run_with("self.list == oldSelf.list", Some(&old), false), Ok(Outcome::Bool(true)));
-    assert_eq!(run_with("self.set + ['y', 'z'] == ['x', 'y', 'z']", None, false), Ok(Outcome::Bool(true)));
+    assert_eq!(
+        run_with("self.set == oldSelf.set", Some(&old), false),
+        Ok(Outcome::Bool(true))
+    );
+    assert_eq!(
+        run_with("self.list == oldSelf.list", Some(&old), false),
+        Ok(Outcome::Bool(true))
+    );
+    assert_eq!(
+        run_with("self.set + ['y', 'z'] == ['x', 'y', 'z']", None, false),
+        Ok(Outcome::Bool(true))
+    );
 }
 
 #[test]
 fn old_self_may_be_optional() {
     let old = json!({"i": 4});
     assert_eq!(run_with("oldSelf.hasValue()", None, true), Ok(Outcome::Bool(false)));
-    assert_eq!(run_with("oldSelf.optMap(o, o.i).orValue(9) == 4", Some(&old), true), Ok(Outcome::Bool(true)));
-    assert_eq!(run_with("self.i > oldSelf.i", Some(&old), false), Ok(Outcome::Bool(true)));
+    assert_eq!(
+        run_with("oldSelf.optMap(o, o.i).orValue(9) == 4", Some(&old), true),
+        Ok(Outcome::Bool(true))
+    );
+    assert_eq!(
+        run_with("self.i > oldSelf.i", Some(&old), false),
+        Ok(Outcome::Bool(true))
+    );
 }
 
 #[test]
@@ -214,10 +257,19 @@ fn work_is_bounded() {
 #[test]
 fn cost_is_the_same_every_time() {
     let schema = schema();
-    let scope = Scope { schema: &schema, root: true, optional_old: false };
+    let scope = Scope {
+        schema: &schema,
+        root: true,
+        optional_old: false,
+    };
     let program = Program::compile("self.list.all(x, x.size() < 10) && has(self.s)", scope, Wanted::Bool).unwrap();
     let object = object();
-    let input = Input { schema: &schema, root: true, this: &object, old: None };
+    let input = Input {
+        schema: &schema,
+        root: true,
+        this: &object,
+        old: None,
+    };
     let (_, first) = program.run(input, CALL_COST_MAX);
     assert_eq!(program.run(input, CALL_COST_MAX).1, first);
     assert!(first > 0 && first < 50, "{first}");

@@ -20,26 +20,42 @@ const LOOSE_UNITS: [(&[&str], i64); 8] = [
 pub fn parse_date(text: &str) -> Option<Date> {
     let bytes = text.as_bytes();
     let shaped = bytes.len() == 10
-        && bytes.iter().enumerate().all(|(index, b)| if matches!(index, 4 | 7) { *b == b'-' } else { b.is_ascii_digit() });
+        && bytes.iter().enumerate().all(|(index, b)| {
+            if matches!(index, 4 | 7) {
+                *b == b'-'
+            } else {
+                b.is_ascii_digit()
+            }
+        });
     if !shaped {
         return None;
     }
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<i16>().ok();
-    Date::new(number(0, 4)?, i8::try_from(number(5, 7)?).ok()?, i8::try_from(number(8, 10)?).ok()?).ok()
+    Date::new(
+        number(0, 4)?,
+        i8::try_from(number(5, 7)?).ok()?,
+        i8::try_from(number(8, 10)?).ok()?,
+    )
+    .ok()
 }
 
 /// Whether lower-case text is the part of an RFC 3339 date-time after the `t`.
 pub fn is_clock(text: &str) -> bool {
     let bytes = text.as_bytes();
     let two = |from: usize, max: &str| {
-        text.get(from..from + 2).is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit()) && part <= max)
+        text.get(from..from + 2)
+            .is_some_and(|part| part.bytes().all(|b| b.is_ascii_digit()) && part <= max)
     };
     let colons = bytes.get(2) == Some(&b':') && bytes.get(5) == Some(&b':');
     if !colons || !two(0, "23") || !two(3, "59") || !two(6, "59") {
         return false;
     }
     let Some(rest) = text.get(8..) else { return false };
-    let zone_at = rest.char_indices().skip(1).find(|(_, c)| !c.is_ascii_digit()).map(|(index, _)| index);
+    let zone_at = rest
+        .char_indices()
+        .skip(1)
+        .find(|(_, c)| !c.is_ascii_digit())
+        .map(|(index, _)| index);
     let starts_zone = rest.starts_with(['z', '+', '-']);
     let zone = match zone_at {
         _ if starts_zone => rest,
@@ -47,7 +63,11 @@ pub fn is_clock(text: &str) -> bool {
         _ => return false,
     };
     let offset = |zone: &str| {
-        let digits = zone.bytes().enumerate().skip(1).all(|(i, b)| if i == 3 { b == b':' } else { b.is_ascii_digit() });
+        let digits = zone
+            .bytes()
+            .enumerate()
+            .skip(1)
+            .all(|(i, b)| if i == 3 { b == b':' } else { b.is_ascii_digit() });
         zone.len() == 6 && zone.starts_with(['+', '-']) && digits
     };
     zone == "z" || offset(zone)
@@ -70,7 +90,9 @@ pub fn parse_loose_duration(text: &str) -> Option<i64> {
         let number_end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let (number, tail) = rest.split_at(number_end);
         let tail = tail.trim_start();
-        let unit_end = tail.find(|c: char| !c.is_ascii_alphabetic() && c != 'µ').unwrap_or(tail.len());
+        let unit_end = tail
+            .find(|c: char| !c.is_ascii_alphabetic() && c != 'µ')
+            .unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let unit = unit.to_lowercase();
         let count: i64 = number.parse().ok()?;

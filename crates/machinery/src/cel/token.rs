@@ -68,7 +68,9 @@ impl<'s> Scan<'s> {
 
     fn token(&mut self) -> Result<Token, CompileError> {
         let rest = self.rest();
-        let Some(first) = rest.chars().next() else { return Ok(Token::End) };
+        let Some(first) = rest.chars().next() else {
+            return Ok(Token::End);
+        };
         if first.is_ascii_digit() || (first == '.' && rest.chars().nth(1).is_some_and(|c| c.is_ascii_digit())) {
             return self.number();
         }
@@ -77,7 +79,9 @@ impl<'s> Scan<'s> {
             return self.literal(raw, bytes);
         }
         if first == '_' || first.is_ascii_alphabetic() {
-            let end = rest.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| c != '_' && !c.is_ascii_alphanumeric())
+                .unwrap_or(rest.len());
             self.at += end;
             return Ok(Token::Ident(rest.get(..end).unwrap_or_default().to_owned()));
         }
@@ -137,7 +141,9 @@ impl<'s> Scan<'s> {
     /// A string or bytes literal at its opening quote.
     fn literal(&mut self, raw: bool, bytes: bool) -> Result<Token, CompileError> {
         let rest = self.rest();
-        let quote = ["\"\"\"", "'''", "\"", "'"].into_iter().find(|quote| rest.starts_with(quote));
+        let quote = ["\"\"\"", "'''", "\"", "'"]
+            .into_iter()
+            .find(|quote| rest.starts_with(quote));
         let quote = quote.ok_or_else(|| self.error("Syntax error: missing quote"))?;
         self.at += quote.len();
         let mut out = Vec::new();
@@ -147,7 +153,9 @@ impl<'s> Scan<'s> {
                 self.at += quote.len();
                 break;
             }
-            let Some(c) = rest.chars().next() else { return Err(self.error("Syntax error: unterminated literal")) };
+            let Some(c) = rest.chars().next() else {
+                return Err(self.error("Syntax error: unterminated literal"));
+            };
             if quote.len() == 1 && matches!(c, '\n' | '\r') {
                 return Err(self.error("Syntax error: unterminated literal"));
             }
@@ -168,12 +176,17 @@ impl<'s> Scan<'s> {
         if bytes {
             return Ok(Token::Bytes(out));
         }
-        String::from_utf8(out).map(Token::Text).map_err(|_| self.error("invalid string literal"))
+        String::from_utf8(out)
+            .map(Token::Text)
+            .map_err(|_| self.error("invalid string literal"))
     }
 
     fn escape(&mut self, bytes: bool, out: &mut Vec<u8>) -> Result<(), CompileError> {
         let rest = self.rest();
-        let c = rest.chars().next().ok_or_else(|| self.error("Syntax error: unterminated literal"))?;
+        let c = rest
+            .chars()
+            .next()
+            .ok_or_else(|| self.error("Syntax error: unterminated literal"))?;
         let plain = match c {
             'a' => Some(7),
             'b' => Some(8),
@@ -202,7 +215,10 @@ impl<'s> Scan<'s> {
         self.at += skip + len;
         match (bytes && len < 4, u8::try_from(code)) {
             (true, Ok(byte)) => out.push(byte),
-            _ => push_char(out, char::from_u32(code).ok_or_else(|| self.error("invalid unicode code point"))?),
+            _ => push_char(
+                out,
+                char::from_u32(code).ok_or_else(|| self.error("invalid unicode code point"))?,
+            ),
         }
         Ok(())
     }
@@ -214,7 +230,11 @@ fn push_char(out: &mut Vec<u8>, c: char) {
 
 /// Length of the prefix before an opening quote, and whether the literal is raw and of bytes.
 fn literal_prefix(text: &str) -> Option<(usize, bool, bool)> {
-    let prefix: String = text.chars().take_while(|c| matches!(c, 'r' | 'R' | 'b' | 'B')).take(2).collect();
+    let prefix: String = text
+        .chars()
+        .take_while(|c| matches!(c, 'r' | 'R' | 'b' | 'B'))
+        .take(2)
+        .collect();
     let quoted = text.get(prefix.len()..)?.starts_with(['"', '\'']);
     let lower = prefix.to_ascii_lowercase();
     let known = matches!(lower.as_str(), "" | "r" | "b" | "rb" | "br");

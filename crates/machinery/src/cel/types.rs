@@ -8,12 +8,24 @@ use crate::schema::structural::{Kind, Schema};
 
 /// What rules see of `metadata` of a whole object, whatever its schema says.
 pub(super) static METADATA: LazyLock<Schema> = LazyLock::new(|| {
-    let text = || Arc::new(Schema { kind: Kind::String, ..Schema::default() });
+    let text = || {
+        Arc::new(Schema {
+            kind: Kind::String,
+            ..Schema::default()
+        })
+    };
     let properties = [("generateName".into(), text()), ("name".into(), text())];
-    Schema { kind: Kind::Object, properties: properties.into(), ..Schema::default() }
+    Schema {
+        kind: Kind::Object,
+        properties: properties.into(),
+        ..Schema::default()
+    }
 });
 /// `apiVersion` and `kind` of a whole object.
-pub(super) static TEXT: LazyLock<Schema> = LazyLock::new(|| Schema { kind: Kind::String, ..Schema::default() });
+pub(super) static TEXT: LazyLock<Schema> = LazyLock::new(|| Schema {
+    kind: Kind::String,
+    ..Schema::default()
+});
 
 #[derive(Clone, Debug)]
 pub enum Ty<'s> {
@@ -66,7 +78,9 @@ impl<'s> Ty<'s> {
 
     /// The type of a property by its unescaped name; none if there is no such property.
     pub fn field(&self, name: &str) -> Option<Self> {
-        let Self::Object(schema, root) = self else { return Some(Self::Dyn) };
+        let Self::Object(schema, root) = self else {
+            return Some(Self::Dyn);
+        };
         match (schema.property(name), name, *root) {
             (_, "apiVersion" | "kind", true) => Some(Self::Text),
             (_, "metadata", true) => Some(Self::Object(&METADATA, false)),

@@ -18,13 +18,23 @@ impl Url {
             return None;
         }
         if text == "*" {
-            return Some(Self { scheme: String::new(), host: String::new(), path: text.into(), query: String::new() });
+            return Some(Self {
+                scheme: String::new(),
+                host: String::new(),
+                path: text.into(),
+                query: String::new(),
+            });
         }
         let (scheme, rest) = split_scheme(text)?;
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         if !rest.starts_with('/') {
             // Opaque, e.g. `mailto:a@b`: fine with a scheme only.
-            let opaque = Self { scheme: scheme.into(), host: String::new(), path: String::new(), query: query.into() };
+            let opaque = Self {
+                scheme: scheme.into(),
+                host: String::new(),
+                path: String::new(),
+                query: query.into(),
+            };
             return (!scheme.is_empty()).then_some(opaque);
         }
         let (host, path) = match rest.strip_prefix("//") {
@@ -61,14 +71,21 @@ impl Url {
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~$&+,/:;=@!'()*[]%".contains(&b);
         let mut out = String::with_capacity(self.path.len());
         for byte in self.path.bytes() {
-            if plain(byte) { out.push(char::from(byte)) } else { out.push_str(&format!("%{byte:02X}")) }
+            if plain(byte) {
+                out.push(char::from(byte))
+            } else {
+                out.push_str(&format!("%{byte:02X}"))
+            }
         }
         out
     }
 
     /// The decoded query: keys in order of their first appearance, pairs that do not decode left out.
     pub fn query_pairs(&self) -> Vec<(String, String)> {
-        let pairs = self.query.split('&').filter(|pair| !pair.is_empty() && !pair.contains(';'));
+        let pairs = self
+            .query
+            .split('&')
+            .filter(|pair| !pair.is_empty() && !pair.contains(';'));
         pairs
             .filter_map(|pair| {
                 let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -85,7 +102,12 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
             'a'..='z' | 'A'..='Z' => {}
             '0'..='9' | '+' | '-' | '.' if index > 0 => {}
             ':' => {
-                return (index > 0).then(|| (text.get(..index).unwrap_or_default(), text.get(index + 1..).unwrap_or_default()));
+                return (index > 0).then(|| {
+                    (
+                        text.get(..index).unwrap_or_default(),
+                        text.get(index + 1..).unwrap_or_default(),
+                    )
+                });
             }
             _ => break,
         }
@@ -100,7 +122,9 @@ fn host_of(authority: &str) -> Option<&str> {
         None => host.rfind(':').map_or("", |at| host.get(at..).unwrap_or_default()),
     };
     let port_valid = port_text.is_empty()
-        || port_text.strip_prefix(':').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
+        || port_text
+            .strip_prefix(':')
+            .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_digit()));
     let plain = |b: u8| b >= 0x80 || b.is_ascii_alphanumeric() || b"-_.~!$&'()*+,;=:[]<>\"%".contains(&b);
     (port_valid && host.bytes().all(plain) && escapes_valid(host)).then_some(host)
 }
@@ -109,7 +133,11 @@ fn host_of(authority: &str) -> Option<&str> {
 fn escapes_valid(text: &str) -> bool {
     let bytes = text.as_bytes();
     let hex = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_hexdigit);
-    bytes.iter().enumerate().filter(|(_, b)| **b == b'%').all(|(at, _)| hex(at + 1) && hex(at + 2))
+    bytes
+        .iter()
+        .enumerate()
+        .filter(|(_, b)| **b == b'%')
+        .all(|(at, _)| hex(at + 1) && hex(at + 2))
 }
 
 fn unescape_query(text: &str) -> Option<String> {
@@ -139,7 +167,10 @@ mod tests {
     #[test]
     fn takes_urls_apart() {
         let url = Url::parse("https://u:p@example.com:8080/a%20b/c?x=1&x=2&y=a+b").unwrap();
-        assert_eq!((url.scheme.as_str(), url.hostname(), url.port()), ("https", "example.com", "8080"));
+        assert_eq!(
+            (url.scheme.as_str(), url.hostname(), url.port()),
+            ("https", "example.com", "8080")
+        );
         assert_eq!(url.escaped_path(), "/a%20b/c");
         assert_eq!(url.query_pairs().len(), 3);
         let v6 = Url::parse("http://[::1]:80/").unwrap();

@@ -100,7 +100,9 @@ impl<'a> Val<'a> {
             }
             Some(Format::Date) => {
                 let date = time::parse_date(text).ok_or_else(|| invalid("date formatted string"))?;
-                let midnight = date.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| invalid("date formatted string"))?;
+                let midnight = date
+                    .to_zoned(jiff::tz::TimeZone::UTC)
+                    .map_err(|_| invalid("date formatted string"))?;
                 Self::Timestamp(midnight.timestamp())
             }
             _ => Self::Text(Text::Borrowed(text)),
@@ -218,9 +220,10 @@ impl<'a> Val<'a> {
     pub fn keys(&self) -> Option<Vec<Val<'a>>> {
         match self {
             Self::Map(members) => Some(members.keys().map(Key::to_val).collect()),
-            Self::Part(Part { json: Json::Object(members), .. }) => {
-                Some(members.keys().map(|key| Self::Text(Text::Borrowed(key))).collect())
-            }
+            Self::Part(Part {
+                json: Json::Object(members),
+                ..
+            }) => Some(members.keys().map(|key| Self::Text(Text::Borrowed(key))).collect()),
             _ => None,
         }
     }
@@ -288,7 +291,9 @@ impl<'a> Val<'a> {
 }
 
 fn maps_equal<'a>(a: &Val<'a>, b: &Val<'a>) -> bool {
-    let (Some(keys), true) = (a.keys(), a.size() == b.size()) else { return false };
+    let (Some(keys), true) = (a.keys(), a.size() == b.size()) else {
+        return false;
+    };
     keys.iter().all(|key| match (a.member(key), b.member(key)) {
         (Some(Ok(a)), Some(Ok(b))) => a.equals(&b),
         _ => false,
@@ -343,7 +348,9 @@ impl<'a> Part<'a> {
     }
 
     pub fn items(&self) -> Result<Vec<Val<'a>>, Failure> {
-        let Json::Array(items) = self.json else { return Err(Failure::no_overload()) };
+        let Json::Array(items) = self.json else {
+            return Err(Failure::no_overload());
+        };
         let schema = self.schema.and_then(|schema| schema.items.as_deref());
         items.iter().map(|item| Val::of(item, schema, false)).collect()
     }
@@ -356,7 +363,9 @@ impl<'a> Part<'a> {
     /// A member by its unescaped name. Unknown members of an object with a schema are not seen.
     pub fn member(&self, name: &str) -> Option<Result<Val<'a>, Failure>> {
         let json = self.json.as_object()?.get(name)?;
-        let Some(schema) = self.schema else { return Some(Val::of(json, None, false)) };
+        let Some(schema) = self.schema else {
+            return Some(Val::of(json, None, false));
+        };
         let member = schema.member(name).map(|member| &**member);
         let member = match (member, name, self.root) {
             (_, "apiVersion" | "kind", true) => Some(&*TEXT),
@@ -381,7 +390,11 @@ impl<'a> Part<'a> {
                         && a.iter().all(|item| {
                             let before = crate::schema::correlate::old_item(item, b, schema);
                             before.is_some_and(|before| {
-                                let part = |json| Part { json, schema: schema_of, root: false };
+                                let part = |json| Part {
+                                    json,
+                                    schema: schema_of,
+                                    root: false,
+                                };
                                 part(item).equals(&part(before))
                             })
                         })
@@ -391,7 +404,11 @@ impl<'a> Part<'a> {
                 a.len() == b.len()
                     && a.iter().all(|(name, value)| {
                         let schema = schema.member(name).map(|member| &**member);
-                        let part = |json| Part { json, schema, root: false };
+                        let part = |json| Part {
+                            json,
+                            schema,
+                            root: false,
+                        };
                         b.get(name).is_some_and(|other| part(value).equals(&part(other)))
                     })
             }
@@ -422,7 +439,9 @@ fn json_equal(a: &Json, b: &Json) -> bool {
         (Json::Number(x), Json::Number(y)) => x == y || x.as_f64() == y.as_f64(),
         (Json::Array(x), Json::Array(y)) => x.len() == y.len() && x.iter().zip(y).all(|(x, y)| json_equal(x, y)),
         (Json::Object(x), Json::Object(y)) => {
-            x.len() == y.len() && x.iter().all(|(name, value)| y.get(name).is_some_and(|other| json_equal(value, other)))
+            x.len() == y.len()
+                && x.iter()
+                    .all(|(name, value)| y.get(name).is_some_and(|other| json_equal(value, other)))
         }
         _ => a == b,
     }

@@ -19,7 +19,10 @@ impl<'a> Old<'a> {
         if self.root && matches!(name, "apiVersion" | "kind") {
             return None;
         }
-        Some(Self { value: self.value.get(name)?, root: false })
+        Some(Self {
+            value: self.value.get(name)?,
+            root: false,
+        })
     }
 
     /// The old item of the same keys as `item`, in a list of type map.
@@ -37,7 +40,8 @@ pub fn old_item<'a>(item: &Value, old: &'a [Value], list: &Schema) -> Option<&'a
     if keys.is_empty() || !keys.iter().all(|key| members.get(&**key).is_some_and(is_scalar)) {
         return None;
     }
-    old.iter().find(|candidate| candidate.as_object().is_some_and(|old| same_keys(members, old, keys)))
+    old.iter()
+        .find(|candidate| candidate.as_object().is_some_and(|old| same_keys(members, old, keys)))
 }
 
 fn is_scalar(value: &Value) -> bool {
@@ -53,11 +57,13 @@ pub fn unchanged(new: &Value, old: &Value, schema: &Schema) -> bool {
     match (new, old) {
         (Value::Object(new), Value::Object(old)) => {
             new.len() == old.len()
-                && new.iter().all(|(name, value)| match (old.get(name), schema.member(name)) {
-                    (Some(old), Some(member)) => unchanged(value, old, member),
-                    (Some(old), None) => value == old,
-                    (None, _) => false,
-                })
+                && new
+                    .iter()
+                    .all(|(name, value)| match (old.get(name), schema.member(name)) {
+                        (Some(old), Some(member)) => unchanged(value, old, member),
+                        (Some(old), None) => value == old,
+                        (None, _) => false,
+                    })
         }
         (Value::Array(new), Value::Array(old)) => match (&schema.list, schema.items.as_deref()) {
             (ListType::Map(_), Some(item_schema)) => {
@@ -85,7 +91,10 @@ mod tests {
                 "a": {"type": "string"}, "b": {"type": "string"}, "v": {"type": "integer"}}}}));
         let old = json!([{"a": "1", "b": "1", "v": 1}, {"a": "1", "b": "2", "v": 2}]);
         let old = old.as_array().unwrap();
-        assert_eq!(old_item(&json!({"a": "1", "b": "2", "v": 9}), old, &schema), Some(&old[1]));
+        assert_eq!(
+            old_item(&json!({"a": "1", "b": "2", "v": 9}), old, &schema),
+            Some(&old[1])
+        );
         assert_eq!(old_item(&json!({"a": "1"}), old, &schema), None);
         assert_eq!(old_item(&json!({"a": "1", "b": null}), old, &schema), None);
         let swapped = Value::Array(old.iter().rev().cloned().collect());

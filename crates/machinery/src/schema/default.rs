@@ -50,7 +50,9 @@ fn set_defaults(value: &mut Value, schema: &Schema) {
     match value {
         Value::Object(members) => set_members(members, schema),
         Value::Array(items) => {
-            let Some(item_schema) = schema.items.as_deref() else { return };
+            let Some(item_schema) = schema.items.as_deref() else {
+                return;
+            };
             for item in items {
                 set_null(item, item_schema);
                 set_defaults(item, item_schema);
@@ -63,7 +65,9 @@ fn set_defaults(value: &mut Value, schema: &Schema) {
 fn set_members(members: &mut Map<String, Value>, schema: &Schema) {
     for (name, property) in &schema.properties {
         let Some(default) = &property.default else { continue };
-        let missing = members.get(&**name).is_none_or(|value| value.is_null() && !property.nullable);
+        let missing = members
+            .get(&**name)
+            .is_none_or(|value| value.is_null() && !property.nullable);
         if missing {
             members.insert(name.as_ref().to_owned(), default.as_ref().clone());
         }
@@ -117,7 +121,10 @@ mod tests {
             "kept": {"type": "string", "nullable": true, "default": "x"}
         }});
         assert_eq!(
-            defaulted(schema, json!({"dropped": null, "replaced": null, "kept": null, "unknown": null})),
+            defaulted(
+                schema,
+                json!({"dropped": null, "replaced": null, "kept": null, "unknown": null})
+            ),
             json!({"replaced": "x", "kept": null, "unknown": null})
         );
     }

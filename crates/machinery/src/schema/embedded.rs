@@ -29,7 +29,9 @@ fn walk(value: &Value, schema: &Schema, path: &Path, errors: &mut Vec<FieldError
             }
         }
         Value::Array(items) if schema.has_embedded => {
-            let Some(item_schema) = schema.items.as_deref() else { return };
+            let Some(item_schema) = schema.items.as_deref() else {
+                return;
+            };
             let indexed = items.iter().enumerate();
             indexed.for_each(|(index, item)| walk(item, item_schema, &path.index(index), errors));
         }
@@ -84,7 +86,10 @@ fn metadata(meta: &Value, path: &Path, errors: &mut Vec<FieldError>) {
     }
     let namespaced = !text(&members, "namespace").is_empty();
     let found = validate_object_meta(&json!({"metadata": members}), namespaced, names::path_segment_name);
-    errors.extend(found.into_iter().map(|error| FieldError { field: path.child(&error.field).to_string(), ..error }));
+    errors.extend(found.into_iter().map(|error| FieldError {
+        field: path.child(&error.field).to_string(),
+        ..error
+    }));
 }
 
 #[cfg(test)]
@@ -96,7 +101,10 @@ mod tests {
         let schema = Schema::parse(&json!({"type": "object", "properties": {"t": {"type": "object",
             "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}}}));
         let texts = |value: Value| -> Vec<String> {
-            check_embedded(&value, &schema, &Path::root()).iter().map(ToString::to_string).collect()
+            check_embedded(&value, &schema, &Path::root())
+                .iter()
+                .map(ToString::to_string)
+                .collect()
         };
         assert_eq!(texts(json!({"t": {"kind": "A"}})), ["t.apiVersion: Required value"]);
         assert_eq!(

@@ -34,7 +34,10 @@ pub fn normalize(json_path: &str, schema: &Arc<Schema>) -> Result<String, String
             }
             _ => {
                 let end = rest.find(['.', '[', ']']).unwrap_or(rest.len()).max(1);
-                return Err(format!("expected [ or . but got: {}", rest.get(..end).unwrap_or_default()));
+                return Err(format!(
+                    "expected [ or . but got: {}",
+                    rest.get(..end).unwrap_or_default()
+                ));
             }
         }
         schema = step(&schema, &name, &mut out)?;
@@ -62,7 +65,12 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
     if text.is_empty() {
         return Err("unexpected end of JSON path".to_owned());
     }
-    let got = || format!("expected single quoted string but got {}", text.split([']', '.', '[']).next().unwrap_or_default());
+    let got = || {
+        format!(
+            "expected single quoted string but got {}",
+            text.split([']', '.', '[']).next().unwrap_or_default()
+        )
+    };
     let body = text.strip_prefix('\'').ok_or_else(got)?;
     let mut out = String::new();
     let mut chars = body.char_indices();

@@ -67,8 +67,12 @@ impl Format {
             _ if name.is_empty() => None,
             Kind::Unset | Kind::String => Self::text(&name.replace('-', "")),
             _ if int_or_string => Self::text(&name.replace('-', "")),
-            Kind::Integer => [Self::Int32, Self::Int64].into_iter().find(|format| format.name() == name),
-            Kind::Number => [Self::Float, Self::Double].into_iter().find(|format| format.name() == name),
+            Kind::Integer => [Self::Int32, Self::Int64]
+                .into_iter()
+                .find(|format| format.name() == name),
+            Kind::Number => [Self::Float, Self::Double]
+                .into_iter()
+                .find(|format| format.name() == name),
             Kind::Object | Kind::Array | Kind::Boolean => None,
         }
     }
@@ -196,7 +200,9 @@ fn parse_ipv4_sloppy(text: &str) -> Option<Ipv4Addr> {
 }
 
 fn is_cidr(text: &str) -> bool {
-    let Some((address, bits)) = text.split_once('/') else { return false };
+    let Some((address, bits)) = text.split_once('/') else {
+        return false;
+    };
     let max = if address.contains(':') { 128 } else { 32 };
     let digits = !bits.is_empty() && bits.len() <= 3 && bits.bytes().all(|b| b.is_ascii_digit());
     digits && is_ip(address) && bits.parse::<u32>().is_ok_and(|bits| bits <= max)
@@ -251,11 +257,16 @@ fn is_email(text: &str) -> bool {
         },
         None => text,
     };
-    let Some((local, domain)) = address.rsplit_once('@') else { return false };
+    let Some((local, domain)) = address.rsplit_once('@') else {
+        return false;
+    };
     let atext = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(c) || !c.is_ascii();
     let dot_atom = |part: &str| part.split('.').all(|atom| !atom.is_empty() && atom.chars().all(atext));
     let quoted = local.len() > 2 && local.starts_with('"') && local.ends_with('"');
-    let literal = domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).is_some_and(is_ip);
+    let literal = domain
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .is_some_and(is_ip);
     (dot_atom(local) || quoted) && (dot_atom(domain) || literal)
 }
 
@@ -270,8 +281,11 @@ fn is_isbn10(text: &str) -> bool {
 }
 
 fn is_isbn13(text: &str) -> bool {
-    let digits: Option<Vec<u32>> =
-        text.chars().filter(|c| !matches!(c, ' ' | '-')).map(|c| c.to_digit(10)).collect();
+    let digits: Option<Vec<u32>> = text
+        .chars()
+        .filter(|c| !matches!(c, ' ' | '-'))
+        .map(|c| c.to_digit(10))
+        .collect();
     let weights = [1, 3].into_iter().cycle();
     digits.is_some_and(|digits| digits.len() == 13 && weights.zip(&digits).map(|(w, d)| w * d).sum::<u32>() % 10 == 0)
 }
@@ -305,7 +319,9 @@ fn is_base64(text: &str) -> bool {
 
 fn is_date_time(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
-    let Some((date, clock)) = lower.split_once('t') else { return false };
+    let Some((date, clock)) = lower.split_once('t') else {
+        return false;
+    };
     time::parse_date(date).is_some() && time::is_clock(clock)
 }
 
@@ -329,19 +345,55 @@ mod tests {
 
     #[test]
     fn accepts_what_kubernetes_accepts() {
-        check(Format::Uri, &["https://a.b/c?d#e", "/path", "urn:x:y"], &["", "a b", "foo", "http://[::1"]);
-        check(Format::Ipv4, &["1.2.3.4", "010.0.0.1", "::ffff:1.2.3.4"], &["1.2.3", "1.2.3.256", "::1"]);
+        check(
+            Format::Uri,
+            &["https://a.b/c?d#e", "/path", "urn:x:y"],
+            &["", "a b", "foo", "http://[::1"],
+        );
+        check(
+            Format::Ipv4,
+            &["1.2.3.4", "010.0.0.1", "::ffff:1.2.3.4"],
+            &["1.2.3", "1.2.3.256", "::1"],
+        );
         check(Format::Ipv6, &["::1", "fe80::1"], &["1.2.3.4", "fe80::1%eth0"]);
-        check(Format::Cidr, &["10.0.0.0/8", "::/0"], &["10.0.0.0", "10.0.0.0/33", "x/8"]);
-        check(Format::Mac, &["01:23:45:67:89:ab", "0123.4567.89ab"], &["01:23", "01-23:45-67-89-ab"]);
+        check(
+            Format::Cidr,
+            &["10.0.0.0/8", "::/0"],
+            &["10.0.0.0", "10.0.0.0/33", "x/8"],
+        );
+        check(
+            Format::Mac,
+            &["01:23:45:67:89:ab", "0123.4567.89ab"],
+            &["01:23", "01-23:45-67-89-ab"],
+        );
         check(
             Format::Uuid,
-            &["a8098c1a-f86e-11da-bd1a-00112444be1e", "A8098C1AF86E11DABD1A00112444BE1E"],
-            &["", "a8098c1a-f86e", "a8098c1a--f86e-11da-bd1a-00112444be1e", "g8098c1a-f86e-11da-bd1a-00112444be1e"],
+            &[
+                "a8098c1a-f86e-11da-bd1a-00112444be1e",
+                "A8098C1AF86E11DABD1A00112444BE1E",
+            ],
+            &[
+                "",
+                "a8098c1a-f86e",
+                "a8098c1a--f86e-11da-bd1a-00112444be1e",
+                "g8098c1a-f86e-11da-bd1a-00112444be1e",
+            ],
         );
-        check(Format::Uuid4, &["025b0d74-00a2-4048-bf57-227c5111bb34"], &["a8098c1a-f86e-11da-bd1a-00112444be1e"]);
-        check(Format::Email, &["a@b.c", "N <a.b@c>", "\"x y\"@z"], &["a", "@b", "a@", "a b@c"]);
-        check(Format::Hostname, &["a", "a-b.example.com", "1a"], &["", "-a", "a..b", "a_b"]);
+        check(
+            Format::Uuid4,
+            &["025b0d74-00a2-4048-bf57-227c5111bb34"],
+            &["a8098c1a-f86e-11da-bd1a-00112444be1e"],
+        );
+        check(
+            Format::Email,
+            &["a@b.c", "N <a.b@c>", "\"x y\"@z"],
+            &["a", "@b", "a@", "a b@c"],
+        );
+        check(
+            Format::Hostname,
+            &["a", "a-b.example.com", "1a"],
+            &["", "-a", "a..b", "a_b"],
+        );
         check(Format::Byte, &["YQ==", "YWJj"], &["", "YQ=", "Y Q="]);
         check(Format::Date, &["2024-02-29"], &["2023-02-29", "2024-1-1", "x"]);
         check(

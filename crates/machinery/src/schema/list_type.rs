@@ -19,9 +19,12 @@ pub fn check_lists(value: &Value, schema: &Schema, path: &Path) -> Vec<FieldErro
 fn walk(value: &Value, schema: &Schema, path: &Path, errors: &mut Vec<FieldError>) {
     match value {
         Value::Object(members) => {
-            let keyed = |schema: Option<&std::sync::Arc<Schema>>| schema.filter(|schema| schema.has_keyed_lists).cloned();
+            let keyed =
+                |schema: Option<&std::sync::Arc<Schema>>| schema.filter(|schema| schema.has_keyed_lists).cloned();
             if let Some(additional) = keyed(schema.additional_schema()) {
-                members.iter().for_each(|(name, value)| walk(value, &additional, &path.key(name), errors));
+                members
+                    .iter()
+                    .for_each(|(name, value)| walk(value, &additional, &path.key(name), errors));
             }
             for (name, value) in members {
                 if let Some(property) = keyed(schema.property(name)) {
@@ -33,7 +36,9 @@ fn walk(value: &Value, schema: &Schema, path: &Path, errors: &mut Vec<FieldError
             match &schema.list {
                 ListType::Atomic => {}
                 ListType::Set => {
-                    errors.extend(repeated(items.iter()).map(|(index, item)| FieldError::duplicate(&path.index(index), item)));
+                    errors.extend(
+                        repeated(items.iter()).map(|(index, item)| FieldError::duplicate(&path.index(index), item)),
+                    );
                 }
                 ListType::Map(keys) => check_map(items, keys, path, errors),
             }
@@ -47,12 +52,22 @@ fn walk(value: &Value, schema: &Schema, path: &Path, errors: &mut Vec<FieldError
 }
 
 fn check_map(items: &[Value], keys: &[Name], path: &Path, errors: &mut Vec<FieldError>) {
-    if let Some((index, item)) = items.iter().enumerate().find(|(_, item)| !item.is_null() && !item.is_object()) {
-        errors.push(FieldError::invalid(&path.index(index), item, "must be an object for an array of list-type map"));
+    if let Some((index, item)) = items
+        .iter()
+        .enumerate()
+        .find(|(_, item)| !item.is_null() && !item.is_object())
+    {
+        errors.push(FieldError::invalid(
+            &path.index(index),
+            item,
+            "must be an object for an array of list-type map",
+        ));
         return;
     }
     let key_of = |item: &Value| {
-        let present = keys.iter().filter_map(|key| item.get(&**key).map(|value| (key.as_ref().to_owned(), value.clone())));
+        let present = keys
+            .iter()
+            .filter_map(|key| item.get(&**key).map(|value| (key.as_ref().to_owned(), value.clone())));
         Value::Object(present.collect::<Map<_, _>>())
     };
     let keyed: Vec<Value> = items.iter().map(key_of).collect();
@@ -80,7 +95,10 @@ mod tests {
     use super::*;
 
     fn texts(schema: Value, value: Value) -> Vec<String> {
-        check_lists(&value, &Schema::parse(&schema), &Path::root()).iter().map(ToString::to_string).collect()
+        check_lists(&value, &Schema::parse(&schema), &Path::root())
+            .iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     #[test]

@@ -103,7 +103,12 @@ impl CompiledSchema {
     ) -> Vec<FieldError> {
         if let (Some(status), Some(schema)) = (object.get("status"), self.structural.property("status")) {
             let old_status = old.get("status");
-            errors.extend(validate::validate_value(status, old_status, schema, &path.child("status")));
+            errors.extend(validate::validate_value(
+                status,
+                old_status,
+                schema,
+                &path.child("status"),
+            ));
         }
         self.lists_and_rules(errors, object, Some(old), path)
     }

@@ -20,13 +20,19 @@ pub(super) fn is_integral(number: f64) -> bool {
 }
 
 pub(super) fn check(value: &Value, values: &Values, schema: &Schema, path: &str) -> Vec<Problem> {
-    let Some(number) = Number::of(value) else { return Vec::new() };
+    let Some(number) = Number::of(value) else {
+        return Vec::new();
+    };
     let mut out = Vec::new();
     let format = if schema.int_or_string { None } else { values.format };
     if !in_range(number, schema.kind, format) {
         let kind = schema.kind.name();
-        let of = format.map_or("(default format)".to_owned(), |format| format!("with format {}", format.name()));
-        out.push(Problem::composite(format!("Checked value must be of type {kind} {of} in {path}")));
+        let of = format.map_or("(default format)".to_owned(), |format| {
+            format!("with format {}", format.name())
+        });
+        out.push(Problem::composite(format!(
+            "Checked value must be of type {kind} {of} in {path}"
+        )));
     }
     if let Some(factor) = values.multiple_of {
         out.extend(multiple(number, factor, value, path));
@@ -44,7 +50,10 @@ pub(super) fn check(value: &Value, values: &Values, schema: &Schema, path: &str)
 
 impl Number {
     fn of(value: &Value) -> Option<Self> {
-        value.as_i64().map(Self::Int).or_else(|| value.as_f64().map(Self::Float))
+        value
+            .as_i64()
+            .map(Self::Int)
+            .or_else(|| value.as_f64().map(Self::Float))
     }
 }
 

@@ -15,7 +15,10 @@ pub struct Pattern {
 
 impl Pattern {
     pub fn new(source: &str) -> Self {
-        Self { source: source.into(), compiled: OnceLock::new() }
+        Self {
+            source: source.into(),
+            compiled: OnceLock::new(),
+        }
     }
 
     pub fn source(&self) -> &str {
@@ -24,7 +27,10 @@ impl Pattern {
 
     /// Whether the pattern is found anywhere in the text; the error is the compiler's.
     pub fn is_match(&self, text: &str) -> Result<bool, &str> {
-        match self.compiled.get_or_init(|| compile(&self.source).map_err(|error| error.into())) {
+        match self
+            .compiled
+            .get_or_init(|| compile(&self.source).map_err(|error| error.into()))
+        {
             Ok(regex) => Ok(regex.is_match(text)),
             Err(error) => Err(error),
         }
@@ -38,12 +44,20 @@ pub fn compile(source: &str) -> Result<Regex, String> {
 
 /// As [`compile`], for patterns made while a rule runs: those that compile into much are refused.
 pub fn compile_small(source: &str) -> Result<Regex, String> {
-    let builder = regex::RegexBuilder::new(&translate(source)).size_limit(256 * 1024).build();
+    let builder = regex::RegexBuilder::new(&translate(source))
+        .size_limit(256 * 1024)
+        .build();
     builder.map_err(|error| one_line(&error, source))
 }
 
 fn one_line(error: &regex::Error, source: &str) -> String {
-    let last = error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    let last = error
+        .to_string()
+        .lines()
+        .last()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned();
     format!("error parsing regexp: {last}: `{source}`")
 }
 
@@ -115,7 +129,9 @@ fn escape(chars: &[char], at: usize, in_class: bool, out: &mut String) -> usize 
         '<' | '>' => out.push(c),
         'Q' if !in_class => {
             let rest: String = chars.iter().skip(at + 2).collect();
-            let (quoted, ended) = rest.split_once("\\E").map_or((rest.as_str(), 0), |(quoted, _)| (quoted, 2));
+            let (quoted, ended) = rest
+                .split_once("\\E")
+                .map_or((rest.as_str(), 0), |(quoted, _)| (quoted, 2));
             out.push_str(&regex::escape(quoted));
             return 1 + quoted.chars().count() + ended;
         }

@@ -23,7 +23,10 @@ pub fn prune_object(object: &mut Value, schema: &Schema) -> Vec<String> {
 
 /// Removes unknown members of a value; `root` says whether it is a whole object.
 pub fn prune(value: &mut Value, schema: &Schema, root: bool) -> Vec<String> {
-    let mut trail = Trail { text: String::new(), unknown: Vec::new() };
+    let mut trail = Trail {
+        text: String::new(),
+        unknown: Vec::new(),
+    };
     if schema.preserve {
         walk_preserved(value, schema, root || schema.embedded, &mut trail);
     } else {
@@ -59,7 +62,11 @@ impl Trail {
         if self.text.is_empty() && META.contains(&name) {
             return;
         }
-        let path = if self.text.is_empty() { name.to_owned() } else { format!("{}.{name}", self.text) };
+        let path = if self.text.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.text)
+        };
         self.unknown.push(path);
     }
 }
@@ -117,7 +124,10 @@ fn walk_members(members: &mut Map<String, Value>, schema: Option<&Schema>, embed
 fn walk_preserved(value: &mut Value, schema: &Schema, embedded: bool, trail: &mut Trail) {
     match value {
         Value::Object(members) => {
-            for (name, value) in members.iter_mut().filter(|(_, value)| value.is_object() || value.is_array()) {
+            for (name, value) in members
+                .iter_mut()
+                .filter(|(_, value)| value.is_object() || value.is_array())
+            {
                 if embedded && META.contains(&name.as_str()) {
                     continue;
                 }
@@ -127,9 +137,13 @@ fn walk_preserved(value: &mut Value, schema: &Schema, embedded: bool, trail: &mu
             }
         }
         Value::Array(items) => {
-            let Some(item_schema) = schema.items.as_deref() else { return };
+            let Some(item_schema) = schema.items.as_deref() else {
+                return;
+            };
             for (index, item) in items.iter_mut().enumerate() {
-                trail.item(index, |trail| walk_preserved(item, item_schema, item_schema.embedded, trail));
+                trail.item(index, |trail| {
+                    walk_preserved(item, item_schema, item_schema.embedded, trail)
+                });
             }
         }
         _ => {}
@@ -158,7 +172,10 @@ mod tests {
             "zzz": 1, "a": "1", "list": [{"x": 1, "y": 2}, {"z": {}}], "map": {"m": {"k": "v", "l": 1}}
         }});
         let (object, unknown) = pruned(schema, object);
-        assert_eq!(unknown, ["other", "spec.list[0].y", "spec.list[1].z", "spec.map.m.l", "spec.zzz"]);
+        assert_eq!(
+            unknown,
+            ["other", "spec.list[0].y", "spec.list[1].z", "spec.map.m.l", "spec.zzz"]
+        );
         assert_eq!(
             object,
             json!({"apiVersion": "v1", "kind": "K", "metadata": {"name": "n", "odd": 1}, "spec": {
@@ -183,7 +200,8 @@ mod tests {
         let schema = json!({"type": "object", "properties": {"t": {
             "type": "object", "x-kubernetes-embedded-resource": true, "properties": {"spec": {"type": "object"}}
         }}});
-        let embedded = json!({"apiVersion": "v1", "kind": "P", "metadata": {"labels": {"a": "b"}}, "spec": {"x": 1}, "o": 1});
+        let embedded =
+            json!({"apiVersion": "v1", "kind": "P", "metadata": {"labels": {"a": "b"}}, "spec": {"x": 1}, "o": 1});
         let (object, unknown) = pruned(schema, json!({"t": embedded}));
         assert_eq!(unknown, ["t.o", "t.spec.x"]);
         assert_eq!(

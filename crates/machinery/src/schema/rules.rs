@@ -86,7 +86,11 @@ impl Rules {
             .filter(|(_, property)| property.kind != Kind::Unset || property.int_or_string)
             .filter_map(|(name, property)| Some((Arc::clone(name), child(property)?)))
             .collect();
-        let rules: Vec<Rule> = schema.rules.iter().map(|text| Rule::compile(text, schema, root)).collect();
+        let rules: Vec<Rule> = schema
+            .rules
+            .iter()
+            .map(|text| Rule::compile(text, schema, root))
+            .collect();
         let items = schema.items.as_ref().and_then(child).map(Box::new);
         let additional = schema.additional_schema().and_then(child).map(Box::new);
         let empty = rules.is_empty() && properties.is_empty() && items.is_none() && additional.is_none();
@@ -102,7 +106,11 @@ impl Rules {
 
     /// How many rules there are.
     pub fn len(&self) -> usize {
-        let below = self.properties.iter().map(|(_, rules)| rules).chain(self.items.as_deref());
+        let below = self
+            .properties
+            .iter()
+            .map(|(_, rules)| rules)
+            .chain(self.items.as_deref());
         self.rules.len() + below.chain(self.additional.as_deref()).map(Self::len).sum::<usize>()
     }
 
@@ -118,8 +126,15 @@ impl Rules {
 
     /// Evaluates the rules on a value that is valid otherwise. Rules with `oldSelf` run only where an old value is.
     pub fn evaluate(&self, value: &Value, old: Option<&Value>, path: &Path) -> Vec<FieldError> {
-        let mut run = Run { budget: OBJECT_COST_MAX, errors: Vec::new(), over: false };
-        let ratchet = Ratchet { current: old, nearest: None };
+        let mut run = Run {
+            budget: OBJECT_COST_MAX,
+            errors: Vec::new(),
+            over: false,
+        };
+        let ratchet = Ratchet {
+            current: old,
+            nearest: None,
+        };
         self.visit(Visit { value, old, ratchet }, path, &mut run);
         run.errors
     }
@@ -160,7 +175,15 @@ impl Rules {
             let ratchet = visit.ratchet.step(visit.value, &self.schema, |before| {
                 correlate::old_item(item, before.as_array()?, &self.schema)
             });
-            rules.visit(Visit { value: item, old, ratchet }, &path.index(index), run);
+            rules.visit(
+                Visit {
+                    value: item,
+                    old,
+                    ratchet,
+                },
+                &path.index(index),
+                run,
+            );
         }
     }
 
@@ -184,7 +207,12 @@ impl Rules {
             run.stop(invalid(OUT_OF_BUDGET.to_owned()));
             return;
         }
-        let input = Input { schema: &self.schema, root: self.root, this: visit.value, old };
+        let input = Input {
+            schema: &self.schema,
+            root: self.root,
+            this: visit.value,
+            old,
+        };
         let (answer, cost) = program.run(input, CALL_COST_MAX);
         if cost > run.budget {
             run.stop(invalid(OUT_OF_BUDGET.to_owned()));
@@ -216,7 +244,12 @@ impl Rules {
         let detail = match rule.message_of(input, run) {
             Ok(detail) => detail,
             Err(detail) => {
-                let error = FieldError::new(FieldErrorKind::Invalid, &path, Some(quote(self.schema.kind.name())), detail);
+                let error = FieldError::new(
+                    FieldErrorKind::Invalid,
+                    &path,
+                    Some(quote(self.schema.kind.name())),
+                    detail,
+                );
                 run.over = true;
                 run.errors.extend((!ratcheted).then_some(error));
                 return;
@@ -244,15 +277,27 @@ const OUT_OF_BUDGET: &str =
 
 impl Rule {
     fn compile(text: &RuleText, schema: &Arc<Schema>, root: bool) -> Self {
-        let scope = Scope { schema, root, optional_old: text.optional_old_self == Some(true) };
+        let scope = Scope {
+            schema,
+            root,
+            optional_old: text.optional_old_self == Some(true),
+        };
         let program = (!text.rule.trim().is_empty()).then(|| {
             let compiled = Program::compile(&text.rule, scope, Wanted::Bool);
             compiled.map_err(|error| error.detail(&text.rule))
         });
         let message = text.message_expression.as_ref();
         let message = message.and_then(|source| Program::compile(source, scope, Wanted::Text).ok());
-        let path = text.field_path.as_ref().and_then(|path| field_path::normalize(path, schema).ok());
-        Self { text: text.clone(), program, message, path: path.filter(|path| !path.is_empty()) }
+        let path = text
+            .field_path
+            .as_ref()
+            .and_then(|path| field_path::normalize(path, schema).ok());
+        Self {
+            text: text.clone(),
+            program,
+            message,
+            path: path.filter(|path| !path.is_empty()),
+        }
     }
 
     fn uses_old(&self) -> bool {
@@ -265,7 +310,9 @@ impl Rule {
             Some(message) => message.trim().to_owned(),
             None => format!("failed rule: {}", self.text.shown()),
         };
-        let (Some(program), Some(source)) = (&self.message, &self.text.message_expression) else { return Ok(default()) };
+        let (Some(program), Some(source)) = (&self.message, &self.text.message_expression) else {
+            return Ok(default());
+        };
         let (answer, cost) = program.run(input, CALL_COST_MAX);
         if cost > run.budget {
             let what = "messageExpression evaluation failed due to running out of cost budget";
@@ -319,7 +366,10 @@ impl<'a> Ratchet<'a> {
     fn step(self, new: &'a Value, schema: &'a Schema, down: impl FnOnce(&'a Value) -> Option<&'a Value>) -> Self {
         match self.current {
             None => self,
-            Some(old) => Self { current: down(old), nearest: Some(Pair { new, old, schema }) },
+            Some(old) => Self {
+                current: down(old),
+                nearest: Some(Pair { new, old, schema }),
+            },
         }
     }
 
@@ -350,8 +400,16 @@ pub(super) struct RuleCheck {
 }
 
 pub(super) fn check_rule(text: &RuleText, schema: &Arc<Schema>, root: bool) -> RuleCheck {
-    let scope = Scope { schema, root, optional_old: text.optional_old_self == Some(true) };
-    let mut check = RuleCheck { rule_error: None, message_error: None, uses_old: false };
+    let scope = Scope {
+        schema,
+        root,
+        optional_old: text.optional_old_self == Some(true),
+    };
+    let mut check = RuleCheck {
+        rule_error: None,
+        message_error: None,
+        uses_old: false,
+    };
     if text.rule.trim().is_empty() {
         return check;
     }

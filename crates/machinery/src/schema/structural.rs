@@ -177,7 +177,11 @@ impl Schema {
     }
 
     fn children(&self) -> impl Iterator<Item = &Arc<Schema>> {
-        self.properties.iter().map(|(_, schema)| schema).chain(self.items.iter()).chain(self.additional_schema())
+        self.properties
+            .iter()
+            .map(|(_, schema)| schema)
+            .chain(self.items.iter())
+            .chain(self.additional_schema())
     }
 
     fn summarize(&mut self) {
@@ -204,7 +208,12 @@ impl Schema {
             self.list == ListType::Set,
         ];
         out.push(self.kind as u8);
-        out.push(bools.iter().enumerate().fold(0, |bits, (index, set)| bits | (u8::from(*set) << index)));
+        out.push(
+            bools
+                .iter()
+                .enumerate()
+                .fold(0, |bits, (index, set)| bits | (u8::from(*set) << index)),
+        );
         for (name, schema) in &self.properties {
             put_text(&mut out, b'p', name);
             put_node(&mut out, b'=', schema);
@@ -242,9 +251,14 @@ impl Values {
             && self.max_properties.is_none()
             && self.min_properties.is_none()
             && !self.unique_items;
-        let clauses =
-            self.all_of.is_empty() && self.any_of.is_empty() && self.one_of.is_empty() && self.not.is_none();
-        numbers && lengths && sizes && clauses && self.format.is_none() && self.required.is_empty() && self.allowed.is_empty()
+        let clauses = self.all_of.is_empty() && self.any_of.is_empty() && self.one_of.is_empty() && self.not.is_none();
+        numbers
+            && lengths
+            && sizes
+            && clauses
+            && self.format.is_none()
+            && self.required.is_empty()
+            && self.allowed.is_empty()
     }
 
     fn fingerprint(&self, out: &mut Vec<u8>) {
@@ -304,9 +318,15 @@ impl Pool {
             map_atomic: text(members, "x-kubernetes-map-type") == "atomic",
             list: self.list_type(members),
             properties: self.properties(members),
-            items: members.get("items").filter(|items| items.is_object()).map(|items| self.parse(items)),
+            items: members
+                .get("items")
+                .filter(|items| items.is_object())
+                .map(|items| self.parse(items)),
             additional: self.additional(members),
-            default: members.get("default").filter(|value| !value.is_null()).map(|value| Box::new(value.clone())),
+            default: members
+                .get("default")
+                .filter(|value| !value.is_null())
+                .map(|value| Box::new(value.clone())),
             rules: rules(members),
             ..Schema::default()
         };
@@ -352,7 +372,11 @@ impl Pool {
 
     fn names(&mut self, members: &Map<String, Value>, key: &str) -> Box<[Name]> {
         let list = members.get(key).and_then(Value::as_array);
-        list.into_iter().flatten().filter_map(Value::as_str).map(|name| self.name(name)).collect()
+        list.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(|name| self.name(name))
+            .collect()
     }
 
     fn list_type(&mut self, members: &Map<String, Value>) -> ListType {
@@ -364,8 +388,13 @@ impl Pool {
     }
 
     fn properties(&mut self, members: &Map<String, Value>) -> Box<[(Name, Arc<Schema>)]> {
-        let Some(map) = members.get("properties").and_then(Value::as_object) else { return Box::default() };
-        let mut list: Vec<_> = map.iter().map(|(name, schema)| (self.name(name), self.parse(schema))).collect();
+        let Some(map) = members.get("properties").and_then(Value::as_object) else {
+            return Box::default();
+        };
+        let mut list: Vec<_> = map
+            .iter()
+            .map(|(name, schema)| (self.name(name), self.parse(schema)))
+            .collect();
         list.sort_by(|a, b| a.0.cmp(&b.0));
         list.into()
     }
@@ -401,11 +430,18 @@ impl Pool {
             unique_items: flag(members, "uniqueItems"),
             pattern: (!pattern.is_empty()).then(|| self.pattern(pattern)),
             required: self.names(members, "required"),
-            allowed: members.get("enum").and_then(Value::as_array).map(|list| list.as_slice().into()).unwrap_or_default(),
+            allowed: members
+                .get("enum")
+                .and_then(Value::as_array)
+                .map(|list| list.as_slice().into())
+                .unwrap_or_default(),
             all_of: self.clauses(members, "allOf"),
             any_of: self.clauses(members, "anyOf"),
             one_of: self.clauses(members, "oneOf"),
-            not: members.get("not").filter(|not| not.is_object()).map(|not| self.parse(not)),
+            not: members
+                .get("not")
+                .filter(|not| not.is_object())
+                .map(|not| self.parse(not)),
         }
     }
 }
@@ -450,12 +486,19 @@ fn flag(members: &Map<String, Value>, key: &str) -> bool {
 /// A count. Negative limits can never bind upstream either way round; they read as zero.
 fn size(members: &Map<String, Value>, key: &str) -> Option<u64> {
     let value = members.get(key)?;
-    value.as_u64().or_else(|| value.as_i64().map(|_| 0)).or_else(|| value.as_f64().map(|number| number.max(0.0) as u64))
+    value
+        .as_u64()
+        .or_else(|| value.as_i64().map(|_| 0))
+        .or_else(|| value.as_f64().map(|number| number.max(0.0) as u64))
 }
 
 fn rules(members: &Map<String, Value>) -> Box<[RuleText]> {
     let list = members.get("x-kubernetes-validations").and_then(Value::as_array);
-    list.into_iter().flatten().filter_map(Value::as_object).map(rule).collect()
+    list.into_iter()
+        .flatten()
+        .filter_map(Value::as_object)
+        .map(rule)
+        .collect()
 }
 
 fn rule(members: &Map<String, Value>) -> RuleText {

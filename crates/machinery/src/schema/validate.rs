@@ -6,8 +6,8 @@
 use serde_json::{Map, Value};
 
 use super::correlate::{self, Old};
-use super::number;
 use super::format::Format;
+use super::number;
 use super::structural::{Additional, Kind, Schema, Values};
 use super::text::go_number;
 use crate::field::{FieldError, FieldErrorKind, Path, render};
@@ -43,15 +43,28 @@ struct Place<'a> {
 /// Validates a value against a schema. With an old value, problems inside parts that did not change are let pass
 /// (ratcheting), as far as the parts can be correlated.
 pub fn validate_value(value: &Value, old: Option<&Value>, schema: &Schema, path: &Path) -> Vec<FieldError> {
-    let place = Place { path: "", old: old.map(|value| Old { value, root: path.as_str().is_empty() }) };
-    validate_node(value, schema, place).problems.into_iter().map(|problem| problem.at(path)).collect()
+    let place = Place {
+        path: "",
+        old: old.map(|value| Old {
+            value,
+            root: path.as_str().is_empty(),
+        }),
+    };
+    validate_node(value, schema, place)
+        .problems
+        .into_iter()
+        .map(|problem| problem.at(path))
+        .collect()
 }
 
 // === impl Outcome ===
 
 impl Outcome {
     fn problem(problem: Problem) -> Self {
-        Self { problems: vec![problem], matches: 0 }
+        Self {
+            problems: vec![problem],
+            matches: 0,
+        }
     }
 
     fn is_valid(&self) -> bool {
@@ -74,7 +87,13 @@ impl Outcome {
 
 impl Problem {
     pub(super) fn new(kind: FieldErrorKind, path: &str, bad_value: Option<String>, message: String) -> Self {
-        Self { name: Some(path.to_owned()), kind, bad_value, message, detail: None }
+        Self {
+            name: Some(path.to_owned()),
+            kind,
+            bad_value,
+            message,
+            detail: None,
+        }
     }
 
     pub(super) fn invalid(path: &str, value: &Value, message: String) -> Self {
@@ -90,7 +109,13 @@ impl Problem {
 
     /// A problem that upstream reports without place and value.
     pub(super) fn composite(message: String) -> Self {
-        Self { name: None, kind: FieldErrorKind::Invalid, bad_value: Some("\"\"".to_owned()), message, detail: None }
+        Self {
+            name: None,
+            kind: FieldErrorKind::Invalid,
+            bad_value: Some("\"\"".to_owned()),
+            message,
+            detail: None,
+        }
     }
 
     fn detail(mut self, detail: impl Into<String>) -> Self {
@@ -145,7 +170,9 @@ fn validate_plain(value: &Value, schema: &Schema, place: Place<'_>) -> Outcome {
     match value {
         Value::String(text) => out.merge(string(text, values, place.path)),
         Value::Number(_) => {
-            number::check(value, values, schema, place.path).into_iter().for_each(|problem| out.add(problem));
+            number::check(value, values, schema, place.path)
+                .into_iter()
+                .for_each(|problem| out.add(problem));
             out.matches += 2;
         }
         Value::Array(items) => out.merge(array(items, schema, values, place)),
@@ -244,8 +271,19 @@ fn string_problem(text: &str, values: &Values, path: &str) -> Option<Problem> {
     if let Some(max) = values.max_length.filter(|max| length > *max) {
         let message = format!("{path} in body should be at most {max} chars long");
         let unit = if max == 1 { "byte" } else { "bytes" };
-        let problem = Problem::new(FieldErrorKind::TooLong, path, Some("<value omitted>".to_owned()), message);
-        return Some(Problem { bad_value: None, ..problem }.detail(format!("may not be more than {max} {unit}")));
+        let problem = Problem::new(
+            FieldErrorKind::TooLong,
+            path,
+            Some("<value omitted>".to_owned()),
+            message,
+        );
+        return Some(
+            Problem {
+                bad_value: None,
+                ..problem
+            }
+            .detail(format!("may not be more than {max} {unit}")),
+        );
     }
     if let Some(min) = values.min_length.filter(|min| length < *min) {
         let message = format!("{path} in body should be at least {min} chars long");
@@ -255,7 +293,10 @@ fn string_problem(text: &str, values: &Values, path: &str) -> Option<Problem> {
     let message = match pattern.is_match(text) {
         Ok(true) => return None,
         Ok(false) => format!("{path} in body should match '{}'", pattern.source()),
-        Err(error) => format!("{path} in body should match '{}, but pattern is invalid: {error}'", pattern.source()),
+        Err(error) => format!(
+            "{path} in body should match '{}, but pattern is invalid: {error}'",
+            pattern.source()
+        ),
     };
     Some(Problem::new(FieldErrorKind::Invalid, path, bad(), message))
 }
@@ -289,7 +330,12 @@ fn array(items: &[Value], schema: &Schema, values: &Values, place: Place<'_>) ->
     }
     if values.unique_items && has_duplicates(items) {
         let message = format!("{} in body shouldn't contain duplicates", place.path);
-        out.add(Problem::new(FieldErrorKind::Invalid, place.path, Some("\"\"".to_owned()), message));
+        out.add(Problem::new(
+            FieldErrorKind::Invalid,
+            place.path,
+            Some("\"\"".to_owned()),
+            message,
+        ));
     }
     out.matches += 2;
     out
@@ -328,7 +374,11 @@ fn object(members: &Map<String, Value>, schema: &Schema, values: &Values, place:
     }
     for (name, value) in members {
         if let Some(property) = schema.property(name) {
-            let child = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+            let child = if path.is_empty() {
+                name.clone()
+            } else {
+                format!("{path}.{name}")
+            };
             let old = place.old.and_then(|old| old.member(name));
             out.merge(validate_node(value, property, Place { path: &child, old }));
         }
@@ -352,17 +402,30 @@ fn clauses(value: &Value, values: &Values, place: Place<'_>) -> Outcome {
         one_of(value, values, place, &mut out);
     }
     if !values.all_of.is_empty() {
-        let results: Vec<Outcome> =
-            values.all_of.iter().map(|clause| validate_plain(value, clause, place)).collect();
+        let results: Vec<Outcome> = values
+            .all_of
+            .iter()
+            .map(|clause| validate_plain(value, clause, place))
+            .collect();
         let valid = results.iter().filter(|result| result.is_valid()).count();
         results.into_iter().for_each(|result| out.merge(result));
         if valid != values.all_of.len() {
             let none = if valid == 0 { ". None validated" } else { "" };
-            out.add(Problem::composite(format!("{} must validate all the schemas (allOf){none}", quoted())));
+            out.add(Problem::composite(format!(
+                "{} must validate all the schemas (allOf){none}",
+                quoted()
+            )));
         }
     }
-    if values.not.as_ref().is_some_and(|clause| validate_plain(value, clause, place).is_valid()) {
-        out.add(Problem::composite(format!("{} must not validate the schema (not)", quoted())));
+    if values
+        .not
+        .as_ref()
+        .is_some_and(|clause| validate_plain(value, clause, place).is_valid())
+    {
+        out.add(Problem::composite(format!(
+            "{} must not validate the schema (not)",
+            quoted()
+        )));
     }
     out.matches += 1;
     out
@@ -380,7 +443,10 @@ fn any_of(value: &Value, values: &Values, place: Place<'_>, out: &mut Outcome) {
             best = Some(result);
         }
     }
-    out.add(Problem::composite(format!("{} must validate at least one schema (anyOf)", quote(place.path))));
+    out.add(Problem::composite(format!(
+        "{} must validate at least one schema (anyOf)",
+        quote(place.path)
+    )));
     if let Some(best) = best {
         out.merge(best);
     }
@@ -404,9 +470,15 @@ fn one_of(value: &Value, values: &Values, place: Place<'_>, out: &mut Outcome) {
         out.merge(first.unwrap_or_default());
         return;
     }
-    let found = if valid == 0 { "Found none valid".to_owned() } else { format!("Found {valid} valid alternatives") };
+    let found = if valid == 0 {
+        "Found none valid".to_owned()
+    } else {
+        format!("Found {valid} valid alternatives")
+    };
     let quoted = quote(place.path);
-    out.add(Problem::composite(format!("{quoted} must validate one and only one schema (oneOf). {found}")));
+    out.add(Problem::composite(format!(
+        "{quoted} must validate one and only one schema (oneOf). {found}"
+    )));
     if let Some(best) = best {
         out.merge(best);
     }

@@ -21,57 +21,122 @@ const fn constant(name: &'static str, native: super::Native) -> Overload {
 }
 
 fn nth<'a>(at: usize) -> Result<Val<'a>, Failure> {
-    FORMATS.get(at).map(|format| Val::foreign(Foreign::Format(*format))).ok_or_else(Failure::no_overload)
+    FORMATS
+        .get(at)
+        .map(|format| Val::foreign(Foreign::Format(*format)))
+        .ok_or_else(Failure::no_overload)
 }
 
 pub(super) const TABLE: &[Overload] = &[
     global("url", T, Give::Foreign("kubernetes.URL"), Cost::Scan, |args| {
         let text = text_arg(args, 0)?;
         let error = || Failure::error(format!("URL parse error during conversion from string: parse {text:?}"));
-        Url::parse(text).map(|url| Val::foreign(Foreign::Url(url))).ok_or_else(error)
+        Url::parse(text)
+            .map(|url| Val::foreign(Foreign::Url(url)))
+            .ok_or_else(error)
     }),
-    global("isURL", T, Give::Bool, Cost::Scan, |args| Ok(Val::Bool(Url::parse(text_arg(args, 0)?).is_some()))),
-    member("getScheme", URL, Give::Text, Cost::One, |args| url(args).map(|url| Val::text(url.scheme.as_str()))),
-    member("getHost", URL, Give::Text, Cost::One, |args| url(args).map(|url| Val::text(url.host.as_str()))),
-    member("getHostname", URL, Give::Text, Cost::One, |args| url(args).map(|url| Val::text(url.hostname()))),
-    member("getPort", URL, Give::Text, Cost::One, |args| url(args).map(|url| Val::text(url.port()))),
-    member("getEscapedPath", URL, Give::Text, Cost::One, |args| url(args).map(|url| Val::text(url.escaped_path()))),
+    global("isURL", T, Give::Bool, Cost::Scan, |args| {
+        Ok(Val::Bool(Url::parse(text_arg(args, 0)?).is_some()))
+    }),
+    member("getScheme", URL, Give::Text, Cost::One, |args| {
+        url(args).map(|url| Val::text(url.scheme.as_str()))
+    }),
+    member("getHost", URL, Give::Text, Cost::One, |args| {
+        url(args).map(|url| Val::text(url.host.as_str()))
+    }),
+    member("getHostname", URL, Give::Text, Cost::One, |args| {
+        url(args).map(|url| Val::text(url.hostname()))
+    }),
+    member("getPort", URL, Give::Text, Cost::One, |args| {
+        url(args).map(|url| Val::text(url.port()))
+    }),
+    member("getEscapedPath", URL, Give::Text, Cost::One, |args| {
+        url(args).map(|url| Val::text(url.escaped_path()))
+    }),
     member("getQuery", URL, Give::Query, Cost::One, query),
     global("ip", T, Give::Foreign("net.IP"), Cost::Scan, |args| {
-        Ip::parse(text_arg(args, 0)?).map(|ip| Val::foreign(Foreign::Ip(ip))).map_err(Failure::error)
+        Ip::parse(text_arg(args, 0)?)
+            .map(|ip| Val::foreign(Foreign::Ip(ip)))
+            .map_err(Failure::error)
     }),
-    global("isIP", T, Give::Bool, Cost::Scan, |args| Ok(Val::Bool(Ip::parse(text_arg(args, 0)?).is_ok()))),
+    global("isIP", T, Give::Bool, Cost::Scan, |args| {
+        Ok(Val::Bool(Ip::parse(text_arg(args, 0)?).is_ok()))
+    }),
     global("ip.isCanonical", T, Give::Bool, Cost::Rewrite, |args| {
         let text = text_arg(args, 0)?;
-        Ip::parse(text).map(|ip| Val::Bool(ip.to_string() == text)).map_err(Failure::error)
+        Ip::parse(text)
+            .map(|ip| Val::Bool(ip.to_string() == text))
+            .map_err(Failure::error)
     }),
-    member("family", IP, Give::Int, Cost::One, |args| ip(args).map(|ip| Val::Int(ip.family()))),
-    member("isUnspecified", IP, Give::Bool, Cost::One, |args| ip(args).map(|ip| Val::Bool(ip.0.is_unspecified()))),
-    member("isLoopback", IP, Give::Bool, Cost::One, |args| ip(args).map(|ip| Val::Bool(ip.0.is_loopback()))),
+    member("family", IP, Give::Int, Cost::One, |args| {
+        ip(args).map(|ip| Val::Int(ip.family()))
+    }),
+    member("isUnspecified", IP, Give::Bool, Cost::One, |args| {
+        ip(args).map(|ip| Val::Bool(ip.0.is_unspecified()))
+    }),
+    member("isLoopback", IP, Give::Bool, Cost::One, |args| {
+        ip(args).map(|ip| Val::Bool(ip.0.is_loopback()))
+    }),
     member("isLinkLocalMulticast", IP, Give::Bool, Cost::One, |args| {
         ip(args).map(|ip| Val::Bool(ip.is_link_local_multicast()))
     }),
-    member("isLinkLocalUnicast", IP, Give::Bool, Cost::One, |args| ip(args).map(|ip| Val::Bool(ip.is_link_local_unicast()))),
-    member("isGlobalUnicast", IP, Give::Bool, Cost::One, |args| ip(args).map(|ip| Val::Bool(ip.is_global_unicast()))),
-    global("cidr", T, Give::Foreign("net.CIDR"), Cost::Scan, |args| {
-        Cidr::parse(text_arg(args, 0)?).map(|cidr| Val::foreign(Foreign::Cidr(cidr))).map_err(Failure::error)
+    member("isLinkLocalUnicast", IP, Give::Bool, Cost::One, |args| {
+        ip(args).map(|ip| Val::Bool(ip.is_link_local_unicast()))
     }),
-    global("isCIDR", T, Give::Bool, Cost::Scan, |args| Ok(Val::Bool(Cidr::parse(text_arg(args, 0)?).is_ok()))),
-    member("containsIP", &[Want::Foreign("net.CIDR"), Want::Text], Give::Bool, Cost::One, contains_ip),
-    member("containsIP", &[Want::Foreign("net.CIDR"), Want::Foreign("net.IP")], Give::Bool, Cost::One, contains_ip),
-    member("containsCIDR", &[Want::Foreign("net.CIDR"), Want::Text], Give::Bool, Cost::One, contains_cidr),
-    member("containsCIDR", &[Want::Foreign("net.CIDR"), Want::Foreign("net.CIDR")], Give::Bool, Cost::One, contains_cidr),
+    member("isGlobalUnicast", IP, Give::Bool, Cost::One, |args| {
+        ip(args).map(|ip| Val::Bool(ip.is_global_unicast()))
+    }),
+    global("cidr", T, Give::Foreign("net.CIDR"), Cost::Scan, |args| {
+        Cidr::parse(text_arg(args, 0)?)
+            .map(|cidr| Val::foreign(Foreign::Cidr(cidr)))
+            .map_err(Failure::error)
+    }),
+    global("isCIDR", T, Give::Bool, Cost::Scan, |args| {
+        Ok(Val::Bool(Cidr::parse(text_arg(args, 0)?).is_ok()))
+    }),
+    member(
+        "containsIP",
+        &[Want::Foreign("net.CIDR"), Want::Text],
+        Give::Bool,
+        Cost::One,
+        contains_ip,
+    ),
+    member(
+        "containsIP",
+        &[Want::Foreign("net.CIDR"), Want::Foreign("net.IP")],
+        Give::Bool,
+        Cost::One,
+        contains_ip,
+    ),
+    member(
+        "containsCIDR",
+        &[Want::Foreign("net.CIDR"), Want::Text],
+        Give::Bool,
+        Cost::One,
+        contains_cidr,
+    ),
+    member(
+        "containsCIDR",
+        &[Want::Foreign("net.CIDR"), Want::Foreign("net.CIDR")],
+        Give::Bool,
+        Cost::One,
+        contains_cidr,
+    ),
     member("ip", CIDR, Give::Foreign("net.IP"), Cost::One, |args| {
         cidr(args, 0).map(|cidr| Val::foreign(Foreign::Ip(cidr.address)))
     }),
     member("masked", CIDR, Give::Foreign("net.CIDR"), Cost::One, |args| {
         cidr(args, 0).map(|cidr| Val::foreign(Foreign::Cidr(cidr.masked())))
     }),
-    member("prefixLength", CIDR, Give::Int, Cost::One, |args| cidr(args, 0).map(|cidr| Val::Int(cidr.bits.into()))),
+    member("prefixLength", CIDR, Give::Int, Cost::One, |args| {
+        cidr(args, 0).map(|cidr| Val::Int(cidr.bits.into()))
+    }),
     global("format.named", T, Give::OptionalOfFormat, Cost::One, |args| {
         let name = text_arg(args, 0)?;
         let found = FORMATS.iter().find(|format| format.name == name);
-        Ok(found.map_or(Val::Optional(None), |format| Val::some(Val::foreign(Foreign::Format(*format)))))
+        Ok(found.map_or(Val::Optional(None), |format| {
+            Val::some(Val::foreign(Foreign::Format(*format)))
+        }))
     }),
     constant("format.dns1123Label", |_| nth(0)),
     constant("format.dns1123Subdomain", |_| nth(1)),
@@ -86,7 +151,13 @@ pub(super) const TABLE: &[Overload] = &[
     constant("format.byte", |_| nth(10)),
     constant("format.date", |_| nth(11)),
     constant("format.datetime", |_| nth(12)),
-    member("validate", &[Want::Foreign(NAMED), Want::Text], Give::OptionalOfTexts, Cost::Rewrite, validate),
+    member(
+        "validate",
+        &[Want::Foreign(NAMED), Want::Text],
+        Give::OptionalOfTexts,
+        Cost::Rewrite,
+        validate,
+    ),
 ];
 
 fn url<'b>(args: &'b [Val<'_>]) -> Result<&'b Url, Failure> {
@@ -125,7 +196,12 @@ fn query<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     for (key, value) in url(args)?.query_pairs() {
         members.entry(Key::Text(key.into())).or_default().push(Val::text(value));
     }
-    Ok(Val::Map(Rc::new(members.into_iter().map(|(key, values)| (key, Val::list(values))).collect())))
+    Ok(Val::Map(Rc::new(
+        members
+            .into_iter()
+            .map(|(key, values)| (key, Val::list(values)))
+            .collect(),
+    )))
 }
 
 fn contains_ip<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {

@@ -18,7 +18,9 @@ pub(super) const TABLE: &[Overload] = &[
     member("size", &[Want::Bytes], Give::Int, Cost::One, size),
     member("size", &[Want::List], Give::Int, Cost::One, size),
     member("size", &[Want::Map], Give::Int, Cost::One, size),
-    global("type", &[Want::Any], Give::Type, Cost::One, |args| Ok(Val::Type(arg(args, 0)?.type_name()))),
+    global("type", &[Want::Any], Give::Type, Cost::One, |args| {
+        Ok(Val::Type(arg(args, 0)?.type_name()))
+    }),
     global("dyn", &[Want::Any], Give::Dyn, Cost::One, |args| arg(args, 0).cloned()),
     conversion("int", &[Want::Int], Give::Int, to_int),
     conversion("int", &[Want::Uint], Give::Int, to_int),
@@ -70,7 +72,8 @@ fn to_int<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
         Val::Double(_) => return Err(range()),
         Val::Text(text) => {
             let text = text.as_str();
-            text.parse().map_err(|_| Failure::error(format!("type conversion error from 'string' to 'int': {text:?}")))?
+            text.parse()
+                .map_err(|_| Failure::error(format!("type conversion error from 'string' to 'int': {text:?}")))?
         }
         Val::Timestamp(at) => at.as_second(),
         Val::Duration(nanos) => *nanos,
@@ -87,7 +90,8 @@ fn to_uint<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
         Val::Double(_) => return Err(range()),
         Val::Text(text) => {
             let text = text.as_str();
-            text.parse().map_err(|_| Failure::error(format!("type conversion error from 'string' to 'uint': {text:?}")))?
+            text.parse()
+                .map_err(|_| Failure::error(format!("type conversion error from 'string' to 'uint': {text:?}")))?
         }
         _ => return Err(Failure::no_overload()),
     }))
@@ -113,7 +117,9 @@ fn to_bool<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
         Val::Text(text) => match text.as_str() {
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(Val::Bool(true)),
             "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(Val::Bool(false)),
-            other => Err(Failure::error(format!("type conversion error from 'string' to 'bool': {other:?}"))),
+            other => Err(Failure::error(format!(
+                "type conversion error from 'string' to 'bool': {other:?}"
+            ))),
         },
         _ => Err(Failure::no_overload()),
     }
@@ -135,9 +141,8 @@ pub(super) fn plain_text(value: &Val<'_>) -> Result<String, Failure> {
         Val::Int(value) => value.to_string(),
         Val::Uint(value) => value.to_string(),
         Val::Double(value) => crate::schema::text::go_float(*value),
-        Val::Bytes(bytes) => {
-            String::from_utf8(bytes.to_vec()).map_err(|_| Failure::error("invalid UTF-8 in bytes, cannot convert to string"))?
-        }
+        Val::Bytes(bytes) => String::from_utf8(bytes.to_vec())
+            .map_err(|_| Failure::error("invalid UTF-8 in bytes, cannot convert to string"))?,
         Val::Duration(nanos) => time::format_duration(*nanos),
         Val::Timestamp(at) => at.to_string(),
         Val::Foreign(value) => value.text().ok_or_else(Failure::no_overload)?,
@@ -159,7 +164,9 @@ fn to_duration<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
         _ => {
             let text = text_arg(args, 0)?;
             let nanos = time::parse_duration(text);
-            nanos.map(Val::Duration).ok_or_else(|| Failure::error(format!("time: invalid duration {text:?}")))
+            nanos
+                .map(Val::Duration)
+                .ok_or_else(|| Failure::error(format!("time: invalid duration {text:?}")))
         }
     }
 }
@@ -167,9 +174,9 @@ fn to_duration<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
 fn to_timestamp<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     match arg(args, 0)? {
         Val::Timestamp(at) => Ok(Val::Timestamp(*at)),
-        Val::Int(seconds) => {
-            jiff::Timestamp::from_second(*seconds).map(Val::Timestamp).map_err(|_| Failure::error("timestamp overflow"))
-        }
+        Val::Int(seconds) => jiff::Timestamp::from_second(*seconds)
+            .map(Val::Timestamp)
+            .map_err(|_| Failure::error("timestamp overflow")),
         _ => {
             let text = text_arg(args, 0)?;
             let error = || Failure::error(format!("parsing time {text:?} as RFC 3339: cannot parse"));

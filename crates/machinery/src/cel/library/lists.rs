@@ -15,24 +15,41 @@ const RANGE_MAX: i64 = 1_000_000;
 pub(super) const TABLE: &[Overload] = &[
     member("isSorted", L, Give::Bool, Cost::Items, is_sorted),
     member("sum", L, Give::Item, Cost::Items, sum),
-    member("min", L, Give::Item, Cost::Items, |args| extreme(args, Ordering::Less, "min")),
-    member("max", L, Give::Item, Cost::Items, |args| extreme(args, Ordering::Greater, "max")),
+    member("min", L, Give::Item, Cost::Items, |args| {
+        extreme(args, Ordering::Less, "min")
+    }),
+    member("max", L, Give::Item, Cost::Items, |args| {
+        extreme(args, Ordering::Greater, "max")
+    }),
     member("indexOf", LA, Give::Int, Cost::Items, |args| {
         let wanted = arg(args, 1)?;
         let items = arg(args, 0)?.items()?;
-        Ok(Val::Int(items.iter().position(|item| item.equals(wanted)).map_or(-1, |at| at as i64)))
+        Ok(Val::Int(
+            items
+                .iter()
+                .position(|item| item.equals(wanted))
+                .map_or(-1, |at| at as i64),
+        ))
     }),
     member("lastIndexOf", LA, Give::Int, Cost::Items, |args| {
         let wanted = arg(args, 1)?;
         let items = arg(args, 0)?.items()?;
-        Ok(Val::Int(items.iter().rposition(|item| item.equals(wanted)).map_or(-1, |at| at as i64)))
+        Ok(Val::Int(
+            items
+                .iter()
+                .rposition(|item| item.equals(wanted))
+                .map_or(-1, |at| at as i64),
+        ))
     }),
     member("includes", LA, Give::Bool, Cost::Items, |args| {
         let wanted = arg(args, 1)?;
         Ok(Val::Bool(arg(args, 0)?.items()?.iter().any(|item| item.equals(wanted))))
     }),
     global("sets.contains", LL, Give::Bool, Cost::Cross, |args| {
-        Ok(Val::Bool(contains_all(&arg(args, 0)?.items()?, &arg(args, 1)?.items()?)))
+        Ok(Val::Bool(contains_all(
+            &arg(args, 0)?.items()?,
+            &arg(args, 1)?.items()?,
+        )))
     }),
     global("sets.equivalent", LL, Give::Bool, Cost::Cross, |args| {
         let (a, b) = (arg(args, 0)?.items()?, arg(args, 1)?.items()?);
@@ -42,18 +59,35 @@ pub(super) const TABLE: &[Overload] = &[
         let (a, b) = (arg(args, 0)?.items()?, arg(args, 1)?.items()?);
         Ok(Val::Bool(a.iter().any(|item| b.iter().any(|other| item.equals(other)))))
     }),
-    member("slice", &[Want::List, Want::Int, Want::Int], Give::Same, Cost::Items, slice),
-    Overload { spare: 1, ..member("flatten", &[Want::List, Want::Int], Give::Dyn, Cost::Items, flatten) },
+    member(
+        "slice",
+        &[Want::List, Want::Int, Want::Int],
+        Give::Same,
+        Cost::Items,
+        slice,
+    ),
+    Overload {
+        spare: 1,
+        ..member("flatten", &[Want::List, Want::Int], Give::Dyn, Cost::Items, flatten)
+    },
     member("sort", L, Give::Same, Cost::Items, sort),
     member("distinct", L, Give::Same, Cost::Items, distinct),
     member("reverse", L, Give::Same, Cost::Items, |args| {
         Ok(Val::list(arg(args, 0)?.items()?.into_iter().rev().collect()))
     }),
     member("first", L, Give::OptionalOfItem, Cost::One, |args| {
-        Ok(arg(args, 0)?.items()?.into_iter().next().map_or(Val::Optional(None), Val::some))
+        Ok(arg(args, 0)?
+            .items()?
+            .into_iter()
+            .next()
+            .map_or(Val::Optional(None), Val::some))
     }),
     member("last", L, Give::OptionalOfItem, Cost::One, |args| {
-        Ok(arg(args, 0)?.items()?.into_iter().next_back().map_or(Val::Optional(None), Val::some))
+        Ok(arg(args, 0)?
+            .items()?
+            .into_iter()
+            .next_back()
+            .map_or(Val::Optional(None), Val::some))
     }),
     global("lists.range", &[Want::Int], Give::ListOfInt, Cost::One, |args| {
         let count = int_arg(args, 0)?;
@@ -83,7 +117,9 @@ fn sum<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     let overflow = || Failure::error("integer overflow");
     let items = arg(args, 0)?.items()?;
     let mut items = items.into_iter();
-    let Some(first) = items.next() else { return Ok(Val::Int(0)) };
+    let Some(first) = items.next() else {
+        return Ok(Val::Int(0));
+    };
     items.try_fold(first, |total, item| match (total, item) {
         (Val::Int(a), Val::Int(b)) => a.checked_add(b).map(Val::Int).ok_or_else(overflow),
         (Val::Uint(a), Val::Uint(b)) => a.checked_add(b).map(Val::Uint).ok_or_else(overflow),
@@ -113,7 +149,10 @@ fn slice<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
     match range.and_then(|(start, end)| items.get(start..end)) {
         Some(part) => Ok(Val::list(part.to_vec())),
-        None => Err(Failure::error(format!("cannot slice({start}, {end}), list is length {}", items.len()))),
+        None => Err(Failure::error(format!(
+            "cannot slice({start}, {end}), list is length {}",
+            items.len()
+        ))),
     }
 }
 
@@ -132,14 +171,21 @@ fn flatten_into<'a>(items: &[Val<'a>], depth: i64, out: &mut Vec<Val<'a>>) -> Re
         if i64::try_from(out.len()).is_ok_and(|len| len > RANGE_MAX) {
             return Err(Failure::Budget);
         }
-        if depth > 0 && item.is_list() { flatten_into(&item.items()?, depth - 1, out)? } else { out.push(item.clone()) }
+        if depth > 0 && item.is_list() {
+            flatten_into(&item.items()?, depth - 1, out)?
+        } else {
+            out.push(item.clone())
+        }
     }
     Ok(())
 }
 
 fn sort<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     let mut items = arg(args, 0)?.items()?;
-    if items.windows(2).any(|pair| matches!(pair, [a, b] if a.compare(b).is_none())) {
+    if items
+        .windows(2)
+        .any(|pair| matches!(pair, [a, b] if a.compare(b).is_none()))
+    {
         return Err(Failure::error("list elements must have the same type"));
     }
     items.sort_by(|a, b| a.compare(b).unwrap_or(Ordering::Equal));

@@ -102,11 +102,27 @@ pub struct Overload {
 }
 
 const fn member(name: &'static str, args: &'static [Want], gives: Give, cost: Cost, native: Native) -> Overload {
-    Overload { name, member: true, args, spare: 0, gives, cost, native }
+    Overload {
+        name,
+        member: true,
+        args,
+        spare: 0,
+        gives,
+        cost,
+        native,
+    }
 }
 
 const fn global(name: &'static str, args: &'static [Want], gives: Give, cost: Cost, native: Native) -> Overload {
-    Overload { name, member: false, args, spare: 0, gives, cost, native }
+    Overload {
+        name,
+        member: false,
+        args,
+        spare: 0,
+        gives,
+        cost,
+        native,
+    }
 }
 
 const TABLES: [&[Overload]; 7] = [
@@ -122,12 +138,16 @@ const TABLES: [&[Overload]; 7] = [
 /// All overloads of a name.
 pub fn overloads(name: &str, member: bool) -> Vec<&'static Overload> {
     let all = TABLES.into_iter().flatten();
-    all.filter(|overload| overload.name == name && overload.member == member).collect()
+    all.filter(|overload| overload.name == name && overload.member == member)
+        .collect()
 }
 
 /// Whether a dotted name is a function, e.g. `optional.of`.
 pub fn is_namespaced(name: &str) -> bool {
-    TABLES.into_iter().flatten().any(|overload| !overload.member && overload.name == name)
+    TABLES
+        .into_iter()
+        .flatten()
+        .any(|overload| !overload.member && overload.name == name)
 }
 
 // === impl Cost ===
@@ -231,5 +251,9 @@ fn int_arg(args: &[Val<'_>], at: usize) -> Result<i64, Failure> {
 
 /// An integer that may be left out.
 fn spare_int(args: &[Val<'_>], at: usize) -> Result<Option<i64>, Failure> {
-    if args.len() > at { int_arg(args, at).map(Some) } else { Ok(None) }
+    if args.len() > at {
+        int_arg(args, at).map(Some)
+    } else {
+        Ok(None)
+    }
 }

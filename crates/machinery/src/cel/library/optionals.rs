@@ -7,13 +7,29 @@ use crate::cel::value::Val;
 const ONE: &[Want] = &[Want::Optional];
 
 pub(super) const TABLE: &[Overload] = &[
-    global("optional.of", &[Want::Any], Give::OptionalOfFirst, Cost::One, |args| Ok(Val::some(arg(args, 0)?.clone()))),
-    global("optional.none", &[], Give::OptionalOfDyn, Cost::One, |_| Ok(Val::Optional(None))),
-    global("optional.ofNonZeroValue", &[Want::Any], Give::OptionalOfFirst, Cost::One, |args| {
-        let value = arg(args, 0)?;
-        Ok(if is_zero(value) { Val::Optional(None) } else { Val::some(value.clone()) })
+    global("optional.of", &[Want::Any], Give::OptionalOfFirst, Cost::One, |args| {
+        Ok(Val::some(arg(args, 0)?.clone()))
     }),
-    member("hasValue", ONE, Give::Bool, Cost::One, |args| Ok(Val::Bool(held(args)?.is_some()))),
+    global("optional.none", &[], Give::OptionalOfDyn, Cost::One, |_| {
+        Ok(Val::Optional(None))
+    }),
+    global(
+        "optional.ofNonZeroValue",
+        &[Want::Any],
+        Give::OptionalOfFirst,
+        Cost::One,
+        |args| {
+            let value = arg(args, 0)?;
+            Ok(if is_zero(value) {
+                Val::Optional(None)
+            } else {
+                Val::some(value.clone())
+            })
+        },
+    ),
+    member("hasValue", ONE, Give::Bool, Cost::One, |args| {
+        Ok(Val::Bool(held(args)?.is_some()))
+    }),
     member("value", ONE, Give::Held, Cost::One, |args| {
         held(args)?.ok_or_else(|| Failure::error("optional.none() dereference"))
     }),

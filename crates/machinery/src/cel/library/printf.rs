@@ -29,7 +29,9 @@ pub(super) fn format(pattern: &str, args: &[Val<'_>]) -> Result<String, Failure>
             let parsed = digits.parse().ok().filter(|precision| *precision <= PRECISION_MAX);
             precision = Some(parsed.ok_or_else(|| Failure::error("invalid precision specifier"))?);
         }
-        let verb = chars.next().ok_or_else(|| Failure::error("unexpected end of format string"))?;
+        let verb = chars
+            .next()
+            .ok_or_else(|| Failure::error("unexpected end of format string"))?;
         let index = "index out of range";
         let value = args.next().ok_or_else(|| Failure::error(index))?;
         out.push_str(&clause(verb, precision, value)?);
@@ -38,7 +40,12 @@ pub(super) fn format(pattern: &str, args: &[Val<'_>]) -> Result<String, Failure>
 }
 
 fn clause(verb: char, precision: Option<usize>, value: &Val<'_>) -> Result<String, Failure> {
-    let refused = || Failure::error(format!("error during formatting: %{verb} cannot print a {}", value.type_name()));
+    let refused = || {
+        Failure::error(format!(
+            "error during formatting: %{verb} cannot print a {}",
+            value.type_name()
+        ))
+    };
     let number = || match value {
         Val::Int(value) => Ok(*value as f64),
         Val::Uint(value) => Ok(*value as f64),
@@ -86,7 +93,11 @@ fn clause(verb: char, precision: Option<usize>, value: &Val<'_>) -> Result<Strin
 }
 
 fn signed(negative: bool, digits: &str) -> String {
-    if negative { format!("-{digits}") } else { digits.to_owned() }
+    if negative {
+        format!("-{digits}")
+    } else {
+        digits.to_owned()
+    }
 }
 
 /// A value under `%s`: lists and maps show their content.

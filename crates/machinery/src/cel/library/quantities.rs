@@ -11,7 +11,10 @@ use crate::cel::value::Val;
 
 const T: &[Want] = &[Want::Text];
 const Q: &[Want] = &[Want::Foreign("kubernetes.Quantity")];
-const QQ: &[Want] = &[Want::Foreign("kubernetes.Quantity"), Want::Foreign("kubernetes.Quantity")];
+const QQ: &[Want] = &[
+    Want::Foreign("kubernetes.Quantity"),
+    Want::Foreign("kubernetes.Quantity"),
+];
 const QI: &[Want] = &[Want::Foreign("kubernetes.Quantity"), Want::Int];
 const S: &[Want] = &[Want::Foreign("kubernetes.Semver")];
 const SS: &[Want] = &[Want::Foreign("kubernetes.Semver"), Want::Foreign("kubernetes.Semver")];
@@ -20,15 +23,27 @@ const QUANTITY: Give = Give::Foreign("kubernetes.Quantity");
 
 pub(super) const TABLE: &[Overload] = &[
     global("quantity", T, QUANTITY, Cost::Scan, |args| {
-        Quantity::parse(text_arg(args, 0)?).map(|value| Val::foreign(Foreign::Quantity(value))).map_err(Failure::error)
+        Quantity::parse(text_arg(args, 0)?)
+            .map(|value| Val::foreign(Foreign::Quantity(value)))
+            .map_err(Failure::error)
     }),
-    global("isQuantity", T, Give::Bool, Cost::Scan, |args| Ok(Val::Bool(Quantity::parse(text_arg(args, 0)?).is_ok()))),
-    member("sign", Q, Give::Int, Cost::One, |args| quantity(args, 0).map(|value| Val::Int(value.sign()))),
-    global("sign", Q, Give::Int, Cost::One, |args| quantity(args, 0).map(|value| Val::Int(value.sign()))),
-    member("isInteger", Q, Give::Bool, Cost::One, |args| quantity(args, 0).map(|value| Val::Bool(value.as_int().is_some()))),
+    global("isQuantity", T, Give::Bool, Cost::Scan, |args| {
+        Ok(Val::Bool(Quantity::parse(text_arg(args, 0)?).is_ok()))
+    }),
+    member("sign", Q, Give::Int, Cost::One, |args| {
+        quantity(args, 0).map(|value| Val::Int(value.sign()))
+    }),
+    global("sign", Q, Give::Int, Cost::One, |args| {
+        quantity(args, 0).map(|value| Val::Int(value.sign()))
+    }),
+    member("isInteger", Q, Give::Bool, Cost::One, |args| {
+        quantity(args, 0).map(|value| Val::Bool(value.as_int().is_some()))
+    }),
     member("asInteger", Q, Give::Int, Cost::One, |args| {
         let value = quantity(args, 0)?.as_int();
-        value.map(Val::Int).ok_or_else(|| Failure::error("cannot convert value to integer"))
+        value
+            .map(Val::Int)
+            .ok_or_else(|| Failure::error("cannot convert value to integer"))
     }),
     member("asApproximateFloat", Q, Give::Double, Cost::One, |args| {
         quantity(args, 0).map(|value| Val::Double(value.as_float()))
@@ -37,20 +52,48 @@ pub(super) const TABLE: &[Overload] = &[
     member("add", QI, QUANTITY, Cost::One, |args| add(args, false)),
     member("sub", QQ, QUANTITY, Cost::One, |args| add(args, true)),
     member("sub", QI, QUANTITY, Cost::One, |args| add(args, true)),
-    member("isGreaterThan", QQ, Give::Bool, Cost::One, |args| Ok(Val::Bool(compare(args)?.is_gt()))),
-    member("isGreaterThan", SS, Give::Bool, Cost::One, |args| Ok(Val::Bool(compare(args)?.is_gt()))),
-    member("isLessThan", QQ, Give::Bool, Cost::One, |args| Ok(Val::Bool(compare(args)?.is_lt()))),
-    member("isLessThan", SS, Give::Bool, Cost::One, |args| Ok(Val::Bool(compare(args)?.is_lt()))),
-    member("compareTo", QQ, Give::Int, Cost::One, |args| Ok(Val::Int(compare(args)? as i64))),
-    member("compareTo", SS, Give::Int, Cost::One, |args| Ok(Val::Int(compare(args)? as i64))),
-    Overload { spare: 1, ..global("semver", TB, Give::Foreign("kubernetes.Semver"), Cost::Scan, |args| {
-        let error = || Failure::error("invalid semantic version");
-        parsed(args)?.map(|value| Val::foreign(Foreign::Semver(value))).ok_or_else(error)
-    }) },
-    Overload { spare: 1, ..global("isSemver", TB, Give::Bool, Cost::Scan, |args| Ok(Val::Bool(parsed(args)?.is_some()))) },
-    member("major", S, Give::Int, Cost::One, |args| semver(args).map(|value| Val::Int(value.major as i64))),
-    member("minor", S, Give::Int, Cost::One, |args| semver(args).map(|value| Val::Int(value.minor as i64))),
-    member("patch", S, Give::Int, Cost::One, |args| semver(args).map(|value| Val::Int(value.patch as i64))),
+    member("isGreaterThan", QQ, Give::Bool, Cost::One, |args| {
+        Ok(Val::Bool(compare(args)?.is_gt()))
+    }),
+    member("isGreaterThan", SS, Give::Bool, Cost::One, |args| {
+        Ok(Val::Bool(compare(args)?.is_gt()))
+    }),
+    member("isLessThan", QQ, Give::Bool, Cost::One, |args| {
+        Ok(Val::Bool(compare(args)?.is_lt()))
+    }),
+    member("isLessThan", SS, Give::Bool, Cost::One, |args| {
+        Ok(Val::Bool(compare(args)?.is_lt()))
+    }),
+    member("compareTo", QQ, Give::Int, Cost::One, |args| {
+        Ok(Val::Int(compare(args)? as i64))
+    }),
+    member("compareTo", SS, Give::Int, Cost::One, |args| {
+        Ok(Val::Int(compare(args)? as i64))
+    }),
+    Overload {
+        spare: 1,
+        ..global("semver", TB, Give::Foreign("kubernetes.Semver"), Cost::Scan, |args| {
+            let error = || Failure::error("invalid semantic version");
+            parsed(args)?
+                .map(|value| Val::foreign(Foreign::Semver(value)))
+                .ok_or_else(error)
+        })
+    },
+    Overload {
+        spare: 1,
+        ..global("isSemver", TB, Give::Bool, Cost::Scan, |args| {
+            Ok(Val::Bool(parsed(args)?.is_some()))
+        })
+    },
+    member("major", S, Give::Int, Cost::One, |args| {
+        semver(args).map(|value| Val::Int(value.major as i64))
+    }),
+    member("minor", S, Give::Int, Cost::One, |args| {
+        semver(args).map(|value| Val::Int(value.minor as i64))
+    }),
+    member("patch", S, Give::Int, Cost::One, |args| {
+        semver(args).map(|value| Val::Int(value.patch as i64))
+    }),
 ];
 
 fn foreign<'b>(args: &'b [Val<'_>], at: usize) -> Result<&'b Foreign, Failure> {
@@ -88,7 +131,8 @@ fn add<'a>(args: &[Val<'a>], negate: bool) -> Result<Val<'a>, Failure> {
         _ => quantity(args, 1)?,
     };
     let sum = quantity(args, 0)?.add(&other, negate);
-    sum.map(|value| Val::foreign(Foreign::Quantity(value))).ok_or_else(|| Failure::error("quantity overflow"))
+    sum.map(|value| Val::foreign(Foreign::Quantity(value)))
+        .ok_or_else(|| Failure::error("quantity overflow"))
 }
 
 fn parsed(args: &[Val<'_>]) -> Result<Option<Semver>, Failure> {

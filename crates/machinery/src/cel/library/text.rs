@@ -11,33 +11,77 @@ const TT: &[Want] = &[Want::Text, Want::Text];
 const TTI: &[Want] = &[Want::Text, Want::Text, Want::Int];
 
 pub(super) const TABLE: &[Overload] = &[
-    member("contains", TT, Give::Bool, Cost::Search, |args| Ok(Val::Bool(text_arg(args, 0)?.contains(text_arg(args, 1)?)))),
-    member("startsWith", TT, Give::Bool, Cost::One, |args| Ok(Val::Bool(text_arg(args, 0)?.starts_with(text_arg(args, 1)?)))),
-    member("endsWith", TT, Give::Bool, Cost::One, |args| Ok(Val::Bool(text_arg(args, 0)?.ends_with(text_arg(args, 1)?)))),
+    member("contains", TT, Give::Bool, Cost::Search, |args| {
+        Ok(Val::Bool(text_arg(args, 0)?.contains(text_arg(args, 1)?)))
+    }),
+    member("startsWith", TT, Give::Bool, Cost::One, |args| {
+        Ok(Val::Bool(text_arg(args, 0)?.starts_with(text_arg(args, 1)?)))
+    }),
+    member("endsWith", TT, Give::Bool, Cost::One, |args| {
+        Ok(Val::Bool(text_arg(args, 0)?.ends_with(text_arg(args, 1)?)))
+    }),
     member("matches", TT, Give::Bool, Cost::Pattern, matches),
     global("matches", TT, Give::Bool, Cost::Pattern, matches),
     member("find", TT, Give::Text, Cost::Pattern, find),
-    Overload { spare: 1, ..member("findAll", TTI, Give::ListOfText, Cost::Pattern, find_all) },
-    member("charAt", &[Want::Text, Want::Int], Give::Text, Cost::One, char_at),
-    Overload { spare: 1, ..member("indexOf", TTI, Give::Int, Cost::Scan, index_of) },
-    Overload { spare: 1, ..member("lastIndexOf", TTI, Give::Int, Cost::Scan, last_index_of) },
-    Overload { spare: 1, ..member("join", &[Want::ListOfText, Want::Text], Give::Text, Cost::Result, join) },
-    member("lowerAscii", T, Give::Text, Cost::Scan, |args| Ok(Val::text(text_arg(args, 0)?.to_ascii_lowercase()))),
-    member("upperAscii", T, Give::Text, Cost::Scan, |args| Ok(Val::text(text_arg(args, 0)?.to_ascii_uppercase()))),
     Overload {
         spare: 1,
-        ..member("replace", &[Want::Text, Want::Text, Want::Text, Want::Int], Give::Text, Cost::Rewrite, replace)
+        ..member("findAll", TTI, Give::ListOfText, Cost::Pattern, find_all)
     },
-    Overload { spare: 1, ..member("split", TTI, Give::ListOfText, Cost::Rewrite, split) },
-    Overload { spare: 1, ..member("substring", &[Want::Text, Want::Int, Want::Int], Give::Text, Cost::Scan, substring) },
-    member("trim", T, Give::Text, Cost::Scan, |args| Ok(Val::text(text_arg(args, 0)?.trim()))),
+    member("charAt", &[Want::Text, Want::Int], Give::Text, Cost::One, char_at),
+    Overload {
+        spare: 1,
+        ..member("indexOf", TTI, Give::Int, Cost::Scan, index_of)
+    },
+    Overload {
+        spare: 1,
+        ..member("lastIndexOf", TTI, Give::Int, Cost::Scan, last_index_of)
+    },
+    Overload {
+        spare: 1,
+        ..member("join", &[Want::ListOfText, Want::Text], Give::Text, Cost::Result, join)
+    },
+    member("lowerAscii", T, Give::Text, Cost::Scan, |args| {
+        Ok(Val::text(text_arg(args, 0)?.to_ascii_lowercase()))
+    }),
+    member("upperAscii", T, Give::Text, Cost::Scan, |args| {
+        Ok(Val::text(text_arg(args, 0)?.to_ascii_uppercase()))
+    }),
+    Overload {
+        spare: 1,
+        ..member(
+            "replace",
+            &[Want::Text, Want::Text, Want::Text, Want::Int],
+            Give::Text,
+            Cost::Rewrite,
+            replace,
+        )
+    },
+    Overload {
+        spare: 1,
+        ..member("split", TTI, Give::ListOfText, Cost::Rewrite, split)
+    },
+    Overload {
+        spare: 1,
+        ..member(
+            "substring",
+            &[Want::Text, Want::Int, Want::Int],
+            Give::Text,
+            Cost::Scan,
+            substring,
+        )
+    },
+    member("trim", T, Give::Text, Cost::Scan, |args| {
+        Ok(Val::text(text_arg(args, 0)?.trim()))
+    }),
     member("reverse", T, Give::Text, Cost::Scan, |args| {
         Ok(Val::text(text_arg(args, 0)?.chars().rev().collect::<String>()))
     }),
     member("format", &[Want::Text, Want::List], Give::Text, Cost::Result, |args| {
         printf::format(text_arg(args, 0)?, &arg(args, 1)?.items()?).map(Val::text)
     }),
-    global("strings.quote", T, Give::Text, Cost::Scan, |args| Ok(Val::text(quote(text_arg(args, 0)?)))),
+    global("strings.quote", T, Give::Text, Cost::Scan, |args| {
+        Ok(Val::text(quote(text_arg(args, 0)?)))
+    }),
 ];
 
 fn compiled(args: &[Val<'_>]) -> Result<regex::Regex, Failure> {
@@ -50,12 +94,16 @@ fn matches<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
 
 fn find<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     let regex = compiled(args)?;
-    Ok(Val::text(regex.find(text_arg(args, 0)?).map_or("", |found| found.as_str())))
+    Ok(Val::text(
+        regex.find(text_arg(args, 0)?).map_or("", |found| found.as_str()),
+    ))
 }
 
 fn find_all<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     let regex = compiled(args)?;
-    let max = spare_int(args, 2)?.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
+    let max = spare_int(args, 2)?
+        .and_then(|max| usize::try_from(max).ok())
+        .unwrap_or(usize::MAX);
     let found = regex.find_iter(text_arg(args, 0)?).take(max);
     Ok(Val::list(found.map(|found| Val::text(found.as_str())).collect()))
 }
@@ -84,7 +132,12 @@ fn index_of<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     if arg(args, 0)?.is_list() {
         let items = arg(args, 0)?.items()?;
         let wanted = arg(args, 1)?;
-        return Ok(Val::Int(items.iter().position(|item| item.equals(wanted)).map_or(-1, |at| at as i64)));
+        return Ok(Val::Int(
+            items
+                .iter()
+                .position(|item| item.equals(wanted))
+                .map_or(-1, |at| at as i64),
+        ));
     }
     let (text, wanted) = (text_arg(args, 0)?, text_arg(args, 1)?);
     let from = offset(text, spare_int(args, 2)?.unwrap_or(0))?;
@@ -96,7 +149,12 @@ fn last_index_of<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     if arg(args, 0)?.is_list() {
         let items = arg(args, 0)?.items()?;
         let wanted = arg(args, 1)?;
-        return Ok(Val::Int(items.iter().rposition(|item| item.equals(wanted)).map_or(-1, |at| at as i64)));
+        return Ok(Val::Int(
+            items
+                .iter()
+                .rposition(|item| item.equals(wanted))
+                .map_or(-1, |at| at as i64),
+        ));
     }
     let (text, wanted) = (text_arg(args, 0)?, text_arg(args, 1)?);
     let until = match spare_int(args, 2)? {
@@ -111,7 +169,9 @@ fn join<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     let separator = if args.len() > 1 { text_arg(args, 1)? } else { "" };
     let items = arg(args, 0)?.items()?;
     let parts: Option<Vec<&str>> = items.iter().map(Val::as_str).collect();
-    parts.map(|parts| Val::text(parts.join(separator))).ok_or_else(Failure::no_overload)
+    parts
+        .map(|parts| Val::text(parts.join(separator)))
+        .ok_or_else(Failure::no_overload)
 }
 
 fn replace<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
@@ -155,7 +215,9 @@ fn substring<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     let start = offset(text, start_at)?;
     let end = match spare_int(args, 2)? {
         Some(end) if end < start_at => {
-            return Err(Failure::error(format!("invalid substring range. start: {start_at}, end: {end}")));
+            return Err(Failure::error(format!(
+                "invalid substring range. start: {start_at}, end: {end}"
+            )));
         }
         Some(end) => offset(text, end)?,
         None => text.len(),

@@ -40,7 +40,13 @@ fn walk(schema: &Arc<Schema>, resource: bool, around: &Around, path: &Path, erro
             Around::Nothing if meta => Around::Meta(vec![name.as_ref().to_owned()]),
             Around::Nothing => Around::Nothing,
         };
-        walk(property, property.embedded, &below, &path.child("properties").key(name), errors);
+        walk(
+            property,
+            property.embedded,
+            &below,
+            &path.child("properties").key(name),
+            errors,
+        );
     }
 }
 
@@ -70,7 +76,9 @@ fn check(schema: &Arc<Schema>, default: &Value, around: &Around, path: &Path, er
         errors.extend(found);
         return;
     }
-    let Some(rules) = Rules::compile(schema, schema.embedded) else { return };
+    let Some(rules) = Rules::compile(schema, schema.embedded) else {
+        return;
+    };
     // As an update that changes nothing, and as something new.
     let mut found = rules.evaluate(default, Some(default), path);
     if found.is_empty() {
@@ -81,12 +89,19 @@ fn check(schema: &Arc<Schema>, default: &Value, around: &Around, path: &Path, er
 
 /// A default of a part of the metadata must make valid metadata.
 fn inside_metadata(default: &Value, names: &[String], path: &Path) -> Option<FieldError> {
-    let wrapped = names.iter().rev().fold(default.clone(), |inner, name| json!({ name.as_str(): inner }));
+    let wrapped = names
+        .iter()
+        .rev()
+        .fold(default.clone(), |inner, name| json!({ name.as_str(): inner }));
     let mut object = json!({"apiVersion": "validation/v1", "kind": "Validation"});
     if let (Value::Object(members), Value::Object(more)) = (&mut object, wrapped) {
         members.extend(more);
     }
-    let schema = Schema { embedded: true, has_embedded: true, ..Schema::default() };
+    let schema = Schema {
+        embedded: true,
+        has_embedded: true,
+        ..Schema::default()
+    };
     let found = embedded::check_embedded(&object, &schema, &Path::root());
     let texts: Vec<String> = found.iter().map(ToString::to_string).collect();
     let joined = match texts.as_slice() {
@@ -94,5 +109,9 @@ fn inside_metadata(default: &Value, names: &[String], path: &Path) -> Option<Fie
         [one] => one.clone(),
         many => format!("[{}]", many.join(", ")),
     };
-    Some(FieldError::invalid(path, default, format!("must result in valid metadata: {joined}")))
+    Some(FieldError::invalid(
+        path,
+        default,
+        format!("must result in valid metadata: {joined}"),
+    ))
 }

@@ -75,7 +75,9 @@ fn walk(schema: &Value, path: &Path, errors: &mut Vec<FieldError>) {
         return;
     };
     for (keyword, shape) in KEYWORDS {
-        let Some(value) = members.get(keyword).filter(|value| !value.is_null()) else { continue };
+        let Some(value) = members.get(keyword).filter(|value| !value.is_null()) else {
+            continue;
+        };
         let at = path.child(keyword);
         match shape.wrong(value) {
             Some(wanted) => errors.push(FieldError::invalid(&at, value, format!("must be {wanted}"))),
@@ -111,10 +113,15 @@ impl Shape {
         match (self, value) {
             (Self::Schema | Self::SchemaOrFlag | Self::Items, Value::Object(_)) => walk(value, path, errors),
             (Self::Schemas | Self::Items, Value::Array(items)) => {
-                items.iter().enumerate().for_each(|(index, item)| walk(item, &path.index(index), errors));
+                items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(index, item)| walk(item, &path.index(index), errors));
             }
             (Self::SchemaMap, Value::Object(members)) => {
-                members.iter().for_each(|(name, schema)| walk(schema, &path.key(name), errors));
+                members
+                    .iter()
+                    .for_each(|(name, schema)| walk(schema, &path.key(name), errors));
             }
             _ => {}
         }

@@ -49,16 +49,25 @@ pub fn check_schema(schema: &Value, status: bool, path: &Path) -> Vec<FieldError
     if !malformed.is_empty() {
         return malformed;
     }
-    let Some(root) = Props::of(schema) else { return Vec::new() };
+    let Some(root) = Props::of(schema) else {
+        return Vec::new();
+    };
     let mut errors = Vec::new();
     if status {
         errors.extend(check_status_root(root, path));
     }
     if root.flag("nullable") {
-        errors.push(FieldError::forbidden(&path.child("nullable"), "nullable cannot be true at the root"));
+        errors.push(FieldError::forbidden(
+            &path.child("nullable"),
+            "nullable cannot be true at the root",
+        ));
     }
     let unsupported = structure::unsupported(schema);
-    let structural = if unsupported.is_none() { structure::check_structure(root, path) } else { Vec::new() };
+    let structural = if unsupported.is_none() {
+        structure::check_structure(root, path)
+    } else {
+        Vec::new()
+    };
     let mut sound = unsupported.is_none() && structural.is_empty();
     errors.extend(structural);
     if sound {
@@ -80,7 +89,11 @@ fn check_status_root(root: Props<'_>, path: &Path) -> Option<FieldError> {
     if !kind.is_empty() && kind != "object" {
         let detail =
             "only \"object\" is allowed as the type at the root of the schema if the status subresource is enabled";
-        return Some(FieldError::invalid(&path.child("type"), &Value::String(kind.to_owned()), detail));
+        return Some(FieldError::invalid(
+            &path.child("type"),
+            &Value::String(kind.to_owned()),
+            detail,
+        ));
     }
     let odd = root.0.iter().any(|(name, value)| !known(name) && !is_zero(value));
     odd.then(|| {
@@ -129,7 +142,8 @@ impl<'a> Props<'a> {
 
     fn schemas(self, name: &str) -> impl Iterator<Item = (usize, Props<'a>)> {
         let list = self.0.get(name).and_then(Value::as_array).into_iter().flatten();
-        list.enumerate().filter_map(|(index, schema)| Some((index, Props::of(schema)?)))
+        list.enumerate()
+            .filter_map(|(index, schema)| Some((index, Props::of(schema)?)))
     }
 
     /// Named schemas, by name.

@@ -9,7 +9,12 @@ use crate::schema::rules::check_rule;
 use crate::schema::structural::{Pool, RuleText, Schema};
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
-const REASONS: [&str; 4] = ["FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired"];
+const REASONS: [&str; 4] = [
+    "FieldValueDuplicate",
+    "FieldValueForbidden",
+    "FieldValueInvalid",
+    "FieldValueRequired",
+];
 
 /// What holds at a place because of what is above it.
 #[derive(Clone, Default)]
@@ -31,8 +36,20 @@ struct Checks {
 
 /// `rules`: whether the schema is sound enough to compile its rules.
 pub(super) fn check_props(schema: &Value, path: &Path, rules: bool) -> Vec<FieldError> {
-    let mut checks = Checks { schema: Vec::new(), rules: Vec::new(), pool: Pool::default() };
-    checks.node(schema, true, path, &Context { rules, ..Context::default() });
+    let mut checks = Checks {
+        schema: Vec::new(),
+        rules: Vec::new(),
+        pool: Pool::default(),
+    };
+    checks.node(
+        schema,
+        true,
+        path,
+        &Context {
+            rules,
+            ..Context::default()
+        },
+    );
     checks.schema.into_iter().chain(checks.rules).collect()
 }
 
@@ -45,7 +62,8 @@ impl Checks {
         self.unsupported(schema, path, context);
         if schema.flag("uniqueItems") {
             let text = "uniqueItems cannot be set to true since the runtime complexity becomes quadratic";
-            self.schema.push(FieldError::forbidden(&path.child("uniqueItems"), text));
+            self.schema
+                .push(FieldError::forbidden(&path.child("uniqueItems"), text));
         }
         self.children(schema, root, path, context);
         self.extensions(schema, path);
@@ -57,12 +75,26 @@ impl Checks {
     fn unsupported(&mut self, schema: Props<'_>, path: &Path, context: &Context) {
         let kind = schema.text("type");
         if !kind.is_empty() && kind != "null" && !TYPES.contains(&kind) {
-            self.schema.push(FieldError::not_supported(&path.child("type"), &text_value(kind), &TYPES));
+            self.schema.push(FieldError::not_supported(
+                &path.child("type"),
+                &text_value(kind),
+                &TYPES,
+            ));
         }
         if let (Some(_), Some(why)) = (schema.pointer("default"), &context.no_defaults) {
-            self.schema.push(FieldError::forbidden(&path.child("default"), format!("must not be set {why}")));
+            self.schema.push(FieldError::forbidden(
+                &path.child("default"),
+                format!("must not be set {why}"),
+            ));
         }
-        for keyword in ["id", "additionalItems", "patternProperties", "definitions", "dependencies", "$ref"] {
+        for keyword in [
+            "id",
+            "additionalItems",
+            "patternProperties",
+            "definitions",
+            "dependencies",
+            "$ref",
+        ] {
             if schema.has(keyword) || (keyword == "additionalItems" && schema.pointer(keyword).is_some()) {
                 let text = format!("{keyword} is not supported");
                 self.schema.push(FieldError::forbidden(&path.child(keyword), text));
@@ -78,7 +110,8 @@ impl Checks {
         }
         if context.inside_meta && schema.embedded() {
             let at = path.child("x-kubernetes-embedded-resource");
-            self.schema.push(FieldError::forbidden(&at, "must not be used inside of resource meta"));
+            self.schema
+                .push(FieldError::forbidden(&at, "must not be used inside of resource meta"));
         }
     }
 
@@ -109,12 +142,21 @@ impl Checks {
             }
             self.node(property, false, &path.child("properties").key(name), &below);
         }
-        let junctor = Context { rules: false, ..context.clone() };
+        let junctor = Context {
+            rules: false,
+            ..context.clone()
+        };
         if let Some(clause) = schema.0.get("not") {
             self.node(clause, false, &path.child("not"), &junctor);
         }
         for keyword in ["allOf", "oneOf", "anyOf"] {
-            let clauses = schema.0.get(keyword).and_then(Value::as_array).into_iter().flatten().enumerate();
+            let clauses = schema
+                .0
+                .get(keyword)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .enumerate();
             for (index, clause) in clauses {
                 self.node(clause, false, &path.child(keyword).index(index), &junctor);
             }
@@ -151,7 +193,8 @@ impl Checks {
                 self.set_items(schema, path);
             }
             if !values.iter().any(|known| value == known) {
-                self.schema.push(FieldError::not_supported(&path.child(keyword), value, values));
+                self.schema
+                    .push(FieldError::not_supported(&path.child(keyword), value, values));
             }
         }
     }
@@ -167,7 +210,8 @@ impl Checks {
         // Upstream prints the list type in both cases.
         let shown = items.pointer("x-kubernetes-list-type").unwrap_or(&Value::Null);
         let text = "must be atomic as item of a list with x-kubernetes-list-type=set";
-        self.schema.push(FieldError::invalid(&path.child("items").child(keyword), shown, text));
+        self.schema
+            .push(FieldError::invalid(&path.child("items").child(keyword), shown, text));
     }
 
     fn list_keys(&mut self, schema: Props<'_>, path: &Path) {
@@ -184,11 +228,14 @@ impl Checks {
         if list_type == "map" {
             self.map_keys(schema, &keys, path);
         }
-        let Some(items) = schema.schema("items").filter(|_| matches!(list_type, "map" | "set")) else { return };
+        let Some(items) = schema.schema("items").filter(|_| matches!(list_type, "map" | "set")) else {
+            return;
+        };
         let at_items = path.child("items");
         if items.flag("nullable") {
             let text = format!("cannot be nullable when x-kubernetes-list-type is {list_type}");
-            self.schema.push(FieldError::forbidden(&at_items.child("nullable"), text));
+            self.schema
+                .push(FieldError::forbidden(&at_items.child("nullable"), text));
         }
         if list_type == "set" {
             return;
@@ -203,7 +250,10 @@ impl Checks {
                 self.schema.push(FieldError::required(&at.child("default"), text));
             }
             if property.flag("nullable") {
-                self.schema.push(FieldError::forbidden(&at.child("nullable"), format!("{reason} cannot be nullable")));
+                self.schema.push(FieldError::forbidden(
+                    &at.child("nullable"),
+                    format!("{reason} cannot be nullable"),
+                ));
             }
         }
     }
@@ -223,7 +273,8 @@ impl Checks {
         let kind = items.text("type");
         if kind != "object" {
             let text = "must be object if parent array's x-kubernetes-list-type is map";
-            self.schema.push(FieldError::invalid(&at_items.child("type"), &text_value(kind), text));
+            self.schema
+                .push(FieldError::invalid(&at_items.child("type"), &text_value(kind), text));
             return;
         }
         for (index, key) in keys.iter().enumerate() {
@@ -240,7 +291,11 @@ impl Checks {
                 }
             }
             if keys.get(..index).is_some_and(|before| before.contains(key)) {
-                self.schema.push(FieldError::invalid(&at_keys, &json!(keys), "must not contain duplicate entries"));
+                self.schema.push(FieldError::invalid(
+                    &at_keys,
+                    &json!(keys),
+                    "must not contain duplicate entries",
+                ));
             }
         }
     }
@@ -251,8 +306,16 @@ impl Checks {
         }
         let parsed = self.pool.parse(json);
         for (index, rule) in parsed.rules.iter().enumerate() {
-            let raw = schema.0.get("x-kubernetes-validations").and_then(|list| list.get(index));
-            self.rule_text(raw.unwrap_or(&Value::Null), rule, &parsed, &path.child("x-kubernetes-validations").index(index));
+            let raw = schema
+                .0
+                .get("x-kubernetes-validations")
+                .and_then(|list| list.get(index));
+            self.rule_text(
+                raw.unwrap_or(&Value::Null),
+                rule,
+                &parsed,
+                &path.child("x-kubernetes-validations").index(index),
+            );
         }
         // Rules against a schema with errors of its own would yield errors that tell nothing.
         if self.schema.len() > before || !context.rules {
@@ -271,39 +334,71 @@ impl Checks {
         let (trimmed, message) = (rule.rule.trim(), text("message").trim());
         let at = path.child("message");
         if trimmed.is_empty() {
-            self.schema.push(FieldError::required(&path.child("rule"), "rule is not specified"));
+            self.schema
+                .push(FieldError::required(&path.child("rule"), "rule is not specified"));
         } else if blank("message") {
-            self.schema.push(FieldError::invalid(&at, &text_value(text("message")), "must be non-empty if specified"));
+            self.schema.push(FieldError::invalid(
+                &at,
+                &text_value(text("message")),
+                "must be non-empty if specified",
+            ));
         } else if broken(message) {
-            self.schema.push(FieldError::invalid(&at, &text_value(text("message")), "must not contain line breaks"));
+            self.schema.push(FieldError::invalid(
+                &at,
+                &text_value(text("message")),
+                "must not contain line breaks",
+            ));
         } else if broken(trimmed) && message.is_empty() {
             let detail = "message must be specified if rule contains line breaks";
             self.schema.push(FieldError::required(&at, detail));
         }
         if blank("messageExpression") {
             let detail = "messageExpression must be non-empty if specified";
-            self.schema.push(FieldError::required(&path.child("messageExpression"), detail));
+            self.schema
+                .push(FieldError::required(&path.child("messageExpression"), detail));
         }
         if let Some(reason) = rule.reason.as_deref().filter(|reason| !REASONS.contains(reason)) {
-            self.schema.push(FieldError::not_supported(&path.child("reason"), &text_value(reason), &REASONS));
+            self.schema.push(FieldError::not_supported(
+                &path.child("reason"),
+                &text_value(reason),
+                &REASONS,
+            ));
         }
         let (at, field_path) = (path.child("fieldPath"), text("fieldPath"));
         if blank("fieldPath") {
-            self.schema.push(FieldError::invalid(&at, &text_value(field_path), "must be non-empty if specified"));
+            self.schema.push(FieldError::invalid(
+                &at,
+                &text_value(field_path),
+                "must be non-empty if specified",
+            ));
         }
         if broken(field_path) {
-            self.schema.push(FieldError::invalid(&at, &text_value(field_path), "must not contain line breaks"));
+            self.schema.push(FieldError::invalid(
+                &at,
+                &text_value(field_path),
+                "must not contain line breaks",
+            ));
         }
         if !field_path.is_empty() && field_path::normalize(field_path, schema).is_err() {
-            self.schema.push(FieldError::invalid(&at, &text_value(field_path), "must be a valid path"));
+            self.schema.push(FieldError::invalid(
+                &at,
+                &text_value(field_path),
+                "must be a valid path",
+            ));
         }
     }
 
-    fn compile(&mut self, rule: &RuleText, schema: &std::sync::Arc<Schema>, root: bool, path: &Path, context: &Context) {
+    fn compile(
+        &mut self,
+        rule: &RuleText,
+        schema: &std::sync::Arc<Schema>,
+        root: bool,
+        path: &Path,
+        context: &Context,
+    ) {
         let check = check_rule(rule, schema, root);
-        let invalid = |at: &Path, detail: String| {
-            FieldError::new(FieldErrorKind::Invalid, at, Some(go_rule(rule)), detail)
-        };
+        let invalid =
+            |at: &Path, detail: String| FieldError::new(FieldErrorKind::Invalid, at, Some(go_rule(rule)), detail);
         if let Some(error) = check.rule_error {
             self.rules.push(invalid(&path.child("rule"), error));
         }
@@ -312,12 +407,21 @@ impl Checks {
         }
         if check.uses_old {
             if let Some(place) = &context.uncorrelatable {
-                let detail = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {place}");
-                self.rules.push(FieldError::invalid(&path.child("rule"), &text_value(&rule.rule), detail));
+                let detail =
+                    format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {place}");
+                self.rules.push(FieldError::invalid(
+                    &path.child("rule"),
+                    &text_value(&rule.rule),
+                    detail,
+                ));
             }
         } else if let Some(optional) = rule.optional_old_self {
             let detail = "may not be set if oldSelf is not used in rule";
-            self.rules.push(FieldError::invalid(&path.child("optionalOldSelf"), &Value::Bool(optional), detail));
+            self.rules.push(FieldError::invalid(
+                &path.child("optionalOldSelf"),
+                &Value::Bool(optional),
+                detail,
+            ));
         }
     }
 }
@@ -326,7 +430,9 @@ impl Checks {
 fn go_rule(rule: &RuleText) -> String {
     let text = |text: &Option<Box<str>>| go_json(text.as_deref().unwrap_or_default());
     let reason = rule.reason.as_deref().map_or("null".to_owned(), go_json);
-    let optional = rule.optional_old_self.map_or("null".to_owned(), |optional| optional.to_string());
+    let optional = rule
+        .optional_old_self
+        .map_or("null".to_owned(), |optional| optional.to_string());
     format!(
         r#"{{"Rule":{},"Message":{},"MessageExpression":{},"Reason":{reason},"FieldPath":{},"OptionalOldSelf":{optional}}}"#,
         go_json(&rule.rule),
@@ -339,5 +445,8 @@ fn go_rule(rule: &RuleText) -> String {
 /// A JSON string as Go's encoder writes it.
 fn go_json(text: &str) -> String {
     let plain = Value::String(text.to_owned()).to_string();
-    plain.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026")
+    plain
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
 }

@@ -24,7 +24,10 @@ pub(super) fn unsupported(schema: &Value) -> Option<String> {
         ("dependencies", "dependencies"),
         ("definitions", "definitions"),
     ];
-    let found = named.into_iter().find(|(keyword, _)| props.has(keyword)).map(|(_, name)| name);
+    let found = named
+        .into_iter()
+        .find(|(keyword, _)| props.has(keyword))
+        .map(|(_, name)| name);
     let found = found.or(props.pointer("additionalItems").map(|_| "additionalItems"));
     if let Some(name) = found {
         return Some(format!("OpenAPIV3Schema '{name}' is not supported"));
@@ -32,9 +35,19 @@ pub(super) fn unsupported(schema: &Value) -> Option<String> {
     if props.get("items").is_some_and(Value::is_array) {
         return Some("OpenAPIV3Schema 'items' must be a schema, but is an array".to_owned());
     }
-    let single = ["items", "additionalProperties", "not"].into_iter().filter_map(|keyword| props.0.get(keyword));
-    let lists = ["allOf", "anyOf", "oneOf"].into_iter().filter_map(|keyword| props.0.get(keyword)?.as_array());
-    let named = props.0.get("properties").and_then(Value::as_object).into_iter().flatten().map(|(_, schema)| schema);
+    let single = ["items", "additionalProperties", "not"]
+        .into_iter()
+        .filter_map(|keyword| props.0.get(keyword));
+    let lists = ["allOf", "anyOf", "oneOf"]
+        .into_iter()
+        .filter_map(|keyword| props.0.get(keyword)?.as_array());
+    let named = props
+        .0
+        .get("properties")
+        .and_then(Value::as_object)
+        .into_iter()
+        .flatten()
+        .map(|(_, schema)| schema);
     single.chain(lists.flatten()).chain(named).find_map(unsupported)
 }
 
@@ -95,22 +108,32 @@ fn type_and_identity(schema: Props<'_>, level: Level, path: &Path, errors: &mut 
             kind => FieldError::invalid(&at, &text_value(kind), text),
         });
     } else if kind.is_empty() && !schema.int_or_string() && !schema.preserve() {
-        errors.push(FieldError::required(&at, match level {
-            Level::Root => "must not be empty at the root",
-            Level::Item => "must not be empty for specified array items",
-            Level::Field => "must not be empty for specified object fields",
-        }));
+        errors.push(FieldError::required(
+            &at,
+            match level {
+                Level::Root => "must not be empty at the root",
+                Level::Item => "must not be empty for specified array items",
+                Level::Field => "must not be empty for specified object fields",
+            },
+        ));
     }
     if schema.embedded() && schema.pointer("additionalProperties").is_some() {
         let text = "must not be used if x-kubernetes-embedded-resource is set";
         errors.push(FieldError::forbidden(&path.child("additionalProperties"), text));
     }
     if level == Level::Root && !kind.is_empty() && kind != "object" {
-        errors.push(FieldError::invalid(&at, &text_value(kind), "must be object at the root"));
+        errors.push(FieldError::invalid(
+            &at,
+            &text_value(kind),
+            "must be object at the root",
+        ));
     }
     let identified = level == Level::Root || schema.embedded();
     for name in ["kind", "apiVersion"] {
-        if let Some(kind) = schema.property(name).map(|property| property.text("type")).filter(|_| identified)
+        if let Some(kind) = schema
+            .property(name)
+            .map(|property| property.text("type"))
+            .filter(|_| identified)
             && kind != "string"
         {
             let at = path.child("properties").key(name).child("type");
@@ -118,7 +141,13 @@ fn type_and_identity(schema: Props<'_>, level: Level, path: &Path, errors: &mut 
         }
     }
     if let Some(metadata) = schema.property("metadata") {
-        metadata_schema(metadata, identified, level, &path.child("properties").key("metadata"), errors);
+        metadata_schema(
+            metadata,
+            identified,
+            level,
+            &path.child("properties").key("metadata"),
+            errors,
+        );
     }
     if schema.embedded() && !schema.preserve() && !schema.has("properties") {
         let text =
@@ -131,17 +160,22 @@ fn type_and_identity(schema: Props<'_>, level: Level, path: &Path, errors: &mut 
 fn metadata_schema(schema: Props<'_>, identified: bool, level: Level, path: &Path, errors: &mut Vec<FieldError>) {
     let kind = schema.text("type");
     if identified && kind != "object" {
-        errors.push(FieldError::invalid(&path.child("type"), &text_value(kind), "must be object"));
+        errors.push(FieldError::invalid(
+            &path.child("type"),
+            &text_value(kind),
+            "must be object",
+        ));
     }
     if level != Level::Root {
         return;
     }
-    let names_only = schema.named("properties").all(|(name, _)| matches!(name, "name" | "generateName"));
+    let names_only = schema
+        .named("properties")
+        .all(|(name, _)| matches!(name, "name" | "generateName"));
     let keywords = schema.0.keys().filter(|keyword| schema.has(keyword));
     let mut others = keywords.filter(|keyword| !matches!(keyword.as_str(), "type" | "default" | "properties"));
     if !names_only || others.next().is_some() {
-        let text =
-            "must not specify anything other than name and generateName, but metadata is implicitly specified";
+        let text = "must not specify anything other than name and generateName, but metadata is implicitly specified";
         errors.push(FieldError::forbidden(path, text));
     }
 }
@@ -154,7 +188,12 @@ fn values(schema: Props<'_>, skip_any_of: bool, skip_all_of: bool, path: &Path, 
         }
     }
     for (index, clause) in schema.schemas("allOf") {
-        nested(clause, skip_all_of && index == 0, &path.child("allOf").index(index), errors);
+        nested(
+            clause,
+            skip_all_of && index == 0,
+            &path.child("allOf").index(index),
+            errors,
+        );
     }
     for (index, clause) in schema.schemas("oneOf") {
         nested(clause, false, &path.child("oneOf").index(index), errors);
@@ -178,21 +217,63 @@ fn nested(schema: Props<'_>, skip_any_of: bool, path: &Path, errors: &mut Vec<Fi
     for (name, property) in schema.named("properties") {
         nested(property, false, &path.child("properties").key(name), errors);
     }
-    let additional = schema.pointer("additionalProperties").filter(|value| **value != Value::Bool(false));
+    let additional = schema
+        .pointer("additionalProperties")
+        .filter(|value| **value != Value::Bool(false));
     let forbidden = [
         (schema.has("type"), "type", "must be empty to be structural"),
-        (additional.is_some(), "additionalProperties", "must be undefined to be structural"),
-        (schema.pointer("default").is_some(), "default", "must be undefined to be structural"),
+        (
+            additional.is_some(),
+            "additionalProperties",
+            "must be undefined to be structural",
+        ),
+        (
+            schema.pointer("default").is_some(),
+            "default",
+            "must be undefined to be structural",
+        ),
         (schema.has("title"), "title", "must be empty to be structural"),
-        (schema.has("description"), "description", "must be empty to be structural"),
+        (
+            schema.has("description"),
+            "description",
+            "must be empty to be structural",
+        ),
         (schema.flag("nullable"), "nullable", "must be false to be structural"),
-        (schema.preserve(), "x-kubernetes-preserve-unknown-fields", "must be false to be structural"),
-        (schema.embedded(), "x-kubernetes-embedded-resource", "must be false to be structural"),
-        (schema.int_or_string(), "x-kubernetes-int-or-string", "must be false to be structural"),
-        (schema.has("x-kubernetes-list-map-keys"), "x-kubernetes-list-map-keys", "must be empty to be structural"),
-        (schema.pointer("x-kubernetes-list-type").is_some(), "x-kubernetes-list-type", "must be undefined to be structural"),
-        (schema.pointer("x-kubernetes-map-type").is_some(), "x-kubernetes-map-type", "must be undefined to be structural"),
-        (schema.has("x-kubernetes-validations"), "x-kubernetes-validations", "must be empty to be structural"),
+        (
+            schema.preserve(),
+            "x-kubernetes-preserve-unknown-fields",
+            "must be false to be structural",
+        ),
+        (
+            schema.embedded(),
+            "x-kubernetes-embedded-resource",
+            "must be false to be structural",
+        ),
+        (
+            schema.int_or_string(),
+            "x-kubernetes-int-or-string",
+            "must be false to be structural",
+        ),
+        (
+            schema.has("x-kubernetes-list-map-keys"),
+            "x-kubernetes-list-map-keys",
+            "must be empty to be structural",
+        ),
+        (
+            schema.pointer("x-kubernetes-list-type").is_some(),
+            "x-kubernetes-list-type",
+            "must be undefined to be structural",
+        ),
+        (
+            schema.pointer("x-kubernetes-map-type").is_some(),
+            "x-kubernetes-map-type",
+            "must be undefined to be structural",
+        ),
+        (
+            schema.has("x-kubernetes-validations"),
+            "x-kubernetes-validations",
+            "must be empty to be structural",
+        ),
     ];
     for (_, keyword, detail) in forbidden.into_iter().filter(|(set, ..)| *set) {
         errors.push(FieldError::forbidden(&path.child(keyword), detail));
@@ -222,7 +303,13 @@ fn nested_complete(clause: Props<'_>, spine: Option<Props<'_>>, at: &Path, from:
     };
     values_complete(clause, Some(spine), at, from, errors);
     if let Some(items) = clause.schema("items") {
-        nested_complete(items, spine.schema("items"), &at.child("items"), &from.child("items"), errors);
+        nested_complete(
+            items,
+            spine.schema("items"),
+            &at.child("items"),
+            &from.child("items"),
+            errors,
+        );
     }
     for (name, property) in clause.named("properties") {
         let (at, from) = (at.child("properties").key(name), from.child("properties").key(name));
