@@ -8,7 +8,8 @@ use super::*;
 #[test]
 #[ignore = "measures time"]
 fn updates_of_a_config_map_of_one_kibibyte() {
-    const ROUNDS: u32 = 20_000;
+    const BATCHES: u32 = 2_000;
+    const BATCH: u32 = 10;
     let types = config_map_type();
     let mut data = json!({});
     for n in 0..10 {
@@ -33,15 +34,19 @@ fn updates_of_a_config_map_of_one_kibibyte() {
         ("nothing changed", Some(&other), &other),
     ];
     for (what, live, new) in cases {
-        let mut objects: Vec<Value> = (0..ROUNDS).map(|_| new.clone()).collect();
-        let start = Instant::now();
-        for object in &mut objects {
-            update(black_box(live), object, &ctx(&types, "third", T3));
-        }
+        // The best of many short batches: what the machine does besides does not count.
+        let best = (0..BATCHES).map(|_| {
+            let mut objects: Vec<Value> = (0..BATCH).map(|_| new.clone()).collect();
+            let start = Instant::now();
+            for object in &mut objects {
+                update(black_box(live), object, &ctx(&types, "third", T3));
+            }
+            start.elapsed() / BATCH
+        });
         println!(
             "{} bytes, {what}: {:?}",
             new.to_string().len(),
-            start.elapsed() / ROUNDS
+            best.min().unwrap_or_default()
         );
     }
 }
