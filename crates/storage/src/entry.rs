@@ -112,7 +112,11 @@ impl Entry {
             uid: 0..0,
         };
         let mut from = 0;
-        for range in &outline.repeatable {
+        for range in outline.repeatable.iter() {
+            // A part of what is shared already.
+            if range.start < from {
+                continue;
+            }
             let Some(segment) = segments.share(body.get(range.clone())?) else {
                 continue;
             };
@@ -262,8 +266,8 @@ impl Entry {
         serde_json::from_slice(&self.encode()).unwrap_or_default()
     }
 
-    /// Bytes that this entry alone holds.
-    pub(crate) fn own_len(&self) -> usize {
+    /// Bytes of memory that this entry alone holds; what it shares with others is not counted.
+    pub fn own_len(&self) -> usize {
         self.own.len()
             + self
                 .shared

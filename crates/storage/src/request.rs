@@ -83,6 +83,8 @@ pub enum FenceAction {
     Open,
     /// The write that ends it: later writes of anybody fail with `Fenced`.
     Close,
+    /// A write in a cluster that has ended: fails with `Fenced` if it has not. Only what was left behind is deleted so.
+    Closed,
 }
 
 /// One write of one object. `object` carries no resourceVersion (storage strips it).

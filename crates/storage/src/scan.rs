@@ -20,12 +20,15 @@ pub(crate) struct Outline {
     pub cluster: Range<usize>,
     /// Has a deletionTimestamp.
     pub is_terminating: bool,
-    /// Values that other objects may have alike, in ascending order, none within another.
-    pub repeatable: SmallVec<[Range<usize>; 8]>,
+    /// Values that other objects may have alike: ascending, each before the parts of it that may be alike on their own.
+    pub repeatable: SmallVec<[Range<usize>; 16]>,
 }
 
 /// The annotation that every object carries (kcp's facts, C.6).
 pub(crate) const CLUSTER_ANNOTATION: &str = "kcp.io/cluster";
+
+/// How deep within a value parts are looked for: `status`, its `conditions`, one condition.
+const DEPTH_MAX: usize = 3;
 
 struct Scanner<'a> {
     body: &'a [u8],
@@ -46,7 +49,7 @@ pub(crate) fn outline(body: &[u8]) -> Option<Outline> {
     scanner.members(|scanner, key| scanner.metadata_member(key, &mut outline))?;
     if scanner.peek()? == b',' {
         scanner.at += 1;
-        scanner.members(|scanner, _| scanner.repeatable_value(&mut outline))?;
+        scanner.members(|scanner, _| scanner.repeatable_value(&mut outline, DEPTH_MAX))?;
     } else {
         scanner.expect(b"}")?;
     }
@@ -103,6 +106,24 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// As [`Self::members`], for the list whose opening bracket was just read.
+    fn elements(&mut self, mut visit: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        if self.peek()? == b']' {
+            self.at += 1;
+            return Some(());
+        }
+        loop {
+            visit(self)?;
+            let next = self.peek()?;
+            self.at += 1;
+            match next {
+                b',' => {}
+                b']' => return Some(()),
+                _ => return None,
+            }
+        }
+    }
+
     fn metadata_member(&mut self, key: &[u8], outline: &mut Outline) -> Option<()> {
         match key {
             b"labels" if self.peek()? == b'{' => {
@@ -132,31 +153,52 @@ impl<'a> Scanner<'a> {
             outline.cluster = self.string()?;
             return Some(());
         }
-        self.repeatable_value(outline)
+        self.repeatable_value(outline, 0)
     }
 
     /// The field sets are alike in many objects; manager and time beside them are not.
     fn managed_fields(&mut self, outline: &mut Outline) -> Option<()> {
         self.expect(b"[")?;
-        while self.peek()? != b']' {
-            self.expect(b"{")?;
-            self.members(|scanner, key| match key {
-                b"fieldsV1" => scanner.repeatable_value(outline),
+        self.elements(|scanner| {
+            scanner.expect(b"{")?;
+            scanner.members(|scanner, key| match key {
+                b"fieldsV1" => scanner.repeatable_value(outline, DEPTH_MAX),
                 _ => scanner.skip_value(),
-            })?;
-            if self.peek()? == b',' {
-                self.at += 1;
-            }
-        }
-        self.at += 1;
-        Some(())
+            })
+        })
     }
 
-    fn repeatable_value(&mut self, outline: &mut Outline) -> Option<()> {
-        let start = self.at;
-        self.skip_value()?;
-        if self.at - start >= SHARED_LEN_MIN {
-            outline.repeatable.push(start..self.at);
+    /// Reads a value, and notes it and its parts. A part that is most of its whole is not noted: it would be compared
+    /// twice.
+    fn repeatable_value(&mut self, outline: &mut Outline, depth: usize) -> Option<()> {
+        let (start, first) = (self.at, self.peek()?);
+        let noted = outline.repeatable.len();
+        outline.repeatable.push(start..start);
+        match first {
+            b'{' if depth > 0 => {
+                self.at += 1;
+                self.members(|scanner, _| scanner.repeatable_value(outline, depth - 1))?;
+            }
+            b'[' if depth > 0 => {
+                self.at += 1;
+                self.elements(|scanner| scanner.repeatable_value(outline, depth - 1))?;
+            }
+            _ => self.skip_value()?,
+        }
+        let len = self.at - start;
+        if len < SHARED_LEN_MIN {
+            outline.repeatable.truncate(noted);
+            return Some(());
+        }
+        if let Some(whole) = outline.repeatable.get_mut(noted) {
+            *whole = start..self.at;
+        }
+        if outline
+            .repeatable
+            .get(noted + 1)
+            .is_some_and(|part| part.len() * 4 > len * 3)
+        {
+            outline.repeatable.remove(noted + 1);
         }
         Some(())
     }
@@ -182,8 +224,9 @@ impl<'a> Scanner<'a> {
             b' ' | b'\n' | b'\r' | b'\t' => None,
             _ => {
                 let rest = self.body.get(self.at..)?;
-                self.at += rest.iter().position(|b| matches!(b, b',' | b'}' | b']'))?;
-                Some(())
+                let len = rest.iter().position(|b| matches!(b, b',' | b'}' | b']'))?;
+                self.at += len;
+                (len > 0).then_some(())
             }
         }
     }
@@ -241,7 +284,9 @@ mod tests {
             [("a", "1"), ("b/c", "2")]
         );
         assert!(body[..outline.meta_at].ends_with(b"\"metadata\":{"));
-        assert_eq!(outline.repeatable.len(), 3);
+        let parts: Vec<&str> = outline.repeatable.iter().map(|range| &text(range)[..8]).collect();
+        assert_eq!(parts, ["\"xxxxxxx", "{\"xxxxxx", "{\"z\":\"xx"]);
+        assert_eq!(text(&outline.repeatable[0]).len(), 202);
         assert!(!outline.is_terminating && !outline.meta_is_empty);
     }
 

@@ -10,8 +10,8 @@ use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-/// Parts shorter than this are kept in place: sharing would cost more than it saves.
-pub(crate) const SHARED_LEN_MIN: usize = 128;
+/// Parts shorter than this are kept in place: a pointer and its place cost 16 bytes, the table's entry more.
+pub(crate) const SHARED_LEN_MIN: usize = 64;
 
 /// How many contents are remembered as seen once. A power of two; 4 bytes each.
 const SEEN: usize = 1 << 15;

@@ -197,7 +197,7 @@ impl Shared {
             None => Op::delete(stored_key.clone()),
         }];
         match fence {
-            FenceAction::Hold => {}
+            FenceAction::Hold | FenceAction::Closed => {}
             FenceAction::Open => ops.push(Op::put(fence_key.clone(), "1")),
             FenceAction::Close => ops.push(Op::delete(fence_key.clone())),
         }
@@ -226,7 +226,7 @@ impl Shared {
 
     /// The revision at which the cluster's fence has to be.
     async fn fence_for(&self, key: &ObjectKey, action: FenceAction) -> Result<u64, StorageError> {
-        if action == FenceAction::Open {
+        if matches!(action, FenceAction::Open | FenceAction::Closed) {
             return Ok(0);
         }
         let seen = || self.fences.read().get(&key.cluster).copied();
