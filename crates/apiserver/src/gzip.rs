@@ -49,7 +49,7 @@ pub(crate) async fn compress(body: Body, headers: &mut HeaderMap, spawn: &Spawn)
     Body::full(compressed)
 }
 
-fn gzip(bytes: &[u8]) -> Bytes {
+pub(crate) fn gzip(bytes: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 8), Compression::new(1));
     // Writing to memory does not fail.
     let _ = encoder.write_all(bytes);

@@ -15,13 +15,14 @@ use machinery::time::parse_go_duration;
 use machinery::user::MASTERS;
 use permit::Scope;
 use registry::{Origin, ResourceDef, Surface};
+use serde_json::Value;
 use telemetry::Metrics;
 
 use crate::audit::{Answer, Audit, Times};
 use crate::auth::{Authenticator, Resolver, SharedAuthorizer};
 use crate::body::{Body, RequestBody};
 use crate::handler;
-use crate::handler::Documents;
+use crate::handler::{Definitions, Documents};
 use crate::health::Health;
 use crate::lifecycle::Lifecycle;
 use crate::record::{AuditIds, Record};
@@ -42,6 +43,8 @@ pub struct StackConfig {
     pub impersonator: Option<Arc<dyn Impersonator>>,
     pub authorizer: SharedAuthorizer,
     pub surface: Arc<dyn Surface>,
+    /// OpenAPI v3 components of the compiled-in kinds, by name.
+    pub definitions: Arc<Value>,
     /// `/services/…`.
     pub services: Option<Arc<dyn Services>>,
     /// Clusters served at other URLs.
@@ -91,6 +94,7 @@ pub struct Stack {
     pub lifecycle: Lifecycle,
     pub metrics: Arc<Metrics>,
     pub(crate) documents: Documents,
+    pub(crate) definitions: Definitions,
     audit_ids: AuditIds,
 }
 
@@ -144,6 +148,7 @@ impl Stack {
             lifecycle: config.lifecycle,
             metrics: config.metrics,
             documents: Documents::new(config.options.documents_bytes_max),
+            definitions: Definitions::new(config.definitions),
             audit_ids: AuditIds::new(&config.env.rng),
             options: config.options,
             env: config.env,

@@ -60,6 +60,15 @@ impl Document {
         }
     }
 
+    /// A document that is known by another hash than its bytes'.
+    pub fn named(body: impl Into<Bytes>, hash: &str) -> Self {
+        Self {
+            body: body.into(),
+            hash: hash.to_owned(),
+            compressed: OnceLock::new(),
+        }
+    }
+
     /// gzip, made by the first who wants it.
     pub fn compressed(&self, compress: impl FnOnce(&[u8]) -> Bytes) -> Bytes {
         self.compressed.get_or_init(|| compress(&self.body)).clone()
@@ -126,6 +135,7 @@ impl Documents {
     }
 
     /// Number of documents kept, and their bytes.
+    #[cfg(test)]
     pub fn usage(&self) -> (usize, usize) {
         let kept = self.kept.lock();
         (kept.documents.len(), kept.bytes)

@@ -24,6 +24,7 @@ use crate::stack::Stack;
 use crate::stage::{Permitted, PermittedPath, Target};
 pub(crate) use documents::Documents;
 pub use negotiate::{Format, Input, Output, Transform};
+pub(crate) use openapi::Definitions;
 
 /// Answers a permitted request.
 pub(crate) async fn serve(

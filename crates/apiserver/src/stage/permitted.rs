@@ -117,6 +117,9 @@ impl Api {
     ) -> Result<Permitted<'r>> {
         record.scope.clone_from(&self.scope);
         let mut access = target.access(self.scope.clone());
+        if !has_cluster && target.path.trim_end_matches('/') == "/metrics" {
+            access.scope.clone_from(&stack.options.metrics_scope);
+        }
         let resolved = self.resolve(&target.info);
         if let Ok(Some(resolved)) = &resolved {
             record.resolved(resolved);
@@ -144,12 +147,14 @@ impl Api {
             return Err(self.no_such_resource(&info, &scope));
         };
         check_method(&info, verb, &resolved, parts)?;
-        let permit = Permit::granted(
-            scope.clone(),
-            Resources::One(resolved.def.group_resource()),
-            implied_verbs(verb),
-            selector,
-        );
+        let mut creates = false;
+        if may_create(verb, &resolved, parts) {
+            access.verb = Verb::Create.as_str().to_owned();
+            creates = self.authorizer.authorize(&self.user, &access).await.is_allowed();
+        }
+        let verbs = implied_verbs(verb, creates);
+        let resources = Resources::One(resolved.def.group_resource());
+        let permit = Permit::granted(scope.clone(), resources, verbs, selector);
         Ok(Permitted::Resource(PermittedResource {
             api: self,
             info,
@@ -253,15 +258,32 @@ fn check_method(info: &ResourceInfo<'_>, verb: Verb, resolved: &registry::Resolv
     })
 }
 
-/// What performing a verb takes of storage: writes read what they change.
-fn implied_verbs(verb: Verb) -> Verbs {
+/// What performing a verb takes of storage: writes read what they change, and some make what is not there.
+fn implied_verbs(verb: Verb, creates: bool) -> Verbs {
     match verb {
+        Verb::Update if creates => Verbs::of(&[Verb::Update, Verb::Create, Verb::Get]),
+        Verb::Patch if creates => Verbs::of(&[Verb::Patch, Verb::Create, Verb::Get]),
         Verb::Get | Verb::List | Verb::Watch => Verbs::of(&[verb]),
         Verb::Create => Verbs::of(&[Verb::Create, Verb::Get]),
         Verb::Update => Verbs::of(&[Verb::Update, Verb::Get]),
         Verb::Patch => Verbs::of(&[Verb::Patch, Verb::Get]),
         Verb::Delete => Verbs::of(&[Verb::Delete, Verb::Get]),
         Verb::DeleteCollection => Verbs::of(&[Verb::DeleteCollection, Verb::Delete, Verb::List, Verb::Get]),
+    }
+}
+
+/// Apply, and PUT of some kinds, make the object that is not there: for that one has to be allowed to create.
+fn may_create(verb: Verb, resolved: &registry::Resolved, parts: &Parts) -> bool {
+    match verb {
+        Verb::Patch => {
+            let kind = parts
+                .headers
+                .get(http::header::CONTENT_TYPE)
+                .map(http::HeaderValue::as_bytes);
+            kind.is_some_and(|kind| kind.starts_with(b"application/apply-patch"))
+        }
+        Verb::Update => resolved.def.strategy.allows_create_on_update(),
+        _ => false,
     }
 }
 
