@@ -1,1 +1,71 @@
-fn main() {}
+//! The binary `kcp`.
+#![forbid(unsafe_code)]
+
+use clap::{Parser, Subcommand};
+use env::Env;
+use shard::options::StartOptions;
+use shard::start::Running;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A control plane of very many Kubernetes-like clusters
+#[derive(Parser)]
+#[command(name = "kcp", version, about)]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start one shard, its virtual workspaces inside
+    Start(Box<StartOptions>),
+}
+
+fn main() -> anyhow::Result<()> {
+    let Line { command } = Line::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match command {
+        Command::Start(options) => runtime.block_on(start(*options)),
+    }
+}
+
+async fn start(options: StartOptions) -> anyhow::Result<()> {
+    // A process has one provider of cryptography; a second call finds it set.
+    let _already_set = rustls::crypto::ring::default_provider().install_default();
+    let log = telemetry::log::LogOptions {
+        format: options.logging_format.parse().map_err(anyhow::Error::msg)?,
+        verbosity: options.verbosity,
+        filter: std::env::var("RUST_LOG").ok(),
+        trace: telemetry::trace::TraceOptions {
+            endpoint: options.tracing_endpoint.clone(),
+            service: "kcp".to_owned(),
+            instance: options.shard_name.clone(),
+            per_million: 1_000_000,
+        },
+    };
+    let _spans = telemetry::log::init(&log)?;
+    let env = Env::real();
+    let begun = env.clock.monotonic();
+    let running = Running::start(&env, &options).await?;
+    let took = env.clock.monotonic().saturating_sub(begun);
+    tracing::info!(address = running.address, ?took, kubeconfig = %options.kubeconfig_file().display(), "ready");
+    wait_for_signal().await?;
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}
+
+/// SIGTERM or Ctrl-C.
+async fn wait_for_signal() -> anyhow::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -341,6 +341,6 @@ impl Driver {
         let now = self.0.env.clock.now();
         let mut seed = [0; 32];
         self.0.env.rng.fill(&mut seed);
-        Context { now_seconds: now.as_secs(), now: machinery::time::format_seconds(now.as_secs()), seed }
+        Context { now_seconds: now.as_secs(), now: machinery::time::format_seconds(now.as_nanos().into()), seed }
     }
 }

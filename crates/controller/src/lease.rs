@@ -111,7 +111,7 @@ impl Lease {
             let bound = self.options.ttl.saturating_sub(env.clock.monotonic().saturating_sub(confirmed));
             match env.clock.timeout(bound, kv.lease_keep_alive(id)).await {
                 Ok(Ok(_)) => confirmed = env.clock.monotonic(),
-                Ok(Err(kv::KvError::LeaseNotFound(_))) | Err(_) => break,
+                Ok(Err(kv::Error::LeaseNotFound)) | Err(_) => break,
                 Ok(Err(error)) => tracing::warn!(%error, "keeping the controllers' lease alive failed"),
             }
             if env.clock.monotonic().saturating_sub(confirmed) >= self.options.ttl {

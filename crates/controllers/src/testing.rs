@@ -66,7 +66,7 @@ impl Literals {
                 }
                 Effect::Purge { of } => _ = self.objects.remove(of),
                 Effect::Disconnect { cluster } => self.disconnected.push(cluster.clone()),
-                Effect::Apply { .. } | Effect::Touch { .. } => {}
+                Effect::Touch { .. } => {}
             }
         }
     }

@@ -73,8 +73,6 @@ pub enum Effect {
     Update { of: ObjectRef, object: Value },
     /// Deletes if uid (and resourceVersion, if given) are still these; absent is a success.
     Delete { of: ObjectRef, uid: String, resource_version: Option<String> },
-    /// Server-side apply with the controller's own field manager, forced.
-    Apply { of: ObjectRef, object: Value, manager: String, status: bool },
     /// Writes an object as it is (empty patch), so that admission sets what it derives.
     Touch { of: ObjectRef },
     /// Removes an object of a cluster that does not exist any more, finalizers or not.

@@ -122,6 +122,9 @@ pub enum Subresource {
     Approval,
     /// `serviceaccounts/{n}/token`.
     Token,
+    /// Main resource and status in one write: for the server's own components alone ([`crate::Request::trusted`]); no URL
+    /// names it.
+    Whole,
 }
 
 // === impl ResourceDef ===
@@ -205,6 +208,7 @@ impl Subresource {
             Self::Finalize => "finalize",
             Self::Approval => "approval",
             Self::Token => "token",
+            Self::Whole => "",
         }
     }
 }

@@ -110,7 +110,7 @@ impl Change {
             object.remove_annotation(meta::CLUSTER_ANNOTATION);
         }
         meta::dedup_owners(&mut object, op.request, false);
-        op.managing(&options.field_manager, |ctx| managed::update(old, &mut object, ctx));
+        op.own_fields(&options.field_manager, old, &mut object);
         Ok(object)
     }
 
@@ -128,7 +128,9 @@ impl Change {
             meta::set(&mut config, "name", op.target.name.as_str());
         }
         let force = options.force.unwrap_or(false);
-        let applied = op.managing(&options.field_manager, |ctx| managed::apply(old, &config, ctx, force));
+        let applied = op.managing(op.target.subresource, &options.field_manager, |ctx| {
+            managed::apply(old, &config, ctx, force)
+        });
         let mut object = applied.unwrap_or_else(|| Err(Status::no_such_resource()))?;
         op.conform(&mut object, Source::Applied, options.field_validation)?;
         if let Some(old) = old {

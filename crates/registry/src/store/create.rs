@@ -1,6 +1,5 @@
 //! Create.
 
-use machinery::apply::managed;
 use machinery::object::ObjectExt;
 use machinery::options::WriteOptions;
 use machinery::status::{Reason, Result, Status};
@@ -12,7 +11,7 @@ use storage::{Change, Consistency, StorageError};
 use super::decode::Source;
 use super::operation::Operation;
 use super::{Registry, meta};
-use crate::{Item, Outcome, Request, Target};
+use crate::{Item, Outcome, Request, Subresource, Target};
 
 /// How many names are tried for a `generateName`: with a million names of one base still 999 in 1,000 succeed.
 const NAME_TRIES: usize = 8;
@@ -33,7 +32,7 @@ impl Registry {
         meta::settle_namespace(&mut object, op.namespace())?;
         meta::begin_object(&mut object, &self.env.rng, &op.now);
         meta::dedup_owners(&mut object, request, false);
-        op.managing(&options.field_manager, |ctx| managed::update(None, &mut object, ctx));
+        op.own_fields(&options.field_manager, None, &mut object);
         op.create_owned(object).await
     }
 }
@@ -78,7 +77,13 @@ impl Operation<'_> {
     }
 
     async fn create_named(&self, mut object: Value, generated: bool) -> Result<Outcome> {
+        let status = (self.target.subresource == Subresource::Whole)
+            .then(|| object.get("status").cloned())
+            .flatten();
         self.def.strategy.prepare_for_create(&self.context(), &mut object);
+        if let Some(status) = status {
+            object.set_at(&["status"], status);
+        }
         self.validate_new(&object)?;
         self.warn_about(&object, None);
         let name = object.name().to_owned();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use machinery::apply::{FieldSet, ManagedCtx};
+use machinery::apply::{FieldSet, ManagedCtx, managed};
 use machinery::field::{FieldError, Path};
 use machinery::metadata;
 use machinery::names;
@@ -44,6 +44,13 @@ impl<'a> Operation<'a> {
         dry_run: bool,
     ) -> Result<Self> {
         let def = &*target.resolved.def;
+        if target.subresource == Subresource::Whole && !request.trusted {
+            return Err(Status::forbidden(
+                &def.group_resource(),
+                &target.name,
+                "not the server's own",
+            ));
+        }
         let cluster = single_cluster(request, def, verb)?;
         let permit = permit_for_store(request, def, verb)?;
         Ok(Self {
@@ -141,17 +148,34 @@ impl<'a> Operation<'a> {
         rescue(error, &self.of(), name)
     }
 
+    /// Records who owns which fields of `object`. A whole write is two: one of the status, one of the rest.
+    pub fn own_fields(&self, given_manager: &str, old: Option<&Value>, object: &mut Value) {
+        let parts: &[Subresource] = match self.target.subresource {
+            // The status first: for it only the managed fields of `old` count, for the main resource also those sent.
+            Subresource::Whole => &[Subresource::Status, Subresource::Main],
+            ref one => std::slice::from_ref(one),
+        };
+        for part in parts {
+            self.managing(*part, given_manager, |ctx| managed::update(old, object, ctx));
+        }
+    }
+
     /// Runs with what ownership of fields is computed from.
-    pub fn managing<T>(&self, given_manager: &str, run: impl FnOnce(&ManagedCtx<'_>) -> T) -> Option<T> {
+    pub fn managing<T>(
+        &self,
+        subresource: Subresource,
+        given_manager: &str,
+        run: impl FnOnce(&ManagedCtx<'_>) -> T,
+    ) -> Option<T> {
         let version = self.def.versions.get(self.version())?;
-        let reset = self.def.strategy.reset_fields(version, self.target.subresource);
+        let reset = self.def.strategy.reset_fields(version, subresource);
         let reset = (!reset.is_empty()).then(|| FieldSet::of_fields(reset));
         let versions = ServedVersions(self.def);
         let manager = field_manager(given_manager, &self.request.agent);
         let api_version = self.def.group_version(self.version()).to_string();
         let ctx = ManagedCtx {
             manager: &manager,
-            subresource: self.target.subresource.as_str(),
+            subresource: subresource.as_str(),
             api_version: &api_version,
             kind: &self.def.names.kind,
             now: &self.now,
@@ -261,7 +285,7 @@ impl<'a> Operation<'a> {
 
     /// What the main resource is asked for, the subresource is not.
     pub fn is_main(&self) -> bool {
-        self.target.subresource == Subresource::Main
+        matches!(self.target.subresource, Subresource::Main | Subresource::Whole)
     }
 }
 

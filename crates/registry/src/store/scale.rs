@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use machinery::apply::managed;
 use machinery::object::ObjectExt;
 use machinery::options::WriteOptions;
 use machinery::status::{Result, Status};
@@ -52,9 +51,7 @@ pub(super) async fn update(
             "" => {}
             version => meta::set(&mut object, "resourceVersion", version),
         }
-        op.managing(&options.field_manager, |ctx| {
-            managed::update(Some(old), &mut object, ctx)
-        });
+        op.own_fields(&options.field_manager, Some(old), &mut object);
         Ok(object)
     };
     let outcome = op.update_with(&make, false).await?;

@@ -15,6 +15,7 @@ use super::change::Change;
 use super::create::is_large;
 use super::operation::Operation;
 use super::{Registry, meta, scale};
+use crate::strategy::same_but;
 use crate::{Item, Outcome, Request, Subresource, Target};
 
 /// How often a write that lost against others is tried again.
@@ -153,13 +154,23 @@ impl Operation<'_> {
         meta::settle_namespace(&mut object, self.namespace())?;
         meta::keep_generation(&mut object, &old);
         meta::keep_cluster(&mut object, &old);
-        self.def.strategy.prepare_for_update(&self.context(), &mut object, &old);
+        match self.target.subresource {
+            Subresource::Whole => self.count_generation(&mut object, &old),
+            _ => self.def.strategy.prepare_for_update(&self.context(), &mut object, &old),
+        }
         meta::keep_system_fields(&mut object, &old);
         self.validate_changed(&object, &old)?;
         self.warn_about(&object, Some(&old));
         managed::keep_times(&old, &mut object);
         self.confirm(Verb::Update, name, Some(&mut object), Some(&old)).await?;
         Ok(Changed { object, old })
+    }
+
+    /// A whole write keeps status as sent; the generation counts what is neither metadata nor status.
+    fn count_generation(&self, object: &mut Value, old: &Value) {
+        if self.def.is_custom() && !same_but(object, old, &["metadata", "status"]) {
+            meta::set(object, "generation", old.generation() + 1);
+        }
     }
 
     /// A stated resourceVersion must be the current one; whether one must be stated depends on the kind.

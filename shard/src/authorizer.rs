@@ -1,0 +1,125 @@
+//! The shard's authorizer and resolver: the pure chain of `tenancy` over this shard's facts.
+
+use std::sync::Arc;
+
+use api::keys::cluster;
+use apiserver::auth::{Authorizer, Resolution, Resolver, Rules};
+use async_trait::async_trait;
+use machinery::object::GroupResource;
+use machinery::status::{Reason, Status};
+use machinery::user::User;
+use permit::{Access, Cluster, Decision, Scope};
+use tenancy::authz::{Opinion, authorize};
+use tenancy::effective::effective_users;
+use tenancy::{Phase, WorkspacePath};
+
+use crate::facts::ShardFacts;
+
+pub struct ShardAuthorizer {
+    facts: Arc<ShardFacts>,
+    always_allowed_paths: Vec<String>,
+}
+
+pub struct ShardResolver {
+    facts: Arc<ShardFacts>,
+}
+
+// === impl ShardAuthorizer ===
+
+impl ShardAuthorizer {
+    pub fn new(facts: Arc<ShardFacts>, always_allowed_paths: Vec<String>) -> Arc<Self> {
+        Arc::new(Self { facts, always_allowed_paths })
+    }
+
+    /// A cluster that was marked inactive answers nothing but about itself (kcp's facts, D.12).
+    fn is_inactive(&self, access: &Access) -> bool {
+        let Some(Scope::One(of)) = &access.scope else { return false };
+        let inactive = self.facts.index.read().cluster(of).is_some_and(|facts| facts.phase == Phase::Inactive);
+        let about_itself = access.path.starts_with("/openapi")
+            || (access.group == api::keys::group::CORE && access.resource == "logicalclusters");
+        inactive && !access.deep && !about_itself
+    }
+}
+
+#[async_trait]
+impl Authorizer for ShardAuthorizer {
+    async fn authorize(&self, user: &User, access: &Access) -> Decision {
+        self.authorize_noting(user, access, &mut Vec::new()).await
+    }
+
+    async fn authorize_noting(&self, user: &User, access: &Access, notes: &mut Vec<(String, String)>) -> Decision {
+        if self.is_inactive(access) {
+            return Decision::deny("logical cluster is marked inactive");
+        }
+        let verdict = authorize(user, access, &self.always_allowed_paths, &*self.facts);
+        for step in &verdict.trail {
+            let opinion = match step.opinion {
+                Opinion::Allow => "Allowed",
+                Opinion::Deny => "Denied",
+                Opinion::None => "NoOpinion",
+            };
+            notes.push((format!("request.auth.kcp.io/{}-decision", step.name), opinion.to_owned()));
+            notes.push((format!("request.auth.kcp.io/{}-reason", step.name), step.reason.clone()));
+        }
+        if verdict.allowed { Decision::allow("access granted") } else { Decision::deny("access denied") }
+    }
+
+    async fn rules(&self, user: &User, scope: &Scope, namespace: &str) -> Rules {
+        let Some(of) = scope.cluster() else { return Rules::default() };
+        let bootstrap = Cluster::well_known(cluster::SYSTEM_ADMIN);
+        let mut rules = Rules::default();
+        for user in effective_users(user, of) {
+            for bindings_in in [&bootstrap, of] {
+                for rule in self.facts.rbac.rules(&user, bindings_in, &bootstrap, namespace) {
+                    let value = serde_json::to_value(&rule).unwrap_or_default();
+                    if rule.non_resource_urls.is_empty() {
+                        rules.resource.push(value);
+                    } else {
+                        rules.non_resource.push(value);
+                    }
+                }
+            }
+        }
+        rules
+    }
+}
+
+// === impl ShardResolver ===
+
+impl ShardResolver {
+    pub fn new(facts: Arc<ShardFacts>) -> Arc<Self> {
+        Arc::new(Self { facts })
+    }
+}
+
+impl Resolver for ShardResolver {
+    fn resolve(&self, segment: &str, _: bool) -> Resolution {
+        if segment == "*" {
+            return Resolution::All;
+        }
+        let segment = match segment.strip_prefix("user:") {
+            Some(rest) => home_path(rest),
+            None => segment.to_owned(),
+        };
+        let Ok(path) = WorkspacePath::parse(&segment) else {
+            let text = format!("invalid cluster: {segment:?} does not match the regex");
+            return Resolution::Refused(Status::new(400, Reason::BadRequest, text));
+        };
+        if path.as_str().len() > 63 && !path.as_str().contains(':') {
+            let of = GroupResource::new("tenancy.kcp.io", "workspaces");
+            return Resolution::Refused(Status::not_found(&of, path.as_str()));
+        }
+        match self.facts.index.read().resolve(&path) {
+            tenancy::Resolution::Cluster(found) => Resolution::Cluster(found),
+            tenancy::Resolution::Mount(url) => Resolution::Mount { url: url.to_string() },
+            tenancy::Resolution::Refused(status) => Resolution::Refused(status),
+        }
+    }
+}
+
+/// `user:<name>[:rest]` is the home cluster of that user.
+fn home_path(rest: &str) -> String {
+    let (user, below) = rest.split_once(':').map_or((rest, ""), |(user, below)| (user, below));
+    let home = api::hashes::home_cluster_name(user);
+    if below.is_empty() { home } else { format!("{home}:{below}") }
+}

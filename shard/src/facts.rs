@@ -1,0 +1,200 @@
+//! What authorizers and admission ask about clusters, from this shard's caches.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use api::keys::{annotation, cluster, group, object};
+use apiserver::auth::rbac::Rbac;
+use compact_str::CompactString;
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use machinery::user::User;
+use parking_lot::RwLock;
+use permit::{Access, Cluster, Permit, Scope};
+use serde_json::Value;
+use storage::{Applied, ObjectKey, Projection, ResourceKey, Store};
+use tenancy::authz::{BoundFrom, Facts};
+use tenancy::types::TypeSource;
+use tenancy::{ClusterFacts, ClusterIndex, WorkspacePath};
+
+use crate::definitions::Definitions;
+
+/// The index of clusters, and the store once it is open.
+pub struct ShardFacts {
+    pub index: RwLock<ClusterIndex>,
+    pub rbac: Arc<Rbac>,
+    pub definitions: Arc<Definitions>,
+    /// Exports with a maximal permission policy, by cluster and name.
+    policies: RwLock<BTreeMap<(Cluster, CompactString), ()>>,
+    /// Exports and types by name, to the clusters that have one: both are few, and looked for by path.
+    places: RwLock<BTreeMap<(&'static str, CompactString), Vec<(Cluster, String)>>>,
+    store: OnceLock<Store>,
+}
+
+// === impl ShardFacts ===
+
+impl ShardFacts {
+    pub fn new(definitions: Arc<Definitions>) -> Arc<Self> {
+        Arc::new(Self {
+            index: RwLock::default(),
+            rbac: Rbac::new(),
+            definitions,
+            policies: RwLock::default(),
+            places: RwLock::default(),
+            store: OnceLock::new(),
+        })
+    }
+
+    /// The store is open: objects can be read.
+    pub fn attach(&self, store: Store) {
+        // A second store cannot be: there is one a process.
+        let _already = self.store.set(store);
+    }
+
+    pub fn object(&self, resource: &ResourceKey, in_cluster: &Cluster, namespace: &str, name: &str) -> Option<Value> {
+        let key = ObjectKey::new(in_cluster.clone(), namespace, name);
+        let permit = Permit::internal(Scope::One(in_cluster.clone()));
+        Some(self.store.get()?.peek(&permit, resource, &key)?.to_value())
+    }
+
+    pub fn list(&self, resource: &ResourceKey, scope: &Scope, labels: &LabelSelector) -> Vec<Value> {
+        let Some(store) = self.store.get() else { return Vec::new() };
+        let entries = store.peek_list(&Permit::internal(scope.clone()), resource, scope, "", labels);
+        entries.iter().map(|entry| entry.to_value()).collect()
+    }
+
+    /// The cluster that a path or name stands for, if it exists here.
+    pub fn cluster_at_path(&self, path: &str) -> Option<Cluster> {
+        let path = WorkspacePath::parse(path).ok()?;
+        let index = self.index.read();
+        match index.resolve(&path) {
+            tenancy::Resolution::Cluster(found) if found.is_system() || index.cluster(&found).is_some() => Some(found),
+            _ => None,
+        }
+    }
+
+    /// An export or a type by the path or name of its cluster. The path is the recorded one, so that it is found, too, while
+    /// its Workspace is on another shard.
+    fn placed(&self, kind: &'static str, path: &str, name: &str) -> Option<Cluster> {
+        let places = self.places.read();
+        let found = places.get(&(kind, CompactString::new(name)))?;
+        let by_name = found.iter().find(|(cluster, _)| cluster.as_str() == path);
+        by_name.or_else(|| found.iter().find(|(_, recorded)| recorded == path)).map(|(cluster, _)| cluster.clone())
+    }
+
+    pub fn export_at(&self, path: &str, name: &str) -> Option<Value> {
+        let place = self.placed("apiexports", path, name)?;
+        self.object(&exports_key(), &place, "", name)
+    }
+
+    fn types_key(&self) -> Option<ResourceKey> {
+        Some(self.definitions.root_export(group::TENANCY, "workspacetypes")?.store.clone())
+    }
+
+    fn place(&self, kind: &'static str, change: &Applied<'_>) {
+        let key = (kind, change.key.name.clone());
+        let mut places = self.places.write();
+        let known = places.entry(key.clone()).or_default();
+        known.retain(|(cluster, _)| *cluster != change.key.cluster);
+        if let Some(entry) = change.new {
+            let object = entry.to_value();
+            let path = object.annotation(annotation::PATH).unwrap_or_default().to_owned();
+            known.push((change.key.cluster.clone(), path));
+            known.sort();
+        }
+        if known.is_empty() {
+            places.remove(&key);
+        }
+    }
+}
+
+pub fn exports_key() -> ResourceKey {
+    ResourceKey::custom(group::APIS, "apiexports")
+}
+
+pub fn bindings_key() -> ResourceKey {
+    ResourceKey::custom(group::APIS, "apibindings")
+}
+
+pub fn logical_clusters_key() -> ResourceKey {
+    ResourceKey::custom(group::CORE, "logicalclusters")
+}
+
+impl Projection for ShardFacts {
+    fn apply(&self, change: &Applied<'_>) {
+        let (of, name) = (&change.key.cluster, &*change.key.name);
+        let object = || change.new.map(|entry| entry.to_value());
+        match (&*change.resource.group, &*change.resource.resource) {
+            (group::CORE, "logicalclusters") if name == object::LOGICAL_CLUSTER => {
+                self.index.write().apply_logical_cluster(of, object().as_ref());
+            }
+            (group::TENANCY, "workspaces") => self.index.write().apply_workspace(of, name, object().as_ref()),
+            (group::TENANCY, "workspacetypes") => self.place("workspacetypes", change),
+            (group::APIS, "apiexports") => {
+                self.place("apiexports", change);
+                let has_policy = object().is_some_and(|e| e.at(&["spec", "maximalPermissionPolicy", "local"]).is_some());
+                let key = (of.clone(), CompactString::new(name));
+                if has_policy {
+                    self.policies.write().insert(key, ());
+                } else {
+                    self.policies.write().remove(&key);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Facts for ShardFacts {
+    fn cluster(&self, of: &Cluster) -> Option<ClusterFacts> {
+        self.index.read().cluster(of).cloned()
+    }
+
+    fn rbac_allows(&self, user: &User, access: &Access, bindings_in: &Cluster) -> bool {
+        self.rbac.allows(user, access, bindings_in, &Cluster::well_known(cluster::SYSTEM_ADMIN))
+    }
+
+    fn bound_from(&self, of: &Cluster, group: &str, resource: &str) -> Option<BoundFrom> {
+        let bound = self.definitions.binding_of(of, group, resource)?;
+        let export_cluster = Cluster::parse(&bound.export_cluster).ok()?;
+        let key = (export_cluster.clone(), CompactString::new(&bound.export_name));
+        let has_local_policy = self.policies.read().contains_key(&key);
+        Some(BoundFrom { export_cluster, has_local_policy })
+    }
+}
+
+impl TypeSource for ShardFacts {
+    fn workspace_type(&self, path: &str, name: &str) -> Option<Value> {
+        let place = self.placed("workspacetypes", path, name)?;
+        self.object(&self.types_key()?, &place, "", name)
+    }
+}
+
+impl tenancy::admission::World for ShardFacts {
+    fn logical_cluster(&self, of: &Cluster) -> Option<Value> {
+        self.object(&logical_clusters_key(), of, "", object::LOGICAL_CLUSTER)
+    }
+
+    fn export(&self, from: &Cluster, path: &str, name: &str) -> Option<Value> {
+        if path.is_empty() {
+            return self.object(&exports_key(), from, "", name);
+        }
+        self.export_at(path, name)
+    }
+
+    fn cluster_at(&self, path: &str) -> Option<Cluster> {
+        self.cluster_at_path(path)
+    }
+
+    fn bindings(&self, of: &Cluster) -> Vec<Value> {
+        self.list(&bindings_key(), &Scope::One(of.clone()), &LabelSelector::everything())
+    }
+
+    fn bindings_with_claims(&self, of: &Cluster) -> Vec<Value> {
+        if self.definitions.has_claims(of) { tenancy::admission::World::bindings(self, of) } else { Vec::new() }
+    }
+
+    fn namespace(&self, of: &Cluster, name: &str) -> Option<Value> {
+        self.object(&ResourceKey::builtin("", "namespaces"), of, "", name)
+    }
+}

@@ -1,0 +1,24 @@
+//! One shard: the wiring of store, registry, rules, controllers and server into a process.
+//!
+//! Invariants
+//! - Nothing here decides: rules are in `tenancy`, plans in `controllers`, pipelines in `registry`; this crate connects.
+//! - [`Permit::internal`](permit::Permit::internal) is used by [`facts`], [`effects`] and [`bootstrap`] alone.
+//!
+//! Read next: [`start`], top-down; [`stack`], the way of a request.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod admission;
+pub mod authentication;
+pub mod authorizer;
+pub mod bootstrap;
+pub mod catalog;
+pub mod definitions;
+pub mod effects;
+pub mod facts;
+pub mod options;
+pub mod pki;
+pub mod shard;
+pub mod stack;
+pub mod start;
+pub mod surface;

@@ -1,0 +1,326 @@
+//! The flags of `kcp start`, as kcp and Kubernetes' operators know them (kcp's facts, K.1).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use api::bootstrap::Batteries;
+use clap::Args;
+
+/// Feature gates that exist here; those of Kubernetes are tolerated, as kcp's tests set them.
+const GATES: &[&str] = &[
+    "WorkspaceMounts",
+    "CacheAPIs",
+    "EnableDeprecatedAPIExportVirtualWorkspacesUrls",
+    "WorkspaceAuthentication",
+    "LogicalClusterMigration",
+];
+
+/// Where and how this shard is reached and runs.
+#[derive(Args, Clone, Debug)]
+pub struct StartOptions {
+    /// Directory for everything the server writes: keys, certificates, admin.kubeconfig, the embedded store
+    #[arg(long, default_value = ".kcp", value_name = "DIR")]
+    pub root_directory: PathBuf,
+    /// Port for HTTPS; 0 takes a free one
+    #[arg(long, default_value_t = 6443)]
+    pub secure_port: u16,
+    /// Address to listen on
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: String,
+    /// Host name (or host:port) by which clients reach the server; default: the first local address
+    #[arg(long, default_value = "")]
+    pub external_hostname: String,
+    /// Where to write the administrators' kubeconfig; default: admin.kubeconfig in the root directory
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig_path: Option<PathBuf>,
+    /// Where the hash of the shard administrator's token is kept
+    #[arg(long, value_name = "FILE")]
+    pub authentication_admin_token_path: Option<PathBuf>,
+
+    /// Name of this shard
+    #[arg(long, default_value = "root")]
+    pub shard_name: String,
+    /// URL by which other components reach this shard
+    #[arg(long, default_value = "")]
+    pub shard_base_url: String,
+    /// URL that workspaces of this shard are announced under
+    #[arg(long, default_value = "")]
+    pub shard_external_url: String,
+    /// URL that virtual workspaces of this shard are announced under
+    #[arg(long, default_value = "")]
+    pub shard_virtual_workspace_url: String,
+
+    /// `embedded`, or the URLs of an etcd cluster, comma separated
+    #[arg(long, default_value = "embedded", value_delimiter = ',')]
+    pub etcd_servers: Vec<String>,
+    /// Prefix of all keys in the store
+    #[arg(long, default_value = "/registry")]
+    pub etcd_prefix: String,
+    /// CA bundle of etcd's certificate
+    #[arg(long, value_name = "FILE")]
+    pub etcd_cafile: Option<PathBuf>,
+    /// Client certificate for etcd
+    #[arg(long, value_name = "FILE")]
+    pub etcd_certfile: Option<PathBuf>,
+    /// Key of the client certificate for etcd
+    #[arg(long, value_name = "FILE")]
+    pub etcd_keyfile: Option<PathBuf>,
+    /// How often history is compacted
+    #[arg(long, default_value = "5m", value_parser = go_duration)]
+    pub etcd_compaction_interval: Duration,
+    /// Directory of the embedded store; default: etcd-server in the root directory
+    #[arg(long, value_name = "DIR")]
+    pub embedded_etcd_directory: Option<PathBuf>,
+
+    /// Certificate for HTTPS (PEM, with its chain); made if not given
+    #[arg(long, value_name = "FILE", requires = "tls_private_key_file")]
+    pub tls_cert_file: Option<PathBuf>,
+    /// Key of the certificate for HTTPS
+    #[arg(long, value_name = "FILE", requires = "tls_cert_file")]
+    pub tls_private_key_file: Option<PathBuf>,
+    /// CAs whose client certificates are accepted: common name is the user, organizations are the groups
+    #[arg(long, value_name = "FILE")]
+    pub client_ca_file: Option<PathBuf>,
+    /// File of tokens: token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    pub token_auth_file: Option<PathBuf>,
+    /// CAs of proxies that name the user in headers
+    #[arg(long, value_name = "FILE")]
+    pub requestheader_client_ca_file: Option<PathBuf>,
+    /// Common names of such proxies; none: any certificate of these CAs
+    #[arg(long, value_delimiter = ',')]
+    pub requestheader_allowed_names: Vec<String>,
+    /// Headers that name the user
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-User")]
+    pub requestheader_username_headers: Vec<String>,
+    /// Headers that name the groups
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-Group")]
+    pub requestheader_group_headers: Vec<String>,
+    /// Prefixes of headers that name extra information
+    #[arg(long, value_delimiter = ',', default_value = "X-Remote-Extra-")]
+    pub requestheader_extra_headers_prefix: Vec<String>,
+    /// Requests without credentials are made by system:anonymous
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub anonymous_auth: bool,
+    /// Keys that service account tokens are verified with; default: sa.key in the root directory
+    #[arg(long, value_name = "FILE")]
+    pub service_account_key_file: Vec<PathBuf>,
+    /// Key that service account tokens are signed with
+    #[arg(long, value_name = "FILE")]
+    pub service_account_signing_key_file: Option<PathBuf>,
+    /// Issuer of service account tokens
+    #[arg(long, default_value = "https://kcp.default.svc")]
+    pub service_account_issuer: String,
+    /// Same as --service-account-signing-key-file
+    #[arg(long, value_name = "FILE", hide = true)]
+    pub service_account_private_key_file: Option<PathBuf>,
+    /// A token is good only while its account exists
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub service_account_lookup: bool,
+    /// Paths that anybody may get
+    #[arg(long, value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
+    pub authorization_always_allow_paths: Vec<String>,
+
+    /// Serve virtual workspaces in this process
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub run_virtual_workspaces: bool,
+    /// Run controllers in this process
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub run_controllers: bool,
+    /// Objects and users that help when trying the server out: admin, metrics-viewer, user, workspace-types; or changes to
+    /// the default, as +user,-admin
+    #[arg(long, value_delimiter = ',', default_value = "workspace-types,admin", allow_hyphen_values = true)]
+    pub batteries_included: Vec<String>,
+    /// Give users a home workspace when they ask for it
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub enable_home_workspaces: bool,
+    /// Groups whose members may have a home workspace
+    #[arg(long, value_delimiter = ',', default_value = "system:authenticated")]
+    pub home_workspaces_home_creator_groups: Vec<String>,
+    /// Features: Name=true or Name=false, comma separated
+    #[arg(long, value_delimiter = ',')]
+    pub feature_gates: Vec<String>,
+
+    /// File for the audit log (JSON lines); none: no audit log
+    #[arg(long, value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
+    /// Which requests are logged how thoroughly (audit.k8s.io/v1 Policy)
+    #[arg(long, value_name = "FILE")]
+    pub audit_policy_file: Option<PathBuf>,
+
+    /// How much is logged: 0 least, 10 most
+    #[arg(short = 'v', long = "v", default_value_t = 2)]
+    pub verbosity: u8,
+    /// text or json
+    #[arg(long, default_value = "text")]
+    pub logging_format: String,
+    /// Where traces go (OTLP over gRPC), e.g. http://127.0.0.1:4317; none: nowhere
+    #[arg(long, value_name = "URL")]
+    pub tracing_endpoint: Option<String>,
+    /// How long readiness fails before the server stops listening
+    #[arg(long, default_value = "0s", value_parser = go_duration)]
+    pub shutdown_delay_duration: Duration,
+
+    #[command(flatten)]
+    pub accepted: AcceptedOptions,
+}
+
+/// Flags of kcp that mean nothing here, or nothing yet. Accepted, so that its command lines start this server.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Accepted for compatibility, without effect")]
+pub struct AcceptedOptions {
+    #[arg(long, hide = true)]
+    pub embedded_etcd_client_port: Option<String>,
+    #[arg(long, hide = true)]
+    pub embedded_etcd_peer_port: Option<String>,
+    #[arg(long, hide = true)]
+    pub embedded_etcd_wal_size_bytes: Option<String>,
+    #[arg(long, hide = true)]
+    pub embedded_etcd_quota_backend_bytes: Option<String>,
+    #[arg(long, hide = true)]
+    pub embedded_etcd_listen_metrics_urls: Option<String>,
+    #[arg(long, hide = true)]
+    pub embedded_etcd_force_new_cluster: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_maxsize: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_maxbackup: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_maxage: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_mode: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_batch_max_wait: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_batch_max_size: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_batch_buffer_size: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_batch_throttle_burst: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_batch_throttle_qps: Option<String>,
+    #[arg(long, hide = true)]
+    pub profiler_address: Option<String>,
+    #[arg(long, hide = true)]
+    pub profiling: Option<String>,
+    #[arg(long, hide = true)]
+    pub cert_dir: Option<String>,
+    #[arg(long, hide = true)]
+    pub storage_backend: Option<String>,
+    #[arg(long, hide = true)]
+    pub storage_media_type: Option<String>,
+    #[arg(long, hide = true)]
+    pub watch_cache: Option<String>,
+    #[arg(long, hide = true)]
+    pub conversion_cel_transformation_timeout: Option<String>,
+    #[arg(long, hide = true)]
+    pub logical_cluster_object_count_scan_interval: Option<String>,
+    #[arg(long, hide = true)]
+    pub enable_leader_election: Option<String>,
+    #[arg(long, hide = true)]
+    pub authorization_order: Option<String>,
+    #[arg(long, hide = true)]
+    pub api_audiences: Option<String>,
+}
+
+// === impl StartOptions ===
+
+impl StartOptions {
+    /// What does not fit together, in one sentence each.
+    pub fn validate(&self) -> Result<(), String> {
+        Batteries::parse(&self.batteries_included).map_err(|error| error.to_string())?;
+        self.gates().map(drop)?;
+        if self.etcd_servers.is_empty() {
+            return Err("--etcd-servers must name a store: embedded, or URLs of etcd".to_owned());
+        }
+        if self.shard_name.is_empty() {
+            return Err("--shard-name must not be empty".to_owned());
+        }
+        if self.shard_name != "root" {
+            return Err(format!(
+                "--shard-name {:?}: further shards are not built yet, only a shard named root can be started",
+                self.shard_name
+            ));
+        }
+        Ok(())
+    }
+
+    pub fn batteries(&self) -> Batteries {
+        Batteries::parse(&self.batteries_included).unwrap_or_default()
+    }
+
+    pub fn is_embedded(&self) -> bool {
+        self.etcd_servers.first().is_some_and(|server| server == "embedded")
+    }
+
+    /// Gates that are on. Unknown names are taken for Kubernetes' and tolerated; a value must be true or false.
+    pub fn gates(&self) -> Result<Vec<&'static str>, String> {
+        let mut on = Vec::new();
+        for entry in self.feature_gates.iter().filter(|entry| !entry.is_empty()) {
+            let Some((name, value)) = entry.split_once('=') else {
+                return Err(format!("--feature-gates: missing bool value for {entry}"));
+            };
+            let value: bool =
+                value.parse().map_err(|_| format!("--feature-gates: invalid value of {name}={value}, must be true or false"))?;
+            if let Some(known) = GATES.iter().find(|gate| **gate == name).filter(|_| value) {
+                on.push(*known);
+            }
+        }
+        Ok(on)
+    }
+
+    pub fn has_gate(&self, name: &str) -> bool {
+        self.gates().unwrap_or_default().contains(&name)
+    }
+
+    pub fn kubeconfig_file(&self) -> PathBuf {
+        self.kubeconfig_path.clone().unwrap_or_else(|| self.root_directory.join("admin.kubeconfig"))
+    }
+
+    pub fn store_directory(&self) -> PathBuf {
+        self.embedded_etcd_directory.clone().unwrap_or_else(|| self.root_directory.join("etcd-server"))
+    }
+}
+
+fn go_duration(text: &str) -> Result<Duration, String> {
+    let nanos = machinery::time::parse_go_duration(text).map_err(|error| error.to_string())?;
+    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| format!("{text} is negative"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: StartOptions,
+    }
+
+    fn parse(args: &[&str]) -> StartOptions {
+        Line::parse_from(std::iter::once("kcp").chain(args.iter().copied())).options
+    }
+
+    #[test]
+    fn kcps_command_line_is_accepted() {
+        let options = parse(&[
+            "--root-directory=/x",
+            "--embedded-etcd-client-port=1",
+            "--feature-gates=WorkspaceMounts=true,SomethingOfKubernetes=false",
+            "--batteries-included=+user",
+            "--v=4",
+        ]);
+        assert!(options.validate().is_ok());
+        assert!(options.has_gate("WorkspaceMounts"));
+        assert!(options.batteries().user);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_said() {
+        assert!(parse(&["--feature-gates=X"]).validate().unwrap_err().contains("missing bool value"));
+        assert!(parse(&["--batteries-included=nope"]).validate().unwrap_err().contains("unknown battery"));
+        assert!(parse(&["--shard-name=alpha"]).validate().is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! The way of a request through a shard, every part top-down.
+
+use std::sync::Arc;
+
+use apiserver::auth::Authenticator;
+use apiserver::{Audit, Health, Lifecycle, Stack, StackConfig, StackOptions};
+use permit::{Cluster, Scope};
+use registry::Backend;
+use telemetry::Metrics;
+
+use crate::authorizer::ShardResolver;
+use crate::shard::Shard;
+use crate::surface::ShardSurface;
+
+/// What a server adds to a shard.
+pub struct StackParts {
+    pub authenticators: Vec<Arc<dyn Authenticator>>,
+    pub impersonator: Option<Arc<dyn apiserver::stage::Impersonator>>,
+    /// Reviews and token requests.
+    pub reviews: Option<Arc<dyn Backend>>,
+    pub services: Option<Arc<dyn apiserver::Services>>,
+    pub audit: Audit,
+    pub health: Health,
+    pub lifecycle: Lifecycle,
+    pub metrics: Arc<Metrics>,
+    pub anonymous: bool,
+    /// `host:port`, for discovery.
+    pub external_address: String,
+}
+
+pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
+    let options = StackOptions {
+        anonymous: parts.anonymous,
+        // `/metrics` is of the whole server; who may read it is said in root (kcp's facts, C.1).
+        metrics_scope: Some(Scope::One(Cluster::well_known(api::keys::cluster::ROOT))),
+        known_groups: vec![".k8s.io".to_owned(), ".kcp.io".to_owned()],
+        external_address: parts.external_address,
+        ..StackOptions::default()
+    };
+    let surface = ShardSurface::new(shard.definitions.clone(), shard.objects(), parts.reviews);
+    Stack::new(StackConfig {
+        env: shard.env.clone(),
+        options,
+        // The URL's cluster, a path or a name, becomes a name.
+        resolver: ShardResolver::new(shard.facts.clone()),
+        // Who asks.
+        authenticators: parts.authenticators,
+        // As whom.
+        impersonator: parts.impersonator,
+        // Whether it may: kcp's chain over RBAC.
+        authorizer: shard.authorizer.clone(),
+        // What there is, and where its objects are.
+        surface: Arc::new(surface),
+        // What there is under /services.
+        services: parts.services,
+        mounts: None,
+        // So that no cluster takes the server from the others.
+        fairness: Default::default(),
+        audit: parts.audit,
+        health: parts.health,
+        lifecycle: parts.lifecycle,
+        metrics: parts.metrics,
+    })
+}

@@ -1,0 +1,219 @@
+//! `kcp start`: from flags to a serving process, and in order down again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use api::bootstrap::{RootOptions, ShardUrls};
+use apiserver::{Audit, AuditLevel, AuditPolicy, Check, Health, Lifecycle, Server, ServerOptions, Stack, Tls, TlsFiles};
+use async_trait::async_trait;
+use controllers::ShardInfo;
+use env::Env;
+use kv::Kv;
+use kv::embedded::{EmbeddedKv, EmbeddedOptions};
+use telemetry::Metrics;
+
+use crate::admin::AdminTokens;
+use crate::authentication::KnownTokens;
+use crate::options::StartOptions;
+use crate::pki::{self, Serving};
+use crate::shard::{Shard, ShardOptions};
+use crate::stack::{StackParts, build};
+
+/// How often certificates are looked at for change.
+const TLS_PERIOD: Duration = Duration::from_secs(10);
+
+/// A serving process.
+pub struct Running {
+    pub shard: Arc<Shard>,
+    server: Server<Stack>,
+    kv: Arc<dyn Kv>,
+    serving: env::Task<()>,
+    /// Where it listens.
+    pub address: String,
+}
+
+struct StoreCheck(Arc<dyn Kv>);
+
+// === impl Running ===
+
+impl Running {
+    /// Starts everything; ready when it returns.
+    pub async fn start(env: &Env, options: &StartOptions) -> Result<Self> {
+        options.validate().map_err(anyhow::Error::msg)?;
+        env.disk
+            .create_dir_all(&options.root_directory)
+            .with_context(|| format!("making {}", options.root_directory.display()))?;
+        let listener = listen(env, options).await?;
+        let address = listener.address();
+        let place = Place::new(options, &address)?;
+        let files = serving_files(env, options, &place)?;
+        let tokens = AdminTokens::prepare(env, options)?;
+        let kv = open_store(env, options).await?;
+        let shard = Arc::new(Shard::start(env, kv.clone(), shard_options(options, &place, &files, env)).await?);
+
+        let lifecycle = Lifecycle::new();
+        let health = Health::new(lifecycle.clone());
+        health.add("etcd", false, Arc::new(StoreCheck(kv.clone())));
+        health.add("etcd-readiness", true, Arc::new(StoreCheck(kv.clone())));
+        let metrics = Metrics::new();
+        let audit = audit(env, options, &metrics)?;
+        let parts = StackParts {
+            authenticators: vec![KnownTokens::new(tokens.table())],
+            impersonator: None,
+            reviews: None,
+            services: None,
+            audit,
+            health,
+            lifecycle: lifecycle.clone(),
+            metrics: metrics.clone(),
+            anonymous: options.anonymous_auth,
+            external_address: place.external.clone(),
+        };
+        let stack = build(&shard, parts);
+        let tls_files = TlsFiles {
+            certificate: files.certificate.clone(),
+            key: files.key.clone(),
+            client_ca: options.client_ca_file.iter().chain(&options.requestheader_client_ca_file).cloned().collect(),
+        };
+        let tls = Tls::new(env, &tls_files.read(&*env.disk).context("reading TLS files")?).context("setting TLS up")?;
+        let following = tls.clone();
+        let following_env = env.clone();
+        env.spawn
+            .spawn("certificates", async move { following.follow(&following_env, tls_files, TLS_PERIOD).await })
+            .detach();
+        let server_options =
+            ServerOptions { shutdown_delay: options.shutdown_delay_duration, ..ServerOptions::default() };
+        let server = Server::new(env.clone(), server_options, stack, Some(tls), lifecycle, metrics);
+        let accepting = server.clone();
+        let serving = env.spawn.spawn("server", async move { accepting.run(listener).await });
+        if options.batteries().admin {
+            let file = options.kubeconfig_file();
+            let text = tokens.kubeconfig(&format!("https://{}", place.external), &files.ca_pem);
+            env.disk.write_atomic(&file, text.as_bytes()).with_context(|| format!("writing {}", file.display()))?;
+        }
+        Ok(Self { shard, server, kv, serving, address })
+    }
+
+    /// Readiness off, connections told to go, watches ended, requests finished; then the store is closed.
+    pub async fn stop(self) {
+        self.server.shutdown().await;
+        // An aborted or panicked acceptor has nothing left to finish.
+        let _ended = self.serving.join().await;
+        self.shard.stop();
+        self.kv.close().await;
+    }
+}
+
+/// How the server is reached.
+struct Place {
+    /// `host:port` that clients use.
+    external: String,
+    hosts: Vec<String>,
+}
+
+// === impl Place ===
+
+impl Place {
+    fn new(options: &StartOptions, listening: &str) -> Result<Self> {
+        let port = listening.rsplit(':').next().unwrap_or_default();
+        let named = options.external_hostname.as_str();
+        let host = match named.rsplit_once(':') {
+            Some((host, port)) if port.parse::<u16>().is_ok() => host,
+            _ => named,
+        };
+        let bound = options.bind_address.as_str();
+        let bound_host = if matches!(bound, "" | "0.0.0.0" | "::") { "localhost" } else { bound };
+        let host = if host.is_empty() { bound_host } else { host };
+        if host.contains('/') {
+            bail!("--external-hostname {named:?} must be a host name, without scheme or path");
+        }
+        let external = if named.contains(':') { named.to_owned() } else { format!("{host}:{port}") };
+        let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        for name in [host, bound_host] {
+            if !hosts.iter().any(|known| known == name) {
+                hosts.push(name.to_owned());
+            }
+        }
+        Ok(Self { external, hosts })
+    }
+}
+
+async fn listen(env: &Env, options: &StartOptions) -> Result<Box<dyn env::Listener>> {
+    let address = if options.bind_address.contains(':') {
+        format!("[{}]:{}", options.bind_address, options.secure_port)
+    } else {
+        format!("{}:{}", options.bind_address, options.secure_port)
+    };
+    env.net.listen(&address).await.with_context(|| {
+        format!("listening on {address}: is another server running there? --secure-port and --bind-address say where")
+    })
+}
+
+fn serving_files(env: &Env, options: &StartOptions, place: &Place) -> Result<Serving> {
+    if let (Some(certificate), Some(key)) = (&options.tls_cert_file, &options.tls_private_key_file) {
+        let pem = env.disk.read(certificate).with_context(|| format!("reading {}", certificate.display()))?;
+        let ca_pem = String::from_utf8_lossy(&pem).into_owned();
+        return Ok(Serving { certificate: certificate.clone(), key: key.clone(), ca_pem });
+    }
+    pki::serving(&*env.disk, &options.root_directory, &place.hosts)
+}
+
+async fn open_store(env: &Env, options: &StartOptions) -> Result<Arc<dyn Kv>> {
+    if options.is_embedded() {
+        let directory = options.store_directory();
+        let store = EmbeddedKv::open(env, EmbeddedOptions::new(&directory))
+            .await
+            .with_context(|| format!("opening the embedded store in {}", directory.display()))?;
+        return Ok(Arc::new(store));
+    }
+    bail!("--etcd-servers: etcd is not wired yet")
+}
+
+fn shard_options(options: &StartOptions, place: &Place, files: &Serving, env: &Env) -> ShardOptions {
+    let local = format!("https://{}", place.external);
+    let or_local = |url: &str| if url.is_empty() { local.clone() } else { url.trim_end_matches('/').to_owned() };
+    let base = or_local(&options.shard_base_url);
+    let external = or_local(&options.shard_external_url);
+    let virtual_workspace =
+        if options.shard_virtual_workspace_url.is_empty() { base.clone() } else { or_local(&options.shard_virtual_workspace_url) };
+    ShardOptions {
+        info: ShardInfo {
+            name: options.shard_name.clone(),
+            external_url: external.clone(),
+            virtual_workspace_url: virtual_workspace.clone(),
+            ca_pem: files.ca_pem.clone(),
+        },
+        urls: ShardUrls { base, external, virtual_workspace },
+        root: RootOptions {
+            batteries: options.batteries(),
+            home_creator_groups: options.home_workspaces_home_creator_groups.clone(),
+        },
+        cache_apis: options.has_gate("CacheAPIs"),
+        prefix: options.etcd_prefix.clone(),
+        compaction: options.etcd_compaction_interval,
+        always_allowed_paths: options.authorization_always_allow_paths.clone(),
+        exclusive_store: options.is_embedded(),
+        run_controllers: options.run_controllers,
+        holder: format!("{}-{:016x}", options.shard_name, env.rng.next_u64()),
+    }
+}
+
+fn audit(env: &Env, options: &StartOptions, metrics: &Arc<Metrics>) -> Result<Audit> {
+    let Some(path) = &options.audit_log_path else { return Ok(Audit::none()) };
+    let policy = match &options.audit_policy_file {
+        None => AuditPolicy::everything(AuditLevel::Metadata),
+        Some(file) => {
+            let text = env.disk.read(file).with_context(|| format!("reading {}", file.display()))?;
+            AuditPolicy::parse(&text).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))?
+        }
+    };
+    Ok(Audit::to_file(env, path.clone(), policy, metrics))
+}
+
+#[async_trait]
+impl Check for StoreCheck {
+    async fn check(&self) -> std::result::Result<(), String> {
+        self.0.revision().await.map(drop).map_err(|error| error.to_string())
+    }
+}
