@@ -27,6 +27,9 @@ pub struct Request {
     pub guards: Vec<kv::Guard>,
     /// Set for the server's own components: admission's checks of users do not apply to them.
     pub trusted: bool,
+    /// The sender asks for what it reviews to be decided without the checks that only concern entering a cluster
+    /// (`permit::Access::deep`). A wish: whether it is granted is the review's to say.
+    pub deep: bool,
 }
 
 /// What a request is about. The clusters are the permit's scope; writes need a single one.
@@ -151,6 +154,7 @@ impl Request {
             duplicates: Vec::new(),
             guards: Vec::new(),
             trusted: false,
+            deep: false,
         }
     }
 

@@ -3,8 +3,9 @@
 use machinery::field::{FieldError, Path};
 use machinery::names::{self, NameFn};
 use machinery::object::ObjectExt;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use crate::strategy::same_but;
 use crate::{ResourceDef, Scale, Strategy, StrategyContext, Subresource, VersionDef, rules};
 
 /// The strategy of every custom resource.
@@ -38,7 +39,7 @@ impl Strategy for CustomResources {
                 None => drop(object.remove_at(&["status"])),
             }
         }
-        if !same_but_metadata(object, old) {
+        if !same_but(object, old, &["metadata"]) {
             object
                 .meta_mut()
                 .insert("generation".to_owned(), (old.generation() + 1).into());
@@ -113,18 +114,6 @@ fn take_status_only(object: &mut Value, old: &Value) {
             None => drop(object.meta_mut().remove(field)),
         }
     }
-}
-
-fn same_but_metadata(a: &Value, b: &Value) -> bool {
-    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else {
-        return a == b;
-    };
-    let rest = |map: &Map<String, Value>, other: &Map<String, Value>| {
-        map.iter()
-            .filter(|(name, _)| *name != "metadata")
-            .all(|(name, value)| other.get(name) == Some(value))
-    };
-    rest(a, b) && rest(b, a)
 }
 
 /// The replica counts that `/scale` would show must be ones.

@@ -26,6 +26,8 @@ mod shape;
 mod store;
 mod strategy;
 mod surface;
+#[cfg(test)]
+mod testing;
 
 pub use admission::{Admission, AdmissionChain, Attributes};
 pub use backend::{Backend, EventStream, Item, ItemList, Outcome, Patch, Request, Target, WatchEvent};

@@ -5,7 +5,7 @@ use machinery::names::{self, NameFn};
 use machinery::object::ObjectExt;
 use machinery::user::User;
 use permit::Cluster;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{ResourceDef, Subresource, VersionDef};
 
@@ -141,4 +141,17 @@ pub(crate) fn bump_generation_on_spec_change(object: &mut Value, old: &Value) {
             .meta_mut()
             .insert("generation".to_owned(), (old.generation() + 1).into());
     }
+}
+
+/// Whether two objects differ in nothing but the members named.
+pub(crate) fn same_but(a: &Value, b: &Value, ignored: &[&str]) -> bool {
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else {
+        return a == b;
+    };
+    let within = |one: &Map<String, Value>, other: &Map<String, Value>| {
+        one.iter()
+            .filter(|(name, _)| !ignored.contains(&name.as_str()))
+            .all(|(name, value)| other.get(name) == Some(value))
+    };
+    within(a, b) && within(b, a)
 }
