@@ -151,7 +151,7 @@ impl<'a> Machine<'a> {
 
     fn select(&mut self, select: &'a Select) -> Answer<'a> {
         let operand = self.eval(&select.operand)?;
-        self.charge(1)?;
+        self.charge(u64::from(!select.test))?;
         let (operand, wrapped) = match &operand {
             Val::Optional(None) => {
                 return Ok(if select.test {

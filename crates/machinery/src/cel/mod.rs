@@ -13,6 +13,7 @@
 //!
 //! Read next: [`syntax`], [`lower`], [`eval`], [`library`].
 
+mod estimate;
 mod eval;
 mod expr;
 mod fold;
@@ -31,6 +32,7 @@ mod value;
 
 pub mod escape;
 
+pub use estimate::repetitions_max;
 use serde_json::Value;
 
 use crate::schema::structural::Schema;
@@ -39,6 +41,11 @@ use crate::schema::structural::Schema;
 pub const CALL_COST_MAX: u64 = 1_000_000;
 /// Upstream's limit for all rules of one object, in cost units.
 pub const OBJECT_COST_MAX: u64 = 10_000_000;
+
+/// Upstream's limit of a rule's estimated cost, in cost units.
+pub const RULE_ESTIMATE_MAX: u64 = 10_000_000;
+/// Upstream's limit of the estimated cost of all rules of a schema together, in cost units.
+pub const SCHEMA_ESTIMATE_MAX: u64 = 100_000_000;
 
 /// Where and why an expression does not compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +124,11 @@ impl Program {
     /// Whether the expression names `oldSelf`.
     pub fn uses_old(&self) -> bool {
         self.uses_old
+    }
+
+    /// The most a run can cost on a value of the schema it was compiled for, as far as its limits tell.
+    pub fn max_cost(&self, schema: &Schema) -> u64 {
+        estimate::max_cost(&self.expr, schema)
     }
 
     /// Runs with at most `limit` units of cost; answers the result and the cost.

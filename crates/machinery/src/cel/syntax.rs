@@ -3,8 +3,18 @@
 use super::CompileError;
 use super::token::{Token, tokenize};
 
-/// Nesting beyond this is refused, as upstream does.
-const DEPTH_MAX: usize = 250;
+/// Nesting beyond this is refused. (Upstream stops at 250; rules in use stay below 30. Threads have 2 MiB of stack.)
+const DEPTH_MAX: usize = 100;
+/// Operators, the loosest first.
+const LEVELS: [&[&str]; 5] = [
+    &["||"],
+    &["&&"],
+    &["<", "<=", ">=", ">", "==", "!=", "in"],
+    &["+", "-"],
+    &["*", "/", "%"],
+];
+/// The level from which on chains nest.
+const RELATIONS: usize = 2;
 /// Words that may not be identifiers (they may be fields when escaped).
 const RESERVED: [&str; 17] = [
     "as",
@@ -95,6 +105,33 @@ pub fn parse(source: &str) -> Result<Tree, CompileError> {
     }
 }
 
+/// `&&` and `||` chains become one node each, however long.
+fn join(left: Tree, sign: &'static str, right: Tree, at: usize) -> Tree {
+    let node = match (sign, left.node) {
+        ("||", Node::Any(mut parts)) => {
+            parts.push(right);
+            Node::Any(parts)
+        }
+        ("&&", Node::All(mut parts)) => {
+            parts.push(right);
+            Node::All(parts)
+        }
+        (sign, node) => {
+            let left = Tree { at: left.at, node };
+            match sign {
+                "||" => Node::Any(vec![left, right]),
+                "&&" => Node::All(vec![left, right]),
+                sign => Node::Binary {
+                    sign,
+                    left: left.into(),
+                    right: right.into(),
+                },
+            }
+        }
+    };
+    Tree { at, node }
+}
+
 struct Parser {
     tokens: Vec<(Token, usize)>,
     at: usize,
@@ -171,19 +208,16 @@ impl Parser {
 
     fn expression(&mut self) -> Parsed {
         self.deeper(self.offset())?;
-        let condition = self.any()?;
+        let condition = self.operators(0)?;
         let at = self.offset();
         let tree = if self.take("?") {
-            let yes = self.any()?;
+            let yes = self.operators(0)?;
             self.expect(":")?;
             let no = self.expression()?;
+            let (condition, yes, no) = (condition.into(), yes.into(), no.into());
             Tree {
                 at,
-                node: Node::Choice {
-                    condition: condition.into(),
-                    yes: yes.into(),
-                    no: no.into(),
-                },
+                node: Node::Choice { condition, yes, no },
             }
         } else {
             condition
@@ -192,53 +226,31 @@ impl Parser {
         Ok(tree)
     }
 
-    /// `||` and `&&` chains become one node each, however long.
-    fn any(&mut self) -> Parsed {
-        self.chain("||", Self::all, Node::Any)
-    }
-
-    fn all(&mut self) -> Parsed {
-        self.chain("&&", |parser| parser.binary(0), Node::All)
-    }
-
-    fn chain(&mut self, sign: &str, mut part: impl FnMut(&mut Self) -> Parsed, join: fn(Vec<Tree>) -> Node) -> Parsed {
-        let first = part(self)?;
-        let at = self.offset();
-        if !self.take(sign) {
-            return Ok(first);
-        }
-        let mut parts = vec![first, part(self)?];
-        while self.take(sign) {
-            parts.push(part(self)?);
-        }
-        Ok(Tree { at, node: join(parts) })
-    }
-
-    /// Relations, sums, products: left-associative levels.
-    fn binary(&mut self, level: usize) -> Parsed {
-        const LEVELS: [&[&str]; 3] = [&["<", "<=", ">=", ">", "==", "!=", "in"], &["+", "-"], &["*", "/", "%"]];
-        let Some(signs) = LEVELS.get(level) else {
-            return self.unary();
-        };
-        let mut left = self.binary(level + 1)?;
+    /// Operands joined by operators that bind at least as tightly as `least` says. One function for all levels: the
+    /// stack a nested expression takes is what bounds how deep one may be.
+    fn operators(&mut self, least: usize) -> Parsed {
+        let mut left = self.unary()?;
         let before = self.depth;
-        while let Some(sign) = self.sign_among(signs) {
+        while let Some((sign, level)) = self.operator().filter(|(_, level)| *level >= least) {
             let at = self.offset();
-            // The tree grows to the left: a long chain is deep.
-            self.deeper(at)?;
             self.at += 1;
-            let right = self.binary(level + 1)?;
-            left = Tree {
-                at,
-                node: Node::Binary {
-                    sign,
-                    left: left.into(),
-                    right: right.into(),
-                },
-            };
+            let right = self.operators(level + 1)?;
+            if level >= RELATIONS {
+                // The tree grows to the left: a long chain is deep.
+                self.deeper(at)?;
+            }
+            left = join(left, sign, right, at);
         }
         self.depth = before;
         Ok(left)
+    }
+
+    /// The operator at hand and how tightly it binds.
+    fn operator(&self) -> Option<(&'static str, usize)> {
+        LEVELS
+            .iter()
+            .enumerate()
+            .find_map(|(level, signs)| self.sign_among(signs).map(|sign| (sign, level)))
     }
 
     fn unary(&mut self) -> Parsed {

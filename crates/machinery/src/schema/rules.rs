@@ -10,7 +10,7 @@ use super::correlate::{self, unchanged};
 use super::field_path;
 use super::structural::{Kind, Name, RuleText, Schema};
 use super::validate::go_render;
-use crate::cel::{self, CALL_COST_MAX, Failure, Input, OBJECT_COST_MAX, Outcome, Program, Scope, Wanted};
+use crate::cel::{CALL_COST_MAX, Failure, Input, OBJECT_COST_MAX, Outcome, Program, Scope, Wanted};
 use crate::field::{FieldError, FieldErrorKind, Path};
 use crate::text::quote;
 
@@ -397,6 +397,9 @@ pub(super) struct RuleCheck {
     pub rule_error: Option<String>,
     pub message_error: Option<String>,
     pub uses_old: bool,
+    /// Estimates of one run.
+    pub rule_cost: u64,
+    pub message_cost: u64,
 }
 
 pub(super) fn check_rule(text: &RuleText, schema: &Arc<Schema>, root: bool) -> RuleCheck {
@@ -409,23 +412,34 @@ pub(super) fn check_rule(text: &RuleText, schema: &Arc<Schema>, root: bool) -> R
         rule_error: None,
         message_error: None,
         uses_old: false,
+        rule_cost: 0,
+        message_cost: 0,
     };
     if text.rule.trim().is_empty() {
         return check;
     }
     match Program::compile(&text.rule, scope, Wanted::Bool) {
-        Ok(program) => check.uses_old = program.uses_old(),
+        Ok(program) => {
+            check.uses_old = program.uses_old();
+            check.rule_cost = program.max_cost(schema);
+        }
         Err(error) => {
             check.rule_error = Some(error.detail(&text.rule));
             return check;
         }
     }
     if let Some(source) = &text.message_expression {
-        let compiled = Program::compile(source, scope, Wanted::Text);
-        check.message_error = compiled.err().map(|error: cel::CompileError| match error.at {
-            Some(_) => format!("messageExpression {}", error.detail(source)),
-            None => error.message,
-        });
+        match Program::compile(source, scope, Wanted::Text) {
+            Ok(program) => check.message_cost = program.max_cost(schema),
+            Err(error) => {
+                let detail = error.detail(source);
+                check.message_error = Some(if error.at.is_some() {
+                    format!("messageExpression {detail}")
+                } else {
+                    detail
+                });
+            }
+        }
     }
     check
 }

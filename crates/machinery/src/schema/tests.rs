@@ -591,7 +591,10 @@ fn pair() -> impl Strategy<Value = Pair> {
             for (name, (pair, [present, defaulted, needed])) in members {
                 let mut schema = pair.schema;
                 if defaulted && !pair.value.is_null() {
-                    schema["default"] = pair.value.clone();
+                    // A default with unknown fields would be refused.
+                    let mut default = pair.value.clone();
+                    prune::prune(&mut default, &Schema::parse(&schema), false);
+                    schema["default"] = default;
                 }
                 if present {
                     value.insert(name.clone(), pair.value);

@@ -5,6 +5,7 @@
 mod defaults;
 mod keywords;
 mod props;
+mod rules;
 mod structure;
 
 use serde_json::{Map, Value};

@@ -2,36 +2,32 @@
 
 use serde_json::{Value, json};
 
+use super::rules::Expense;
 use super::{Props, text_value};
-use crate::field::{FieldError, FieldErrorKind, Path};
-use crate::schema::field_path;
-use crate::schema::rules::check_rule;
-use crate::schema::structural::{Pool, RuleText, Schema};
+use crate::field::{FieldError, Path};
+use crate::schema::structural::Pool;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
-const REASONS: [&str; 4] = [
-    "FieldValueDuplicate",
-    "FieldValueForbidden",
-    "FieldValueInvalid",
-    "FieldValueRequired",
-];
 
 /// What holds at a place because of what is above it.
 #[derive(Clone, Default)]
-struct Context {
+pub(super) struct Context {
     /// Why defaults are forbidden here.
     no_defaults: Option<String>,
     inside_meta: bool,
     /// The highest place from which on old values cannot be correlated.
-    uncorrelatable: Option<String>,
+    pub uncorrelatable: Option<String>,
     /// Rules are to be compiled: the schema is structural, and no junctor is above.
-    rules: bool,
+    pub rules: bool,
+    /// How many values there can be at the place, where limits above it say.
+    pub cardinality: Option<u64>,
 }
 
-struct Checks {
-    schema: Vec<FieldError>,
-    rules: Vec<FieldError>,
-    pool: Pool,
+pub(super) struct Checks {
+    pub schema: Vec<FieldError>,
+    pub rules: Vec<FieldError>,
+    pub expense: Expense,
+    pub pool: Pool,
 }
 
 /// `rules`: whether the schema is sound enough to compile its rules.
@@ -39,18 +35,33 @@ pub(super) fn check_props(schema: &Value, path: &Path, rules: bool) -> Vec<Field
     let mut checks = Checks {
         schema: Vec::new(),
         rules: Vec::new(),
+        expense: Expense::default(),
         pool: Pool::default(),
     };
-    checks.node(
-        schema,
-        true,
-        path,
-        &Context {
-            rules,
-            ..Context::default()
-        },
-    );
-    checks.schema.into_iter().chain(checks.rules).collect()
+    let context = Context {
+        rules,
+        cardinality: Some(1),
+        ..Context::default()
+    };
+    checks.node(schema, true, path, &context);
+    let expense = checks.expense.errors(path);
+    checks.schema.into_iter().chain(checks.rules).chain(expense).collect()
+}
+
+/// By how much a schema multiplies what is below it; none if nothing limits it.
+fn multiplicity(schema: Props<'_>) -> Option<u64> {
+    let limit = |name: &str| {
+        schema
+            .0
+            .get(name)?
+            .as_i64()
+            .map(|max| u64::try_from(max).unwrap_or_default())
+    };
+    match schema.text("type") {
+        "object" if schema.pointer("additionalProperties").is_some() => limit("maxProperties"),
+        "array" => limit("maxItems"),
+        _ => Some(1),
+    }
 }
 
 // === impl Checks ===
@@ -116,6 +127,11 @@ impl Checks {
     }
 
     fn children(&mut self, schema: Props<'_>, root: bool, path: &Path, context: &Context) {
+        let cardinality = context.cardinality.zip(multiplicity(schema));
+        let context = &Context {
+            cardinality: cardinality.map(|(above, times)| above.saturating_mul(times)),
+            ..context.clone()
+        };
         if let Some(additional) = schema.pointer("additionalProperties") {
             let at = path.child("additionalProperties");
             if schema.has("properties") && *additional != Value::Bool(true) {
@@ -299,154 +315,4 @@ impl Checks {
             }
         }
     }
-
-    fn rules(&mut self, json: &Value, schema: Props<'_>, root: bool, path: &Path, context: &Context, before: usize) {
-        if !schema.has("x-kubernetes-validations") {
-            return;
-        }
-        let parsed = self.pool.parse(json);
-        for (index, rule) in parsed.rules.iter().enumerate() {
-            let raw = schema
-                .0
-                .get("x-kubernetes-validations")
-                .and_then(|list| list.get(index));
-            self.rule_text(
-                raw.unwrap_or(&Value::Null),
-                rule,
-                &parsed,
-                &path.child("x-kubernetes-validations").index(index),
-            );
-        }
-        // Rules against a schema with errors of its own would yield errors that tell nothing.
-        if self.schema.len() > before || !context.rules {
-            return;
-        }
-        for (index, rule) in parsed.rules.iter().enumerate() {
-            let at = path.child("x-kubernetes-validations").index(index);
-            self.compile(rule, &parsed, root || schema.embedded(), &at, context);
-        }
-    }
-
-    fn rule_text(&mut self, raw: &Value, rule: &RuleText, schema: &std::sync::Arc<Schema>, path: &Path) {
-        let text = |name: &str| raw.get(name).and_then(Value::as_str).unwrap_or_default();
-        let blank = |name: &str| !text(name).is_empty() && text(name).trim().is_empty();
-        let broken = |text: &str| text.contains(['\n', '\r']);
-        let (trimmed, message) = (rule.rule.trim(), text("message").trim());
-        let at = path.child("message");
-        if trimmed.is_empty() {
-            self.schema
-                .push(FieldError::required(&path.child("rule"), "rule is not specified"));
-        } else if blank("message") {
-            self.schema.push(FieldError::invalid(
-                &at,
-                &text_value(text("message")),
-                "must be non-empty if specified",
-            ));
-        } else if broken(message) {
-            self.schema.push(FieldError::invalid(
-                &at,
-                &text_value(text("message")),
-                "must not contain line breaks",
-            ));
-        } else if broken(trimmed) && message.is_empty() {
-            let detail = "message must be specified if rule contains line breaks";
-            self.schema.push(FieldError::required(&at, detail));
-        }
-        if blank("messageExpression") {
-            let detail = "messageExpression must be non-empty if specified";
-            self.schema
-                .push(FieldError::required(&path.child("messageExpression"), detail));
-        }
-        if let Some(reason) = rule.reason.as_deref().filter(|reason| !REASONS.contains(reason)) {
-            self.schema.push(FieldError::not_supported(
-                &path.child("reason"),
-                &text_value(reason),
-                &REASONS,
-            ));
-        }
-        let (at, field_path) = (path.child("fieldPath"), text("fieldPath"));
-        if blank("fieldPath") {
-            self.schema.push(FieldError::invalid(
-                &at,
-                &text_value(field_path),
-                "must be non-empty if specified",
-            ));
-        }
-        if broken(field_path) {
-            self.schema.push(FieldError::invalid(
-                &at,
-                &text_value(field_path),
-                "must not contain line breaks",
-            ));
-        }
-        if !field_path.is_empty() && field_path::normalize(field_path, schema).is_err() {
-            self.schema.push(FieldError::invalid(
-                &at,
-                &text_value(field_path),
-                "must be a valid path",
-            ));
-        }
-    }
-
-    fn compile(
-        &mut self,
-        rule: &RuleText,
-        schema: &std::sync::Arc<Schema>,
-        root: bool,
-        path: &Path,
-        context: &Context,
-    ) {
-        let check = check_rule(rule, schema, root);
-        let invalid =
-            |at: &Path, detail: String| FieldError::new(FieldErrorKind::Invalid, at, Some(go_rule(rule)), detail);
-        if let Some(error) = check.rule_error {
-            self.rules.push(invalid(&path.child("rule"), error));
-        }
-        if let Some(error) = check.message_error {
-            self.rules.push(invalid(&path.child("messageExpression"), error));
-        }
-        if check.uses_old {
-            if let Some(place) = &context.uncorrelatable {
-                let detail =
-                    format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {place}");
-                self.rules.push(FieldError::invalid(
-                    &path.child("rule"),
-                    &text_value(&rule.rule),
-                    detail,
-                ));
-            }
-        } else if let Some(optional) = rule.optional_old_self {
-            let detail = "may not be set if oldSelf is not used in rule";
-            self.rules.push(FieldError::invalid(
-                &path.child("optionalOldSelf"),
-                &Value::Bool(optional),
-                detail,
-            ));
-        }
-    }
-}
-
-/// A rule as Go prints the struct it is decoded to.
-fn go_rule(rule: &RuleText) -> String {
-    let text = |text: &Option<Box<str>>| go_json(text.as_deref().unwrap_or_default());
-    let reason = rule.reason.as_deref().map_or("null".to_owned(), go_json);
-    let optional = rule
-        .optional_old_self
-        .map_or("null".to_owned(), |optional| optional.to_string());
-    format!(
-        r#"{{"Rule":{},"Message":{},"MessageExpression":{},"Reason":{reason},"FieldPath":{},"OptionalOldSelf":{optional}}}"#,
-        go_json(&rule.rule),
-        text(&rule.message),
-        text(&rule.message_expression),
-        text(&rule.field_path)
-    )
-}
-
-/// A JSON string as Go's encoder writes it.
-fn go_json(text: &str) -> String {
-    let plain = Value::String(text.to_owned()).to_string();
-    plain
-        .replace('<', "\\u003c")
-        .replace('>', "\\u003e")
-        .replace('&', "\\u0026")
 }

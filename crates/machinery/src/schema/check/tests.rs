@@ -211,11 +211,43 @@ fn rules_must_compile() {
             "{place}.message: Required value: message must be specified if rule contains line breaks"
         )]
     );
-    let list = json!({"type": "array", "items": {"type": "string", "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}});
+    let list = json!({"type": "array", "maxItems": 5, "items": {"type": "string", "maxLength": 9,
+        "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}});
     assert_eq!(
         texts(object(json!({"l": list}))),
         [
             r#"schema.properties[l].items.x-kubernetes-validations[0].rule: Invalid value: "self == oldSelf": oldSelf cannot be used on the uncorrelatable portion of the schema within schema.properties[l]"#,
         ]
+    );
+}
+
+#[test]
+fn costly_rules_are_refused() {
+    let rule = |limits: Value| {
+        let mut list = json!({"type": "array", "items": {"type": "string"},
+            "x-kubernetes-validations": [{"rule": "self.all(x, self.exists_one(y, x == y))"}]});
+        list.as_object_mut()
+            .unwrap()
+            .extend(limits.as_object().unwrap().clone());
+        texts(object(json!({"l": list})))
+    };
+    let found = rule(json!({}));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert_eq!(
+        found[0],
+        "schema.properties[l].x-kubernetes-validations[0].rule: Forbidden: estimated rule cost exceeds budget by factor of \
+         more than 100x (try simplifying the rule, or adding maxItems, maxProperties, and maxLength where arrays, maps, \
+         and strings are declared)"
+    );
+    assert!(found[1].contains("contributed to estimated rule cost total exceeding cost limit"));
+    assert!(found[2].starts_with("schema: Forbidden: x-kubernetes-validations estimated rule cost total"));
+    assert!(rule(json!({"maxItems": 10, "items": {"type": "string", "maxLength": 63}})).is_empty());
+    // Ordinary rules without limits are fine.
+    assert!(
+        texts(object(
+            json!({"l": {"type": "array", "items": {"type": "object", "properties": {"k": {"type": "string"}},
+        "x-kubernetes-validations": [{"rule": "has(self.k)"}]}}})
+        ))
+        .is_empty()
     );
 }
