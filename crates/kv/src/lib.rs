@@ -20,6 +20,7 @@
 
 pub mod embedded;
 mod error;
+pub mod etcd;
 pub mod model;
 #[cfg(feature = "testing")]
 pub mod testing;

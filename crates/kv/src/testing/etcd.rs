@@ -36,14 +36,26 @@ pub fn etcd_binary() -> PathBuf {
 impl EtcdProcess {
     /// Starts etcd on free ports. Connecting may have to be tried until it listens.
     pub fn start() -> EtcdProcess {
-        EtcdProcess::start_with(&[])
+        EtcdProcess::start_at("http", &[])
     }
 
     /// The same with more arguments.
-    pub fn start_with(more: &[&str]) -> EtcdProcess {
+    pub fn start_with(more: &[String]) -> EtcdProcess {
+        EtcdProcess::start_at("http", more)
+    }
+
+    /// The same with https for clients; the arguments have to name the certificates.
+    pub fn start_tls(more: &[String]) -> EtcdProcess {
+        EtcdProcess::start_at("https", more)
+    }
+
+    fn start_at(scheme: &str, more: &[String]) -> EtcdProcess {
         let data = tempfile::tempdir().expect("a temporary directory");
         let (client, peer) = (free_port(), free_port());
-        let (endpoint, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        let (endpoint, peer) = (
+            format!("{scheme}://127.0.0.1:{client}"),
+            format!("http://127.0.0.1:{peer}"),
+        );
         let mut arguments = vec![format!("--data-dir={}", data.path().display())];
         arguments.extend([
             format!("--listen-client-urls={endpoint}"),
@@ -55,7 +67,7 @@ impl EtcdProcess {
             // These tests are about behaviour; power does not fail here.
             "--unsafe-no-fsync=true".to_owned(),
         ]);
-        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        arguments.extend_from_slice(more);
         let child = spawn(&arguments);
         EtcdProcess {
             child,
