@@ -255,7 +255,7 @@ impl<'s> Estimate<'s> {
         let size = |at: usize| parts.get(at).map_or(1, |(_, shape)| shape.size());
         let first = size(0);
         let (own, shape) = match cost {
-            Cost::One => (1, Shape::Unknown),
+            Cost::One | Cost::Count => (1, Shape::Unknown),
             Cost::Scan => (scaled(first, 1), Shape::Sized(first)),
             Cost::Rewrite => (scaled(first, 2), Shape::List(Rc::new(Shape::Sized(first)), first)),
             Cost::Result => (scaled(first, 2), Shape::Sized(first)),

@@ -8,11 +8,12 @@ use super::expr::{Arithmetic, Call, Compare, Expr, Select};
 use super::library::Cost;
 use super::value::{Key, Part, Text, Val};
 use super::{Failure, Input, Outcome, fold};
+use crate::schema::structural::ListType;
 
 pub(super) type Answer<'a> = Result<Val<'a>, Failure>;
 
-/// Counting the parts of a value stops here: as many cost more than any run may.
-const DEEP_MAX: u64 = 20 * super::CALL_COST_MAX;
+/// Parts of a value that are gone through in one unit of work.
+const PARTS_PER_UNIT: u64 = 10;
 
 /// The state of one run.
 pub(super) struct Machine<'a> {
@@ -50,6 +51,19 @@ impl<'a> Machine<'a> {
         } else {
             Ok(())
         }
+    }
+
+    /// How far to count the parts of a value: as many cost more than is left.
+    fn reach(&self) -> u64 {
+        (self.limit - self.cost.min(self.limit)).saturating_mul(PARTS_PER_UNIT) + PARTS_PER_UNIT
+    }
+
+    /// Counts what is put into a new list or map as if it were copied: no value gets larger than its cost says.
+    pub fn keep(&mut self, value: &Val<'a>) -> Result<(), Failure> {
+        if value.is_composite() {
+            self.charge(value.deep_weight(self.reach()) / PARTS_PER_UNIT)?;
+        }
+        Ok(())
     }
 
     pub fn eval(&mut self, expr: &'a Expr) -> Answer<'a> {
@@ -186,7 +200,7 @@ impl<'a> Machine<'a> {
         };
         let found = if operand.is_list() {
             match Key::of(&index) {
-                Some(Key::Int(at)) => usize::try_from(at).ok().and_then(|at| item(&operand, at)),
+                Some(Key::Int(at)) => usize::try_from(at).ok().and_then(|at| operand.nth(at)),
                 _ => return Err(Failure::no_overload()),
             }
         } else if operand.is_map() {
@@ -211,7 +225,7 @@ impl<'a> Machine<'a> {
             args.push(self.eval(arg)?);
         }
         // What a call costs is known from its arguments, but for `join`, whose result is counted after.
-        self.charge(call.cost.of(&args))?;
+        self.charge(call.cost.of(&args, call.pattern.is_some(), self.reach()))?;
         if let Some(pattern) = &call.pattern {
             let text = args.first().and_then(Val::as_str).ok_or_else(Failure::no_overload)?;
             return pattern.is_match(text).map(Val::Bool).map_err(Failure::error);
@@ -225,7 +239,12 @@ impl<'a> Machine<'a> {
 
     fn compare(&mut self, sign: Compare, left: &'a Expr, right: &'a Expr) -> Answer<'a> {
         let (left, right) = (self.eval(left)?, self.eval(right)?);
-        self.charge((left.deep_weight(DEEP_MAX).min(right.deep_weight(DEEP_MAX)) / 10).max(1))?;
+        let reach = self.reach();
+        let weight = |value: &Val<'a>| match value {
+            Val::Text(_) | Val::Bytes(_) => value.weight(),
+            other => other.deep_weight(reach),
+        };
+        self.charge((weight(&left).min(weight(&right)) / PARTS_PER_UNIT).max(1))?;
         let ordering = |accept: fn(Ordering) -> bool| {
             let nan = [&left, &right]
                 .iter()
@@ -261,7 +280,7 @@ impl<'a> Machine<'a> {
         }
         let (item, list) = (self.eval(item)?, self.eval(list)?);
         if list.is_list() {
-            self.charge(list.deep_weight(DEEP_MAX).max(1))?;
+            self.charge(list.deep_weight(self.reach().saturating_mul(PARTS_PER_UNIT)))?;
             return Ok(Val::Bool(list.items()?.iter().any(|candidate| candidate.equals(&item))));
         }
         self.charge(1)?;
@@ -291,12 +310,14 @@ impl<'a> Machine<'a> {
         self.charge(10)?;
         let mut out = Vec::with_capacity(items.len());
         for (item, optional) in items {
-            match (self.eval(item)?, optional) {
-                (Val::Optional(Some(inner)), true) => out.push(inner.as_ref().clone()),
-                (Val::Optional(None), true) => {}
+            let value = match (self.eval(item)?, optional) {
+                (Val::Optional(Some(inner)), true) => inner.as_ref().clone(),
+                (Val::Optional(None), true) => continue,
                 (_, true) => return Err(Failure::no_overload()),
-                (value, false) => out.push(value),
-            }
+                (value, false) => value,
+            };
+            self.keep(&value)?;
+            out.push(value);
         }
         Ok(Val::list(out))
     }
@@ -312,6 +333,7 @@ impl<'a> Machine<'a> {
                 (_, true) => return Err(Failure::no_overload()),
                 (value, false) => value,
             };
+            self.keep(&value)?;
             if out.insert(key, value).is_some() {
                 return Err(Failure::error("Failed with repeated key"));
             }
@@ -328,14 +350,6 @@ fn member<'a>(operand: &Val<'a>, select: &'a Select) -> Option<Answer<'a>> {
             part.member(if typed { &select.name } else { raw })
         }
         other => other.member(&Val::Text(Text::Borrowed(raw))),
-    }
-}
-
-fn item<'a>(list: &Val<'a>, at: usize) -> Option<Answer<'a>> {
-    match list {
-        Val::List(items) => items.get(at).cloned().map(Ok),
-        Val::Part(part) => part.item(at),
-        _ => None,
     }
 }
 
@@ -363,7 +377,10 @@ fn negate<'a>(value: &Val<'a>) -> Answer<'a> {
 
 fn arithmetic_cost(sign: Arithmetic, left: &Val<'_>, right: &Val<'_>) -> u64 {
     let sized = matches!(left, Val::Text(_) | Val::Bytes(_)) || left.is_list();
+    let keyed = matches!(left, Val::Part(Part { schema: Some(schema), .. }) if schema.list != ListType::Atomic);
     match sign {
+        // Lists of type set and map are merged item by item.
+        Arithmetic::Add if keyed => (left.weight() * right.weight()).max(1),
         Arithmetic::Add if sized => ((left.weight() + right.weight()) / 10).max(1),
         _ => 1,
     }
@@ -436,7 +453,6 @@ fn add<'a>(left: &Val<'a>, right: &Val<'a>) -> Answer<'a> {
 
 /// Concatenation. Lists of type set and map are merged: what is in both stays where it was.
 fn joined<'a>(left: &Val<'a>, right: &Val<'a>) -> Answer<'a> {
-    use crate::schema::structural::ListType;
     let mut items = left.items()?;
     let others = right.items()?;
     let list = match left {

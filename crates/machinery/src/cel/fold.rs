@@ -13,6 +13,8 @@ const STEP: u64 = 3;
 
 pub(super) fn fold<'a>(machine: &mut Machine<'a>, fold: &'a Fold) -> Answer<'a> {
     let range = machine.eval(&fold.range)?;
+    // Its elements are laid out before the first is looked at.
+    machine.charge(range.size().unwrap_or_default() as u64 / 10)?;
     let pairs = elements(&range, fold.pair)?;
     let depth = machine.locals.len();
     let answer = match fold.kind {
@@ -109,10 +111,12 @@ fn transform_list<'a>(machine: &mut Machine<'a>, fold: &'a Fold, pairs: Pairs<'a
         let item = pair.1.clone();
         step(machine, fold, pair)?;
         if passes(machine, fold)? {
-            out.push(match &fold.body {
+            let value = match &fold.body {
                 Some(body) => machine.eval(body)?,
                 None => item,
-            });
+            };
+            machine.keep(&value)?;
+            out.push(value);
         }
         unstep(machine, fold);
     }
@@ -137,6 +141,7 @@ fn transform_map<'a>(machine: &mut Machine<'a>, fold: &'a Fold, pairs: Pairs<'a>
                 Some(body) => machine.eval(body)?,
                 None => Val::Null,
             };
+            machine.keep(&value)?;
             if fold.kind == FoldKind::Map {
                 insert(key, value)?;
             } else {

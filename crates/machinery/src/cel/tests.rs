@@ -255,6 +255,48 @@ fn work_is_bounded() {
 }
 
 #[test]
+fn the_deepest_expressions_fit_the_stack() {
+    let nested =
+        |open: &str, middle: &str, close: &str, depth: usize| open.repeat(depth) + middle + &close.repeat(depth);
+    let deep = [
+        nested("(", "true", ")", 90),
+        nested("!", "true", "", 90),
+        nested("[", "1", "]", 90) + " == " + &nested("[", "1", "]", 90),
+        vec!["1"; 90].join(" + ") + " > 0",
+        nested("[1].all(x, ", "true", ")", 45),
+        nested("true ? ", "true", " : false", 90),
+        nested("true ? true : (", "true", ")", 45),
+        nested("cel.bind(x, 1, ", "true", ")", 90),
+        format!(
+            "self.labels{} == self.labels",
+            ".map(k, k).transformMap(i, k, k)".repeat(20)
+        ),
+    ];
+    for rule in deep {
+        let schema = schema();
+        let scope = Scope {
+            schema: &schema,
+            root: true,
+            optional_old: false,
+        };
+        if let Ok(program) = Program::compile(&rule, scope, Wanted::Bool) {
+            let object = object();
+            let input = Input {
+                schema: &schema,
+                root: true,
+                this: &object,
+                old: None,
+            };
+            program
+                .run(input, CALL_COST_MAX)
+                .0
+                .unwrap_or_else(|error| panic!("{rule}: {error}"));
+            program.max_cost(&schema);
+        }
+    }
+}
+
+#[test]
 fn cost_is_the_same_every_time() {
     let schema = schema();
     let scope = Scope {

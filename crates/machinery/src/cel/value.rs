@@ -2,7 +2,7 @@
 //! converted that is not asked for.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use base64::Engine;
@@ -13,8 +13,12 @@ use serde_json::Value as Json;
 use super::foreign::Foreign;
 use super::types::{METADATA, TEXT};
 use super::{Failure, time};
+use crate::schema::correlate::OldItems;
 use crate::schema::format::Format;
 use crate::schema::structural::{Kind, ListType, Schema};
+
+/// Bytes of text that are compared in one unit of work.
+const TEXT_UNIT: u64 = 64;
 
 /// A value. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -194,8 +198,27 @@ impl<'a> Val<'a> {
         match self {
             Self::List(items) => sum(&mut items.iter()),
             Self::Map(members) => sum(&mut members.values()),
-            Self::Part(part) => json_weight(part.json),
-            other => other.weight(),
+            Self::Optional(Some(inner)) => inner.deep_weight(max),
+            Self::Part(part) => json_weight(part.json, max),
+            Self::Text(_) | Self::Bytes(_) => 1 + self.weight() / TEXT_UNIT,
+            _ => 1,
+        }
+    }
+
+    /// Whether it has parts.
+    pub fn is_composite(&self) -> bool {
+        matches!(
+            self,
+            Self::List(_) | Self::Map(_) | Self::Part(_) | Self::Optional(Some(_))
+        )
+    }
+
+    /// An item of a list.
+    pub fn nth(&self, at: usize) -> Option<Result<Val<'a>, Failure>> {
+        match self {
+            Self::List(items) => items.get(at).cloned().map(Ok),
+            Self::Part(part) => part.item(at),
+            _ => None,
         }
     }
 
@@ -382,22 +405,21 @@ impl<'a> Part<'a> {
             (Json::Array(a), Json::Array(b), Some(schema)) if schema.has_keyed_lists => match &schema.list {
                 ListType::Atomic => parts_equal(self, other),
                 ListType::Set => {
-                    a.len() == b.len() && a.iter().all(|item| b.contains(item)) && b.iter().all(|item| a.contains(item))
+                    let texts = |items: &[Json]| items.iter().map(Json::to_string).collect::<BTreeSet<_>>();
+                    a.len() == b.len() && texts(a) == texts(b)
                 }
                 ListType::Map(_) => {
-                    let schema_of = schema.items.as_deref();
-                    a.len() == b.len()
-                        && a.iter().all(|item| {
-                            let before = crate::schema::correlate::old_item(item, b, schema);
-                            before.is_some_and(|before| {
-                                let part = |json| Part {
-                                    json,
-                                    schema: schema_of,
-                                    root: false,
-                                };
-                                part(item).equals(&part(before))
-                            })
-                        })
+                    let Some(olds) = OldItems::new(b, schema) else {
+                        return json_equal(self.json, other.json);
+                    };
+                    let schema = schema.items.as_deref();
+                    let part = |json| Part {
+                        json,
+                        schema,
+                        root: false,
+                    };
+                    let same = |item: &'a Json| olds.get(item).is_some_and(|before| part(item).equals(&part(before)));
+                    a.len() == b.len() && a.iter().all(same)
                 }
             },
             (Json::Object(a), Json::Object(b), Some(schema)) if schema.has_keyed_lists => {
@@ -417,11 +439,21 @@ impl<'a> Part<'a> {
     }
 }
 
-fn json_weight(json: &Json) -> u64 {
+fn json_weight(json: &Json, max: u64) -> u64 {
+    let sum = |items: &mut dyn Iterator<Item = &Json>| {
+        let mut total = 1_u64;
+        for item in items {
+            if total >= max {
+                break;
+            }
+            total += json_weight(item, max - total);
+        }
+        total
+    };
     match json {
-        Json::Array(items) => 1 + items.iter().map(json_weight).sum::<u64>(),
-        Json::Object(members) => 1 + members.values().map(json_weight).sum::<u64>(),
-        Json::String(text) => 1 + text.len() as u64 / 8,
+        Json::Array(items) => sum(&mut items.iter()),
+        Json::Object(members) => sum(&mut members.values()),
+        Json::String(text) => 1 + text.len() as u64 / TEXT_UNIT,
         _ => 1,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::correlate::{self, unchanged};
+use super::correlate::{OldItems, unchanged};
 use super::field_path;
 use super::structural::{Kind, Name, RuleText, Schema};
 use super::validate::go_render;
@@ -139,7 +139,7 @@ impl Rules {
         run.errors
     }
 
-    fn visit(&self, visit: Visit<'_>, path: &Path, run: &mut Run) {
+    fn visit<'a>(&'a self, visit: Visit<'a>, path: &Path, run: &mut Run) {
         if visit.value.is_null() || run.over {
             return;
         }
@@ -167,14 +167,15 @@ impl Rules {
         }
     }
 
-    fn visit_items(&self, items: &[Value], visit: Visit<'_>, path: &Path, run: &mut Run) {
+    fn visit_items<'a>(&'a self, items: &'a [Value], visit: Visit<'a>, path: &Path, run: &mut Run) {
         let Some(rules) = &self.items else { return };
-        let list = visit.old.and_then(Value::as_array);
+        let olds = |old: Option<&'a Value>| OldItems::new(old?.as_array()?, &self.schema);
+        let (old_items, ratchet_items) = (olds(visit.old), olds(visit.ratchet.current));
         for (index, item) in items.iter().enumerate() {
-            let old = list.and_then(|list| correlate::old_item(item, list, &self.schema));
-            let ratchet = visit.ratchet.step(visit.value, &self.schema, |before| {
-                correlate::old_item(item, before.as_array()?, &self.schema)
-            });
+            let old = old_items.as_ref().and_then(|olds| olds.get(item));
+            let ratchet = visit
+                .ratchet
+                .step(visit.value, &self.schema, |_| ratchet_items.as_ref()?.get(item));
             rules.visit(
                 Visit {
                     value: item,

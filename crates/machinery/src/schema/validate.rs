@@ -316,9 +316,13 @@ fn too_few(path: &str, actual: usize, min: u64, noun: &str) -> Problem {
 fn array(items: &[Value], schema: &Schema, values: &Values, place: Place<'_>) -> Outcome {
     let mut out = Outcome::default();
     if let Some(item_schema) = schema.items.as_deref() {
+        let olds = place.old.and_then(|old| old.items(schema));
         for (index, item) in items.iter().enumerate() {
             let path = format!("{}[{index}]", place.path);
-            let old = place.old.and_then(|old| old.item(item, schema));
+            let old = olds
+                .as_ref()
+                .and_then(|olds| olds.get(item))
+                .map(|value| Old { value, root: false });
             out.merge(validate_node(item, item_schema, Place { path: &path, old }));
         }
     }

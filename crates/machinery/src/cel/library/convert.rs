@@ -10,11 +10,11 @@ const fn conversion(name: &'static str, args: &'static [Want], gives: Give, nati
 }
 
 pub(super) const TABLE: &[Overload] = &[
-    global("size", &[Want::Text], Give::Int, Cost::One, size),
+    global("size", &[Want::Text], Give::Int, Cost::Count, size),
     global("size", &[Want::Bytes], Give::Int, Cost::One, size),
     global("size", &[Want::List], Give::Int, Cost::One, size),
     global("size", &[Want::Map], Give::Int, Cost::One, size),
-    member("size", &[Want::Text], Give::Int, Cost::One, size),
+    member("size", &[Want::Text], Give::Int, Cost::Count, size),
     member("size", &[Want::Bytes], Give::Int, Cost::One, size),
     member("size", &[Want::List], Give::Int, Cost::One, size),
     member("size", &[Want::Map], Give::Int, Cost::One, size),

@@ -75,19 +75,9 @@ pub(super) const TABLE: &[Overload] = &[
     member("reverse", L, Give::Same, Cost::Items, |args| {
         Ok(Val::list(arg(args, 0)?.items()?.into_iter().rev().collect()))
     }),
-    member("first", L, Give::OptionalOfItem, Cost::One, |args| {
-        Ok(arg(args, 0)?
-            .items()?
-            .into_iter()
-            .next()
-            .map_or(Val::Optional(None), Val::some))
-    }),
+    member("first", L, Give::OptionalOfItem, Cost::One, |args| at_end(args, |_| 0)),
     member("last", L, Give::OptionalOfItem, Cost::One, |args| {
-        Ok(arg(args, 0)?
-            .items()?
-            .into_iter()
-            .next_back()
-            .map_or(Val::Optional(None), Val::some))
+        at_end(args, |len| len.saturating_sub(1))
     }),
     global("lists.range", &[Want::Int], Give::ListOfInt, Cost::One, |args| {
         let count = int_arg(args, 0)?;
@@ -97,6 +87,16 @@ pub(super) const TABLE: &[Overload] = &[
         Ok(Val::list((0..count.max(0)).map(Val::Int).collect()))
     }),
 ];
+
+fn at_end<'a>(args: &[Val<'a>], at: fn(usize) -> usize) -> Result<Val<'a>, Failure> {
+    let list = arg(args, 0)?;
+    let len = list
+        .size()
+        .filter(|_| list.is_list())
+        .ok_or_else(Failure::no_overload)?;
+    list.nth(at(len))
+        .map_or(Ok(Val::Optional(None)), |item| item.map(Val::some))
+}
 
 fn contains_all(list: &[Val<'_>], wanted: &[Val<'_>]) -> bool {
     wanted.iter().all(|item| list.iter().any(|other| other.equals(item)))

@@ -22,6 +22,8 @@ pub type Native = for<'a, 'b> fn(&'b [Val<'a>]) -> Result<Val<'a>, Failure>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
     One,
+    /// One, more for long texts: their characters are counted.
+    Count,
     /// A tenth of the first argument's length.
     Scan,
     /// A fifth: going through it and making as much.
@@ -37,6 +39,11 @@ pub enum Cost {
     /// Each item of one list with each of another.
     Cross,
 }
+
+/// Bytes of text that are counted in one unit of work.
+const COUNT_UNIT: u64 = 256;
+/// The cost of compiling a pattern that is not a literal.
+const COMPILE: u64 = 50;
 
 /// What an argument may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,16 +160,28 @@ pub fn is_namespaced(name: &str) -> bool {
 // === impl Cost ===
 
 impl Cost {
-    pub fn of(self, args: &[Val<'_>]) -> u64 {
+    /// `compiled`: the pattern is a literal. `reach`: how far to count the parts of values.
+    pub fn of(self, args: &[Val<'_>], compiled: bool, reach: u64) -> u64 {
         let weight = |at: usize| args.get(at).map_or(0, Val::weight);
+        let deep = |at: usize| args.get(at).map_or(0, |arg| arg.deep_weight(reach));
         match self {
             Self::One | Self::Result => 1,
+            Self::Count => match args.first() {
+                Some(Val::Text(_)) => (weight(0) / COUNT_UNIT).max(1),
+                _ => 1,
+            },
             Self::Scan => weight(0).div_ceil(10).max(1),
             Self::Rewrite => weight(0).div_ceil(5).max(1),
             Self::Search => weight(0).div_ceil(10).max(1) * weight(1).div_ceil(10).max(1),
-            Self::Pattern => (weight(0) + 1).div_ceil(10) * weight(1).div_ceil(4).max(1),
-            Self::Items => weight(0).max(1),
-            Self::Cross => (weight(0) * weight(1)).max(1),
+            Self::Pattern => {
+                let search = (weight(0) + 1).div_ceil(10) * weight(1).div_ceil(4).max(1);
+                search + if compiled { 0 } else { COMPILE }
+            }
+            Self::Items => deep(0).max(1),
+            Self::Cross => deep(0)
+                .saturating_mul(weight(1))
+                .saturating_add(deep(1).saturating_mul(weight(0)))
+                .max(1),
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) const TABLE: &[Overload] = &[
         spare: 1,
         ..member("findAll", TTI, Give::ListOfText, Cost::Pattern, find_all)
     },
-    member("charAt", &[Want::Text, Want::Int], Give::Text, Cost::One, char_at),
+    member("charAt", &[Want::Text, Want::Int], Give::Text, Cost::Count, char_at),
     Overload {
         spare: 1,
         ..member("indexOf", TTI, Give::Int, Cost::Scan, index_of)

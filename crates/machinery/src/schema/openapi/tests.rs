@@ -120,3 +120,26 @@ fn only_served_verbs_become_operations() {
     let collection = document["paths"]["/apis/example.io/v1/widgets"].as_object().unwrap();
     assert_eq!(collection.keys().collect::<Vec<_>>(), ["get", "parameters"]);
 }
+
+#[test]
+fn shipped_definitions_resolve() {
+    let definitions: Value =
+        serde_json::from_str(include_str!("../../../../api/data/builtin-definitions.json")).unwrap();
+    let definitions = definitions.as_object().unwrap();
+    let schema = json!({"type": "object"});
+    let mut custom = widget(&schema);
+    custom.subresources.scale = true;
+    let mut built_in = widget(&schema);
+    (built_in.group, built_in.kind, built_in.plural) = ("", "ConfigMap", "configmaps");
+    built_in.schema = Published::Definition("io.k8s.api.core.v1.ConfigMap");
+    for resource in [custom, built_in] {
+        let document = document(&[resource], definitions);
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        assert!(
+            schemas
+                .keys()
+                .filter(|name| name.starts_with("io.k8s"))
+                .all(|name| definitions.contains_key(name))
+        );
+    }
+}
