@@ -217,10 +217,22 @@ fn nested(schema: Props<'_>, skip_any_of: bool, path: &Path, errors: &mut Vec<Fi
     for (name, property) in schema.named("properties") {
         nested(property, false, &path.child("properties").key(name), errors);
     }
+    let forbidden = forbidden_in_junctors(schema);
+    for (_, keyword, detail) in forbidden.into_iter().filter(|(set, ..)| *set) {
+        errors.push(FieldError::forbidden(&path.child(keyword), detail));
+    }
+    if schema.property("metadata").is_some() {
+        let at = path.child("properties").key("metadata");
+        errors.push(FieldError::forbidden(&at, "must not be specified in a nested context"));
+    }
+}
+
+/// The keywords that no schema under a junctor may have: whether it has them, and what is said then.
+fn forbidden_in_junctors(schema: Props<'_>) -> [(bool, &'static str, &'static str); 13] {
     let additional = schema
         .pointer("additionalProperties")
         .filter(|value| **value != Value::Bool(false));
-    let forbidden = [
+    [
         (schema.has("type"), "type", "must be empty to be structural"),
         (
             additional.is_some(),
@@ -274,14 +286,7 @@ fn nested(schema: Props<'_>, skip_any_of: bool, path: &Path, errors: &mut Vec<Fi
             "x-kubernetes-validations",
             "must be empty to be structural",
         ),
-    ];
-    for (_, keyword, detail) in forbidden.into_iter().filter(|(set, ..)| *set) {
-        errors.push(FieldError::forbidden(&path.child(keyword), detail));
-    }
-    if schema.property("metadata").is_some() {
-        let at = path.child("properties").key("metadata");
-        errors.push(FieldError::forbidden(&at, "must not be specified in a nested context"));
-    }
+    ]
 }
 
 /// What is validated under a junctor must be specified on the spine (`spine`) too.
