@@ -19,6 +19,7 @@ use serde_json::Value;
 use telemetry::Metrics;
 
 use crate::audit::{Answer, Audit, Times};
+use crate::auth::service_account::in_cluster_path;
 use crate::auth::{Authenticator, Resolver, SharedAuthorizer};
 use crate::body::{Body, RequestBody};
 use crate::handler;
@@ -75,6 +76,10 @@ pub struct StackOptions {
     pub version: VersionInfo,
     /// Bytes of discovery and OpenAPI documents that are kept.
     pub documents_bytes_max: usize,
+    /// With the value `true`: asks for reviews to be deep, see [`registry::Request::deep`].
+    pub deep_review_header: Option<HeaderName>,
+    /// Requests without a cluster go to the one that their service account's token names.
+    pub in_cluster_clients: bool,
 }
 
 /// The stages and handlers of a server. Serves requests by [`Service`].
@@ -125,6 +130,8 @@ impl Default for StackOptions {
             external_address: "localhost:6443".to_owned(),
             version: VersionInfo::default(),
             documents_bytes_max: 64 * 1024 * 1024,
+            deep_review_header: None,
+            in_cluster_clients: false,
         }
     }
 }
@@ -225,7 +232,12 @@ impl Stack {
         connection: &Connection,
         record: &mut Record,
     ) -> Result<Response<Body>> {
-        let path = decode_path(parts.uri.path())?;
+        let mut path = decode_path(parts.uri.path())?;
+        if self.options.in_cluster_clients
+            && let Some(meant) = in_cluster_path(&path, &parts.headers)
+        {
+            path = meant.into();
+        }
         let target = Target::parse(parts, &path)?;
         handler::note_target(&target, record);
         handler::refuse_shard_paths(&target)?;

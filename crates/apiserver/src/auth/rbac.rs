@@ -44,16 +44,21 @@ impl Rbac {
     /// All rules that a user has by bindings of a cluster.
     pub fn rules(&self, user: &User, bindings_in: &Cluster, fallback: &Cluster, namespace: &str) -> Vec<Rule> {
         let mut out = Vec::new();
-        self.index.read().visit(user, bindings_in, fallback, namespace, &mut |rules| {
-            out.extend(rules.iter().cloned());
-            true
-        });
+        self.index
+            .read()
+            .visit(user, bindings_in, fallback, namespace, &mut |rules| {
+                out.extend(rules.iter().cloned());
+                true
+            });
         out
     }
 
     /// The rules of a role, for escalation checks. `namespace` empty: a ClusterRole.
     pub fn role_rules(&self, cluster: &Cluster, fallback: &Cluster, namespace: &str, name: &str) -> Option<Vec<Rule>> {
-        self.index.read().role(cluster, fallback, namespace, name).map(|rules| rules.to_vec())
+        self.index
+            .read()
+            .role(cluster, fallback, namespace, name)
+            .map(|rules| rules.to_vec())
     }
 }
 

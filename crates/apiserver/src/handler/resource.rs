@@ -101,7 +101,9 @@ impl<'a> Call<'a> {
             .get(USER_AGENT)
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default();
-        let request = Request::new(permit, api.user, options::field_manager("", agent));
+        let mut request = Request::new(permit, api.user, options::field_manager("", agent));
+        let deep = stack.options.deep_review_header.as_ref();
+        request.deep = deep.is_some_and(|name| parts.headers.get(name).is_some_and(|value| value == "true"));
         if let Some(warning) = deprecation(&def, resolved.version) {
             request.warn(warning);
         }

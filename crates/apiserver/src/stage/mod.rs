@@ -9,6 +9,7 @@ mod target;
 
 pub use authenticated::{Authenticated, Impersonator};
 pub use fairness::{Fairness, FairnessOptions};
+pub(crate) use permitted::forbidden_status;
 pub use permitted::{Api, Permitted, PermittedPath, PermittedResource};
 pub use resolved::Resolved;
 pub use target::{RequestInfo, ResourceInfo, Target, decode_path, path_segment_error};

@@ -191,8 +191,12 @@ impl Api {
         }
     }
 
-    /// Kubernetes' own groups answer with a Status, unknown and custom ones in plain text.
+    /// Kubernetes' own groups answer with a Status, unknown and custom ones in plain text, and so does every group of a
+    /// service.
     fn no_such_resource(&self, info: &ResourceInfo<'_>, scope: &Scope) -> Refusal {
+        if self.is_service {
+            return Refusal::no_such_path();
+        }
         let is_builtin = |def: &Arc<registry::ResourceDef>| def.origin == Origin::Builtin && *def.group == *info.group;
         match info.group.is_empty() || self.surface.resources(scope).iter().any(is_builtin) {
             true => Refusal::from(Status::no_such_resource()),
@@ -338,6 +342,10 @@ fn plain_if_elsewhere(status: Status) -> Refusal {
 
 /// 403 in Kubernetes' words.
 pub(crate) fn forbidden(user: &User, access: &Access, reason: &str) -> Refusal {
+    Refusal::Forbidden(Box::new(forbidden_status(user, access, reason)))
+}
+
+pub(crate) fn forbidden_status(user: &User, access: &Access, reason: &str) -> Status {
     let name = &user.name;
     let verb = &access.verb;
     let text = if access.is_resource {
@@ -359,11 +367,7 @@ pub(crate) fn forbidden(user: &User, access: &Access, reason: &str) -> Refusal {
     // Kubernetes keeps errors from looking like HTML.
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let of = machinery::object::GroupResource::new(access.group.as_str(), access.resource.as_str());
-    Refusal::Forbidden(Box::new(Status::forbidden(
-        &of,
-        &access.name,
-        format!("{text}: {reason}"),
-    )))
+    Status::forbidden(&of, &access.name, format!("{text}: {reason}"))
 }
 
 // === impl Target ===

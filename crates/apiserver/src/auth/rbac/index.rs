@@ -48,7 +48,11 @@ pub struct RbacIndex {
 
 impl RbacIndex {
     pub(super) fn apply(&mut self, change: &Applied<'_>) {
-        let place = (change.key.cluster.clone(), change.key.namespace.clone(), change.key.name.clone());
+        let place = (
+            change.key.cluster.clone(),
+            change.key.namespace.clone(),
+            change.key.name.clone(),
+        );
         let object = change.new.map(|entry| entry.to_value());
         match &*change.resource.resource {
             "roles" | "clusterroles" => match object {
@@ -92,7 +96,9 @@ impl RbacIndex {
                     continue;
                 }
                 let role_namespace = if binding.cluster_role { "" } else { namespace };
-                let Some(rules) = self.role(cluster, fallback, role_namespace, &binding.role) else { continue };
+                let Some(rules) = self.role(cluster, fallback, role_namespace, &binding.role) else {
+                    continue;
+                };
                 if !each(rules) {
                     return;
                 }
@@ -127,7 +133,9 @@ impl RbacIndex {
     fn binding_of(&mut self, object: &Value) -> Arc<Binding> {
         let subjects = object.get("subjects").and_then(Value::as_array).into_iter().flatten();
         let binding = Binding {
-            subjects: subjects.filter_map(|subject| Subject::read(subject, object.namespace())).collect(),
+            subjects: subjects
+                .filter_map(|subject| Subject::read(subject, object.namespace()))
+                .collect(),
             role: object.str_at(&["roleRef", "name"]).unwrap_or_default().into(),
             cluster_role: object.str_at(&["roleRef", "kind"]) == Some("ClusterRole"),
         };

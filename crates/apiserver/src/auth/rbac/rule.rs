@@ -30,7 +30,10 @@ impl Rule {
             return self.non_resource_urls.iter().any(|url| url_matches(url, &access.path));
         }
         has(&self.api_groups, &access.group)
-            && self.resources.iter().any(|r| resource_matches(r, &access.resource, &access.subresource))
+            && self
+                .resources
+                .iter()
+                .any(|r| resource_matches(r, &access.resource, &access.subresource))
             && (self.resource_names.is_empty() || self.resource_names.iter().any(|name| *name == access.name))
     }
 }
@@ -61,14 +64,20 @@ fn url_matches(rule: &str, path: &str) -> bool {
 /// verb, group, resource and name on its own. Answers what is not covered.
 pub fn covers(owned: &[Rule], wanted: &[Rule]) -> Vec<Rule> {
     let singles = wanted.iter().flat_map(break_down);
-    singles.filter(|single| !owned.iter().any(|rule| covers_single(rule, single))).collect()
+    singles
+        .filter(|single| !owned.iter().any(|rule| covers_single(rule, single)))
+        .collect()
 }
 
 fn break_down(rule: &Rule) -> Vec<Rule> {
     let mut out = Vec::new();
     for verb in &rule.verbs {
         for url in &rule.non_resource_urls {
-            out.push(Rule { verbs: vec![verb.clone()], non_resource_urls: vec![url.clone()], ..Rule::default() });
+            out.push(Rule {
+                verbs: vec![verb.clone()],
+                non_resource_urls: vec![url.clone()],
+                ..Rule::default()
+            });
         }
         for group in &rule.api_groups {
             for resource in &rule.resources {
@@ -82,7 +91,10 @@ fn break_down(rule: &Rule) -> Vec<Rule> {
                     out.push(single);
                     continue;
                 }
-                let named = |name: &String| Rule { resource_names: vec![name.clone()], ..single.clone() };
+                let named = |name: &String| Rule {
+                    resource_names: vec![name.clone()],
+                    ..single.clone()
+                };
                 out.extend(rule.resource_names.iter().map(named));
             }
         }
@@ -97,7 +109,10 @@ fn covers_single(owner: &Rule, single: &Rule) -> bool {
     }
     if !single.non_resource_urls.is_empty() {
         let covered = |wanted: &String| {
-            owner.non_resource_urls.iter().any(|own| own == wanted || url_matches(own, wanted.trim_end_matches('*')))
+            owner
+                .non_resource_urls
+                .iter()
+                .any(|own| own == wanted || url_matches(own, wanted.trim_end_matches('*')))
         };
         return single.non_resource_urls.iter().all(covered);
     }

@@ -4,7 +4,12 @@ use super::*;
 
 fn rule(verbs: &[&str], groups: &[&str], resources: &[&str]) -> Rule {
     let strings = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect();
-    Rule { verbs: strings(verbs), api_groups: strings(groups), resources: strings(resources), ..Rule::default() }
+    Rule {
+        verbs: strings(verbs),
+        api_groups: strings(groups),
+        resources: strings(resources),
+        ..Rule::default()
+    }
 }
 
 fn access(verb: &str, resource: &str, subresource: &str, name: &str) -> Access {
@@ -31,7 +36,10 @@ fn subresources_are_granted_by_name() {
 
 #[test]
 fn names_narrow_and_do_not_list() {
-    let named = Rule { resource_names: vec!["x".to_owned()], ..rule(&["get", "list"], &[""], &["pods"]) };
+    let named = Rule {
+        resource_names: vec!["x".to_owned()],
+        ..rule(&["get", "list"], &[""], &["pods"])
+    };
     assert!(named.allows(&access("get", "pods", "", "x")));
     assert!(!named.allows(&access("get", "pods", "", "y")));
     assert!(!named.allows(&access("list", "pods", "", "")));
@@ -39,15 +47,26 @@ fn names_narrow_and_do_not_list() {
 
 #[test]
 fn urls_end_in_a_star_only() {
-    let urls = Rule { verbs: vec!["get".to_owned()], non_resource_urls: vec!["/healthz/*".to_owned()], ..Rule::default() };
-    let get = |path: &str| Access { verb: "get".to_owned(), path: path.to_owned(), ..Access::default() };
+    let urls = Rule {
+        verbs: vec!["get".to_owned()],
+        non_resource_urls: vec!["/healthz/*".to_owned()],
+        ..Rule::default()
+    };
+    let get = |path: &str| Access {
+        verb: "get".to_owned(),
+        path: path.to_owned(),
+        ..Access::default()
+    };
     assert!(urls.allows(&get("/healthz/x")));
     assert!(!urls.allows(&get("/healthz")));
 }
 
 #[test]
 fn nobody_grants_more_than_they_have() {
-    let owned = [rule(&["get", "list"], &[""], &["pods", "secrets"]), rule(&["create"], &[""], &["pods"])];
+    let owned = [
+        rule(&["get", "list"], &[""], &["pods", "secrets"]),
+        rule(&["create"], &[""], &["pods"]),
+    ];
     assert!(covers(&owned, &[rule(&["get", "create"], &[""], &["pods"])]).is_empty());
     let missing = covers(&owned, &[rule(&["get", "create"], &[""], &["secrets"])]);
     assert_eq!(missing, [rule(&["create"], &[""], &["secrets"])]);
