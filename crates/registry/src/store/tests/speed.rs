@@ -12,7 +12,8 @@ use crate::represent::{Form, Representation};
 use crate::testing::{Fixture, config_map};
 use crate::{AdmissionChain, Backend, Registry};
 
-const ROUNDS: u32 = 2_000;
+const ROUNDS: u32 = 50;
+const BATCHES: u32 = 40;
 
 fn body(n: u32) -> Value {
     let mut object = config_map(&format!("c{n:05}"));
@@ -32,8 +33,17 @@ async fn real() -> Fixture {
     f
 }
 
-fn per_round(f: &Fixture, start: Duration, rounds: u32) -> Duration {
-    (f.env.clock.monotonic() - start) / rounds
+/// The shortest time that a round took in any batch: what else the machine does is not counted.
+async fn best<F: Future>(f: &Fixture, mut round: impl FnMut(u32) -> F) -> Duration {
+    let mut shortest = Duration::MAX;
+    for batch in 0..BATCHES {
+        let start = f.env.clock.monotonic();
+        for n in 0..ROUNDS {
+            round(batch * ROUNDS + n).await;
+        }
+        shortest = shortest.min((f.env.clock.monotonic() - start) / ROUNDS);
+    }
+    shortest
 }
 
 #[tokio::test]
@@ -45,27 +55,19 @@ async fn creates_gets_and_lists() {
     tokio::time::resume();
     let at = f.at("configmaps", "default", "");
     let (request, options) = (f.request(), WriteOptions::default());
+    let create = best(&f, |n| {
+        let create = f.registry.create(&request, &at.target, body(n), &options);
+        async { drop(create.await.expect("a create")) }
+    });
+    let create = create.await;
 
-    let bodies: Vec<Value> = (0..ROUNDS).map(body).collect();
-    let start = f.env.clock.monotonic();
-    let mut last = None;
-    for object in bodies {
-        last = Some(
-            f.registry
-                .create(&request, &at.target, object, &options)
-                .await
-                .expect("a create")
-                .item,
-        );
-    }
-    let create = per_round(&f, start, ROUNDS);
-
-    let stored = f.value(&at, &last.expect("an object"));
-    let start = f.env.clock.monotonic();
-    for n in 0..ROUNDS {
+    let one = at.named("c00001");
+    let stored = f.get(&one).await.expect("an object");
+    let store = best(&f, |n| {
         let mut object = stored.clone();
-        object["metadata"]["name"] = format!("d{n:05}").into();
-        let key = ObjectKey::new(f.cluster.clone(), "default", &format!("d{n:05}"));
+        let name = format!("d{n:05}");
+        object["metadata"]["name"] = name.as_str().into();
+        let key = ObjectKey::new(f.cluster.clone(), "default", &name);
         let write = Write {
             key,
             change: Change::Create(object),
@@ -73,23 +75,22 @@ async fn creates_gets_and_lists() {
             guards: Vec::new(),
             ttl: None,
         };
-        f.registry
+        let write = f
+            .registry
             .store()
-            .write(&request.permit, &at.target.resolved.def.store, write)
-            .await
-            .expect("a write");
-    }
-    let store = per_round(&f, start, ROUNDS);
+            .write(&request.permit, &at.target.resolved.def.store, write);
+        async { drop(write.await.expect("a write")) }
+    });
+    let store = store.await;
 
-    let one = at.named("c00001");
     let cached = GetOptions {
         resource_version: "0".to_owned(),
     };
-    let start = f.env.clock.monotonic();
-    for _ in 0..ROUNDS {
-        f.registry.get(&request, &one.target, &cached).await.expect("a get");
-    }
-    let get = per_round(&f, start, ROUNDS);
+    let get = best(&f, |_| {
+        let get = f.registry.get(&request, &one.target, &cached);
+        async { drop(get.await.expect("a get")) }
+    });
+    let get = get.await;
 
     let list = f
         .registry
@@ -97,9 +98,14 @@ async fn creates_gets_and_lists() {
         .await
         .expect("a list");
     let representation = Representation::new(at.target.resolved.clone(), Form::Whole, 0);
-    let start = f.env.clock.monotonic();
     let bytes = representation.list(&list).expect("a list").len();
-    let encode = f.env.clock.monotonic() - start;
+    let encode = best(&f, |_| {
+        std::future::ready(representation.list(&list).expect("a list").len())
+    })
+    .await;
     let mib = bytes as f64 / f64::from(1 << 20);
-    println!("create {create:?} (store alone {store:?}), get {get:?}, list {encode:?} for {mib:.1} MiB");
+    println!(
+        "create {create:?} (store alone {store:?}), get {get:?}, list {:?} a MiB",
+        encode.div_f64(mib)
+    );
 }
