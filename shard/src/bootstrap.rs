@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use api::bootstrap::{BootstrapMode, BootstrapObject, RootOptions, ShardUrls};
 use api::keys::{cluster, group, namespace};
-use api::types::identity;
+use api::types::{identity_key, identity_secret, secret_key};
 use machinery::object::ObjectExt;
 use machinery::status::{Result, Status};
 use permit::Cluster;
 use plan::{ObjectRef, ResourceRef};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::definitions::Definitions;
 use crate::effects::ShardEffects;
@@ -66,12 +66,12 @@ impl Bootstrap {
                 None => {
                     let mut random = [0; 32];
                     self.env.rng.fill(&mut random);
-                    let secret = identity::identity_secret(name, &identity::identity_key(&random));
+                    let secret = identity_secret(name, &identity_key(&random));
                     self.effects.create(&of, secret.clone(), MANAGER, Vec::new()).await?;
                     secret
                 }
             };
-            let Some(key) = identity::secret_key(&secret) else {
+            let Some(key) = secret_key(&secret) else {
                 return Err(Status::internal(format!("identity secret of export root:{name} has no key")));
             };
             identities.insert(name.to_owned(), api::hashes::identity_hash(&key));
@@ -152,6 +152,8 @@ fn overlaid(mut existing: Value, wanted: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -73,7 +73,7 @@ impl Definitions {
     }
 
     fn exported_definition(&self, schema: &serde_json::Value, hash: &str) -> Option<Arc<ResourceDef>> {
-        let crd = api::types::bound_crd::bound_crd(schema).ok()?;
+        let crd = api::types::bound_crd(schema).ok()?;
         let mut definition = CustomDefinition::from_crd(&crd, Origin::Bound)?;
         definition.store = ResourceKey::identity(&definition.group, &definition.names.plural, hash);
         definition.home = cluster::ROOT.to_owned();
@@ -121,7 +121,7 @@ impl Definitions {
         let uid = machinery::object::ObjectExt::uid(schema);
         let known = self.crds.read().bound(uid, hash, false, &self.cache);
         known.or_else(|| {
-            let crd = api::types::bound_crd::bound_crd(schema).ok()?;
+            let crd = api::types::bound_crd(schema).ok()?;
             let mut definition = CustomDefinition::from_crd(&crd, Origin::Bound)?;
             definition.store = ResourceKey::identity(&definition.group, &definition.names.plural, hash);
             Some(self.cache.definition(&definition))

@@ -34,6 +34,7 @@ pub fn system_request(permit: Permit, user: Arc<User>, agent: &str, guards: Vec<
         duplicates: Vec::new(),
         guards,
         trusted: true,
+        deep: false,
     }
 }
 

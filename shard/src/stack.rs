@@ -51,6 +51,8 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         authorizer: shard.authorizer.clone(),
         // What there is, and where its objects are.
         surface: Arc::new(surface),
+        // What compiled-in kinds look like, for OpenAPI.
+        definitions: Arc::new(api::builtin::definitions().clone()),
         // What there is under /services.
         services: parts.services,
         mounts: None,

@@ -10,8 +10,7 @@ use std::collections::BTreeMap;
 use api::conditions::{self, Severity};
 use api::hashes;
 use api::keys::{self, annotation, condition, label, phase};
-use api::types::bound_crd;
-use api::types::lock::{Holder, ResourceLocks, resource_key};
+use api::types::{Holder, ResourceLocks, bound_crd, bound_crd_name, resource_key};
 use machinery::object::ObjectExt;
 use machinery::selector::{LabelSelector, Requirement};
 use permit::{Cluster, Scope};
@@ -273,7 +272,7 @@ impl Run<'_> {
     /// Makes sure that the shard holds the schema, and points to it.
     fn bind_schema(&mut self, schema: &Value, identity_hash: &str) -> Result<(), Blocked> {
         let blocked = |reason, text| Blocked(condition::BINDING_UP_TO_DATE, reason, Severity::Error, text);
-        let of = refs::crds().object(&Cluster::well_known(keys::cluster::BOUND_CRDS), "", bound_crd::bound_crd_name(schema));
+        let of = refs::crds().object(&Cluster::well_known(keys::cluster::BOUND_CRDS), "", bound_crd_name(schema));
         let stored_versions = match self.view.get(&of) {
             Seen::Found(crd) if crd.deletion_timestamp().is_some() => {
                 let text = format!("Waiting for API(s) to be established: {}", schema.name());
@@ -286,7 +285,7 @@ impl Run<'_> {
             }
             Seen::Found(crd) => crd.at(&["status", "storedVersions"]).cloned().unwrap_or_default(),
             Seen::Absent | Seen::Unknown => {
-                let crd = bound_crd::bound_crd(schema)
+                let crd = bound_crd(schema)
                     .map_err(|why| blocked(condition::reason::API_RESOURCE_SCHEMA_INVALID, why.to_string()))?;
                 let crd = crate::crd::established(crd, &self.context.now);
                 let versions = crd.at(&["status", "storedVersions"]).cloned().unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use api::conditions::{self, Severity};
 use api::keys::{self, annotation, condition, finalizer};
-use api::types::lock::ResourceLocks;
+use api::types::ResourceLocks;
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::Scope;

@@ -2,7 +2,7 @@
 //! naming, establishing and finalizing controllers; kcp's facts, B.5).
 
 use api::keys::{self, annotation};
-use api::types::lock::{Holder, ResourceLocks};
+use api::types::{Holder, ResourceLocks};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};

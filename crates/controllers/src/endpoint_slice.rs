@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use api::conditions::{self, Severity};
 use api::keys::{annotation, condition, label};
-use api::{hashes, types::endpoint};
+use api::{hashes, types::apiexport_url};
 use machinery::object::ObjectExt;
 use machinery::selector::{LabelSelector, Requirement};
 use permit::{Cluster, Scope};
@@ -99,7 +99,7 @@ impl EndpointSlices {
             return None;
         };
         let selector = partition.at(&["spec", "selector"]).cloned().unwrap_or_default();
-        let parsed = machinery::selector::LabelSelector::from_json(&selector).unwrap_or_else(|_| LabelSelector::nothing());
+        let parsed = machinery::selector::LabelSelector::from_json(Some(&selector)).unwrap_or_else(|_| LabelSelector::nothing());
         want.set_at(&["status", "shardSelector"], json!(parsed.to_string()));
         conditions::mark_true(want, condition::PARTITION_VALID, &context.now);
         let root = Cluster::well_known("root");
@@ -108,7 +108,7 @@ impl EndpointSlices {
     }
 
     fn set_url(&self, want: &mut Value, cluster: &Cluster, export: &str, selects_us: bool, view: &dyn View) {
-        let url = endpoint::apiexport_url(&self.shard.virtual_workspace_url, cluster.as_str(), export);
+        let url = apiexport_url(&self.shard.virtual_workspace_url, cluster.as_str(), export);
         let ours = |endpoint: &Value| endpoint.str_at(&["url"]) == Some(&url);
         let mut urls = want.at(&["status", "endpoints"]).and_then(Value::as_array).cloned().unwrap_or_default();
         let consumed = has_consumers(view, cluster, export);

@@ -2,7 +2,7 @@
 
 use api::conditions::{self, Severity};
 use api::keys::{annotation, condition, namespace};
-use api::types::{endpoint, identity};
+use api::types::{default_endpoint_slice, identity_key, identity_secret, secret_key};
 use api::hashes;
 use machinery::object::ObjectExt;
 use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
@@ -67,12 +67,12 @@ fn new_secret(key: &Key, view: &dyn View, context: &Context) -> Vec<Effect> {
     let mut effects = Vec::new();
     let namespace = refs::namespaces().object(&key.cluster, "", namespace::KCP_SYSTEM);
     if view.get(&namespace) == Seen::Absent {
-        let object = api::types::content::namespace(namespace::KCP_SYSTEM);
+        let object = api::types::namespace(namespace::KCP_SYSTEM);
         effects.push(Effect::Create { of: namespace, object, adopt: true });
     }
     let of = refs::secrets().object(&key.cluster, namespace::KCP_SYSTEM, &key.name);
     if view.get(&of) == Seen::Absent {
-        let object = identity::identity_secret(&key.name, &identity::identity_key(&context.seed));
+        let object = identity_secret(&key.name, &identity_key(&context.seed));
         effects.push(Effect::Create { of, object, adopt: true });
     }
     effects
@@ -89,11 +89,11 @@ fn verify(want: &mut Value, key: &Key, view: &dyn View, context: &Context) {
         conditions::mark_false(want, kind, reason, Severity::Error, &text, now);
         return;
     };
-    let Some(secret_key) = identity::secret_key(&secret) else {
+    let Some(identity_key) = secret_key(&secret) else {
         conditions::mark_false(want, kind, reason, Severity::Error, "secret is missing data.key", now);
         return;
     };
-    let hash = hashes::identity_hash(&secret_key);
+    let hash = hashes::identity_hash(&identity_key);
     match want.str_at(&["status", "identityHash"]).filter(|h| !h.is_empty()) {
         Some(recorded) if recorded != hash => {
             let text = format!(
@@ -114,7 +114,7 @@ fn endpoint_slice(key: &Key, view: &dyn View, export: &Value) -> Option<Effect> 
     }
     let of = refs::endpoint_slices().object(&key.cluster, "", &key.name);
     let absent = view.get(&of) == Seen::Absent;
-    absent.then(|| Effect::Create { of, object: endpoint::default_endpoint_slice(export), adopt: true })
+    absent.then(|| Effect::Create { of, object: default_endpoint_slice(export), adopt: true })
 }
 
 #[cfg(test)]
