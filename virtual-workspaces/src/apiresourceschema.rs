@@ -1,0 +1,266 @@
+//! `apiresourceschema`: the schemas of the exports that a cluster has bound, for who may read its bindings (kcp's facts, F.5).
+//!
+//! `/services/apiresourceschema/<consumer>[/clusters/<* or the same>]/apis/apis.kcp.io/v1alpha1/apiresourceschemas`; read
+//! only.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::keys::{group, phase};
+use apiserver::auth::{Authorizer, Rules};
+use apiserver::{ServiceApi, ServiceRoute};
+use async_trait::async_trait;
+use compact_str::CompactString;
+use machinery::object::ObjectExt;
+use machinery::options::{DeleteOptions, GetOptions, ListOptions, WriteOptions};
+use machinery::status::{Result, Status};
+use machinery::user::User;
+use permit::{Access, Cluster, Decision, Scope, Verb, Verbs};
+use registry::{Backend, EventStream, Item, ItemList, Outcome, Patch, Request, Target, WatchEvent};
+use serde_json::Value;
+
+use crate::surface::{Nothing, Single, shown};
+use crate::view::{plain_cluster, refuse_other_subresources, split_segment};
+use crate::{Call, Routed, Shard, View};
+
+/// The view `apiresourceschema`.
+pub struct ApiResourceSchemas {
+    shard: Arc<dyn Shard>,
+}
+
+/// Schemas of the exports bound in a cluster, which may be on other shards.
+struct BoundSchemas {
+    shard: Arc<dyn Shard>,
+    consumer: Cluster,
+}
+
+struct ReaderOfBindings {
+    shard: Arc<dyn Shard>,
+    consumer: Cluster,
+}
+
+/// Ends at once.
+struct Ended {
+    revision: u64,
+}
+
+const READ_ONLY: [Verb; 3] = [Verb::Get, Verb::List, Verb::Watch];
+
+// === impl ApiResourceSchemas ===
+
+impl ApiResourceSchemas {
+    pub fn new(shard: Arc<dyn Shard>) -> Self {
+        Self { shard }
+    }
+}
+
+#[async_trait]
+impl View for ApiResourceSchemas {
+    fn name(&self) -> &'static str {
+        "apiresourceschema"
+    }
+
+    async fn route(&self, call: &Call<'_>) -> Routed {
+        let Some((consumer, below)) = split_consumer(call.rest) else {
+            return Ok(ServiceRoute::Unknown);
+        };
+        refuse_other_subresources(&call.info(below)?)?;
+        let scope = Scope::One(consumer.clone());
+        let Some(def) = self.shard.claimed_def(group::APIS, "apiresourceschemas", "") else {
+            return Ok(call.denied(scope, below));
+        };
+        let (shard, flow) = (&self.shard, CompactString::from(consumer.as_str()));
+        let backend = BoundSchemas {
+            shard: shard.clone(),
+            consumer: consumer.clone(),
+        };
+        let surface = Single {
+            shown: shown(&def, Verbs::of(&READ_ONLY), false),
+            def,
+            backend: Arc::new(backend),
+        };
+        Ok(ServiceRoute::Api(Box::new(ServiceApi {
+            surface: Arc::new(surface),
+            scope,
+            path: below.to_owned(),
+            authorizer: Some(Arc::new(ReaderOfBindings {
+                shard: shard.clone(),
+                consumer,
+            })),
+            user: None,
+            flow,
+        })))
+    }
+}
+
+/// The consumer, and the path within the API. Clients that think in clusters add one, which must be the same or `*`.
+fn split_consumer(rest: &str) -> Option<(Cluster, &str)> {
+    let (name, _) = split_segment(rest)?;
+    let consumer = plain_cluster(name)?;
+    let below = rest.get(name.len()..).filter(|below| !below.is_empty()).unwrap_or("/");
+    let Some(inner) = below.strip_prefix("/clusters/") else {
+        return Some((consumer, below));
+    };
+    let (segment, below) = match inner.find('/') {
+        Some(at) => inner.split_at(at),
+        None => (inner, "/"),
+    };
+    (segment == "*" || segment == name).then_some((consumer, below))
+}
+
+// === impl ReaderOfBindings ===
+
+#[async_trait]
+impl Authorizer for ReaderOfBindings {
+    async fn authorize(&self, user: &User, access: &Access) -> Decision {
+        if !READ_ONLY.iter().any(|verb| verb.as_str() == access.verb) {
+            return Decision::deny("only read-only access is allowed to apiresourceschemas");
+        }
+        let needed = Access {
+            scope: Some(Scope::One(self.consumer.clone())),
+            verb: Verb::Get.as_str().to_owned(),
+            is_resource: true,
+            group: group::APIS.to_owned(),
+            version: "v1alpha2".to_owned(),
+            resource: "apibindings".to_owned(),
+            deep: true,
+            ..Access::default()
+        };
+        match self.shard.allows(user, &needed).await {
+            true => Decision::allow(""),
+            false => Decision::no_opinion("no permission to read apibindings of the consumer"),
+        }
+    }
+
+    async fn rules(&self, _: &User, _: &Scope, _: &str) -> Rules {
+        Rules::default()
+    }
+}
+
+// === impl BoundSchemas ===
+
+impl BoundSchemas {
+    /// Names of schemas, with the cluster that each is in. kcp: of two exports with a schema of one name one is shown.
+    fn names(&self) -> BTreeMap<String, Cluster> {
+        let mut names = BTreeMap::new();
+        for binding in self.shard.bindings(&self.consumer) {
+            let is_bound = binding.str_at(&["status", "phase"]) == Some(phase::binding::BOUND);
+            let cluster = binding
+                .str_at(&["status", "apiExportClusterName"])
+                .and_then(|name| Cluster::parse(name).ok());
+            let export = binding.str_at(&["spec", "reference", "export", "name"]);
+            let (true, Some(cluster), Some(export)) = (is_bound, cluster, export) else {
+                continue;
+            };
+            let Some(export) = self.shard.export(&cluster, export) else {
+                continue;
+            };
+            let resources = export
+                .at(&["spec", "resources"])
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
+            let schemas = resources.filter_map(|resource| resource.str_at(&["schema"]));
+            names.extend(schemas.map(|schema| (schema.to_owned(), cluster.clone())));
+        }
+        names
+    }
+}
+
+fn matches(schema: &Value, options: &ListOptions) -> bool {
+    let field = |path: &str| (path == "metadata.name").then(|| schema.name().into());
+    options.label_selector.matches(|key| schema.label(key)) && options.field_selector.matches(field)
+}
+
+#[async_trait]
+impl Backend for BoundSchemas {
+    async fn get(&self, _: &Request, target: &Target, _: &GetOptions) -> Result<Item> {
+        let names = self.names();
+        let found = names
+            .get(&target.name)
+            .and_then(|cluster| self.shard.schema(cluster, &target.name));
+        let missing = || Status::not_found(&target.resolved.def.group_resource(), &target.name);
+        found.map(|schema| Item::Built(Arc::new(schema))).ok_or_else(missing)
+    }
+
+    /// Sorted by name, whole: there is no token by which it could go on.
+    async fn list(&self, _: &Request, _: &Target, options: &ListOptions) -> Result<ItemList> {
+        options
+            .field_selector
+            .check_supported(&["metadata.name", "metadata.namespace"])?;
+        let names = self.names();
+        let schemas = names
+            .iter()
+            .filter_map(|(name, cluster)| self.shard.schema(cluster, name));
+        let items = schemas
+            .filter(|schema| matches(schema, options))
+            .map(|schema| Item::Built(Arc::new(schema)));
+        Ok(ItemList {
+            items: items.collect(),
+            revision: self.shard.revision(),
+            continue_token: None,
+            remaining: None,
+        })
+    }
+
+    /// kcp: an empty stream. Schemas do not change, and clients list again.
+    async fn watch(&self, _: &Request, _: &Target, _: &ListOptions) -> Result<Box<dyn EventStream>> {
+        Ok(Box::new(Ended {
+            revision: self.shard.revision(),
+        }))
+    }
+
+    async fn create(
+        &self,
+        request: &Request,
+        target: &Target,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome> {
+        Nothing.create(request, target, object, options).await
+    }
+
+    async fn update(
+        &self,
+        request: &Request,
+        target: &Target,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome> {
+        Nothing.update(request, target, object, options).await
+    }
+
+    async fn patch(&self, request: &Request, target: &Target, patch: Patch, options: &WriteOptions) -> Result<Outcome> {
+        Nothing.patch(request, target, patch, options).await
+    }
+
+    async fn delete(&self, request: &Request, target: &Target, options: &DeleteOptions) -> Result<Outcome> {
+        Nothing.delete(request, target, options).await
+    }
+
+    async fn delete_collection(
+        &self,
+        request: &Request,
+        target: &Target,
+        list: &ListOptions,
+        options: &DeleteOptions,
+    ) -> Result<ItemList> {
+        Nothing.delete_collection(request, target, list, options).await
+    }
+}
+
+// === impl Ended ===
+
+#[async_trait]
+impl EventStream for Ended {
+    async fn next(&mut self) -> Option<WatchEvent> {
+        None
+    }
+
+    fn revision(&mut self) -> u64 {
+        self.revision
+    }
+}
+
+#[cfg(test)]
+mod tests;
