@@ -90,13 +90,12 @@ async fn reads(kv: &Arc<EmbeddedKv>, env: &Env, objects: u64) {
 
 fn resident_mib() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    statm
+    let pages: u64 = statm
         .split_whitespace()
         .nth(1)
-        .and_then(|pages| pages.parse::<u64>().ok())
-        .unwrap_or(0)
-        * 4096
-        >> 20
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0);
+    pages * 4 / 1024
 }
 
 #[tokio::main]
@@ -109,7 +108,16 @@ async fn main() {
     let env = Env::real();
     let options = EmbeddedOptions::new(dir);
     let open = || async { Arc::new(EmbeddedKv::open(&env, options.clone()).await.expect("opens")) };
+    let (start, busy) = (env.clock.monotonic(), processor_time());
     let kv = open().await;
+    let (taken, busy) = (env.clock.monotonic() - start, processor_time() - busy);
+    println!(
+        "opened in {taken:?}, {busy:?} of processor, resident: {} MiB",
+        resident_mib()
+    );
+    if objects == 0 {
+        return;
+    }
     if kv.revision().await.expect("a revision").0 == 1 {
         writes(&kv, &env, 1, 3_000, 0, 1500).await;
         writes(&kv, &env, 64, 100_000, 3_000, 1500).await;

@@ -172,22 +172,8 @@ impl<'a> Draft<'a> {
         }
         self.revision = revision;
         for (index, event) in events.iter().enumerate() {
-            let Row {
-                create_revision,
-                version,
-                lease,
-                ..
-            } = Row::of(event);
-            let (row, create_revision) = (RowId::new(revision, index), Revision(create_revision));
-            self.changed.insert(
-                event.key().clone(),
-                Version {
-                    row,
-                    create_revision,
-                    version,
-                    lease,
-                },
-            );
+            let version = Version::of(RowId::new(revision, index), &Row::of(event));
+            self.changed.insert(event.key().clone(), version);
         }
         self.commit.batches.push(Arc::new(Batch { revision, events }));
     }

@@ -1,6 +1,7 @@
 //! The durable log: redb tables of rows by revision, of leases, and of a few numbers. Every function here blocks.
 
 use super::backend::{Backend, Retirement};
+use super::index::Loaded;
 use super::row::{self, Row, RowId};
 use crate::{Batch, Error, Event, Revision};
 use env::{Disk, DiskFile};
@@ -216,18 +217,19 @@ impl Log {
         })
     }
 
-    /// Shows every row, in the order of revisions.
-    pub(super) fn scan(&self, mut visit: impl FnMut(RowId, Row<'_>)) -> Result<(), Failure> {
+    /// Up to `max` rows after one, for the index; fewer only at the end. Counts what is stored.
+    pub(super) fn load(&self, after: RowId, max: usize) -> Result<Vec<Loaded>, Failure> {
         guarded(|| {
-            let mut stored = 0;
-            for entry in self.db.begin_read()?.open_table(ROWS)?.iter()? {
+            let rows = self.db.begin_read()?.open_table(ROWS)?;
+            let (mut loaded, mut stored) = (Vec::with_capacity(max), 0);
+            for entry in rows.range(after.0.saturating_add(1)..)?.take(max) {
                 let (id, bytes) = entry?;
                 let id = RowId(id.value());
-                visit(id, decode(id, bytes.value())?);
                 stored += bytes.value().len() as u64;
+                loaded.push(Loaded::new(id, decode(id, bytes.value())?));
             }
-            self.stored.store(stored, Ordering::Relaxed);
-            Ok(())
+            self.stored.fetch_add(stored, Ordering::Relaxed);
+            Ok(loaded)
         })
     }
 
@@ -305,7 +307,7 @@ impl Log {
         Ok((self.file.allocated()?, self.stored()))
     }
 
-    /// Bytes of rows, known after [`Log::scan`].
+    /// Bytes of rows, known after [`Log::load`].
     pub(super) fn stored(&self) -> u64 {
         self.stored.load(Ordering::Relaxed)
     }

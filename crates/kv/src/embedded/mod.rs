@@ -19,27 +19,25 @@ mod draft;
 mod index;
 mod lease;
 mod log;
+mod opening;
+mod reading;
 mod recent;
 mod row;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use crate::{
-    Error, Event, KeyValue, Kv, LeaseId, RangeRequest, RangeResponse, Revision, Status, Txn, TxnOutcome, Watch,
-};
+use crate::{Error, Kv, LeaseId, RangeRequest, RangeResponse, Revision, Status, Txn, TxnOutcome, Watch};
 use async_trait::async_trait;
-use bytes::Bytes;
 use committer::{Committer, Request};
 use draft::{Answer, Work};
-use env::{DiskFile, Env};
-use index::{Index, Version};
+use env::Env;
+use index::Index;
 use lease::Leases;
-use log::{Failure, Log};
+use log::Log;
+use opening::Opened;
 use parking_lot::{Mutex, RwLock};
 use recent::Recent;
-use row::RowId;
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -48,18 +46,11 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use watch::EmbeddedWatch;
 
 const LOG_FILE: &str = "kv.redb";
-const LOCK_FILE: &str = "kv.lock";
 
 /// Requests that wait for the committer; more wait for a place.
 const QUEUE_REQUESTS_MAX: usize = 4096;
-/// Keys that a range looks at before it lets a commit in between.
-const SCAN_KEYS: usize = 1024;
-/// Rows that are read from the log at a time.
-const READ_ROWS: usize = 1024;
 /// How often leases are looked at.
 const EXPIRY_PERIOD: Duration = Duration::from_millis(250);
-/// A range is read again when compaction removed rows under it, but not for ever.
-const RANGE_ATTEMPTS: usize = 5;
 
 /// How an [`EmbeddedKv`] works. [`EmbeddedOptions::new`] has defaults for everything but the place.
 #[derive(Clone, Debug)]
@@ -100,14 +91,6 @@ struct Shared {
     closed: AtomicBool,
 }
 
-/// What opening finds.
-struct Opened {
-    lock: Box<dyn DiskFile>,
-    log: Log,
-    index: Index,
-    leases: Leases,
-}
-
 // === impl EmbeddedOptions ===
 
 impl EmbeddedOptions {
@@ -138,12 +121,8 @@ impl EmbeddedKv {
     /// Opens the store, makes it if it is absent, recovers it after a crash. `InUse` when another process has it;
     /// `Unsupported` when another version wrote it; `Corrupt` when it does not make sense.
     pub async fn open(env: &Env, options: EmbeddedOptions) -> Result<EmbeddedKv, Error> {
-        let (opening, opening_options) = (env.clone(), options.clone());
-        let opened = env
-            .spawn
-            .blocking(move || Opened::open(&opening, &opening_options))
-            .await?;
-        let (revision, log) = (opened.index.revision(), Arc::new(opened.log));
+        let opened = Opened::open(env, &options).await?;
+        let (revision, log) = (opened.index.revision(), opened.log);
         let shared = Arc::new(Shared {
             env: env.clone(),
             log: tokio::sync::watch::Sender::new(Some(log.clone())),
@@ -337,186 +316,5 @@ impl Shared {
         self.closed.store(true, Ordering::Release);
         self.log.send_replace(None);
         self.published.send_modify(|_| {});
-    }
-
-    async fn range(self: &Arc<Self>, request: &RangeRequest) -> Result<RangeResponse, Error> {
-        for _ in 0..RANGE_ATTEMPTS {
-            let (at, revision) = {
-                let index = self.index.read();
-                (index.readable(request.revision)?, index.revision())
-            };
-            let (found, count) = self.find(request, at).await;
-            let more = !request.count_only && count > found.len() as u64;
-            let kvs = match request.keys_only {
-                true => Some(found.into_iter().map(|(version, key)| version.key_value(key)).collect()),
-                false => {
-                    self.load(found.iter().map(|(version, _)| version.row).collect())
-                        .await?
-                }
-            };
-            // Compaction that passed the revision meanwhile may have taken versions away before they were found.
-            let compacted = self.index.read().compacted();
-            match kvs {
-                Some(kvs) if at >= compacted => {
-                    return Ok(RangeResponse {
-                        kvs,
-                        more,
-                        count,
-                        revision,
-                    });
-                }
-                _ if request.revision.is_some() => return Err(Error::Compacted { at: compacted }),
-                _ => {}
-            }
-        }
-        Err(Error::Unavailable("compaction was faster than the read".to_owned()))
-    }
-
-    /// The versions that a range holds at a revision, with their keys if only those are wanted, and the count of all.
-    async fn find(&self, request: &RangeRequest, at: Revision) -> (Vec<(Version, Option<Box<[u8]>>)>, u64) {
-        let (mut versions, mut count) = (Vec::new(), 0);
-        if request.is_empty() {
-            return (versions, count);
-        }
-        let limit = match (request.count_only, request.limit) {
-            (true, _) => 0,
-            (false, 0) => usize::MAX,
-            (false, limit) => limit,
-        };
-        let mut start: Box<[u8]> = request.start[..].into();
-        loop {
-            let found = self
-                .index
-                .read()
-                .scan(request, at, &start, limit - versions.len(), SCAN_KEYS);
-            versions.extend(found.versions);
-            count += found.count;
-            match found.rest {
-                Some(rest) => start = rest,
-                None => return (versions, count),
-            }
-            tokio::task::yield_now().await;
-        }
-    }
-
-    /// The contents of rows, in the same order; none if any is gone.
-    async fn load(self: &Arc<Self>, rows: Vec<RowId>) -> Result<Option<Vec<KeyValue>>, Error> {
-        let mut kvs: Vec<Option<KeyValue>> = {
-            let recent = self.recent.read();
-            rows.iter().map(|row| recent.event(*row).and_then(put)).collect()
-        };
-        let mut missing: Vec<usize> = (0..rows.len()).filter(|place| kvs[*place].is_none()).collect();
-        // Neighbours in the log share pages.
-        missing.sort_unstable_by_key(|place| rows[*place]);
-        for places in missing.chunks(READ_ROWS) {
-            let wanted: Vec<RowId> = places.iter().map(|place| rows[*place]).collect();
-            let events = self.read_log(move |log| log.read(&wanted)).await?;
-            for (place, event) in places.iter().zip(events) {
-                kvs[*place] = event.as_ref().and_then(put);
-            }
-        }
-        Ok(kvs.into_iter().collect())
-    }
-
-    /// The contents of versions that a conflict found; none if any is gone.
-    async fn resolve(self: &Arc<Self>, found: &[Option<Version>]) -> Result<Option<Vec<Option<KeyValue>>>, Error> {
-        let rows = found.iter().flatten().map(|version| version.row).collect();
-        let Some(kvs) = self.load(rows).await? else {
-            return Ok(None);
-        };
-        let mut kvs = kvs.into_iter();
-        Ok(Some(
-            found
-                .iter()
-                .map(|version| version.as_ref().and_then(|_| kvs.next()))
-                .collect(),
-        ))
-    }
-
-    /// Reads the log. If it has failed, waits within the time allowed until it is open again.
-    async fn read_log<T, F>(self: &Arc<Self>, read: F) -> Result<T, Error>
-    where
-        T: Send + 'static,
-        F: Fn(&Log) -> Result<T, Failure> + Send + Sync + 'static,
-    {
-        let read = Arc::new(read);
-        let mut logs = self.log.subscribe();
-        let reading = async {
-            loop {
-                self.check_open()?;
-                let log = logs.borrow_and_update().clone();
-                if let Some(log) = log {
-                    let read = read.clone();
-                    match self.env.spawn.blocking(move || read(&log)).await {
-                        Ok(content) => return Ok(content),
-                        Err(Failure::Io(_) | Failure::Full) => self.suspect.notify_one(),
-                        Err(failure) => return Err(failure.to_error()),
-                    }
-                }
-                logs.changed().await.map_err(|_| Error::Closed)?;
-            }
-        };
-        let in_time = self.env.clock.timeout(self.options.timeout, reading).await;
-        in_time.unwrap_or_else(|_| Err(Error::Unavailable("the disk does not answer".to_owned())))
-    }
-}
-
-fn put(event: &Event) -> Option<KeyValue> {
-    match event {
-        Event::Put { kv } => Some(kv.clone()),
-        Event::Delete { .. } => None,
-    }
-}
-
-// === impl Version ===
-
-impl Version {
-    fn key_value(&self, key: Option<Box<[u8]>>) -> KeyValue {
-        KeyValue {
-            key: key.map(Bytes::from).unwrap_or_default(),
-            value: Bytes::new(),
-            create_revision: self.create_revision,
-            mod_revision: self.row.revision(),
-            version: self.version,
-            lease: self.lease,
-        }
-    }
-}
-
-// === impl Opened ===
-
-impl Opened {
-    fn open(env: &Env, options: &EmbeddedOptions) -> Result<Opened, Error> {
-        let lock = Opened::lock(env, options).map_err(|error| Failure::from(error).to_error())?;
-        let lock = lock.ok_or_else(|| Error::InUse(options.dir.display().to_string()))?;
-        Opened::load(env, options, lock).map_err(|failure| failure.to_error())
-    }
-
-    fn lock(env: &Env, options: &EmbeddedOptions) -> io::Result<Option<Box<dyn DiskFile>>> {
-        env.disk.create_dir_all(&options.dir)?;
-        let lock = env.disk.open(&options.dir.join(LOCK_FILE))?;
-        Ok(lock.try_lock()?.then_some(lock))
-    }
-
-    fn load(env: &Env, options: &EmbeddedOptions, lock: Box<dyn DiskFile>) -> Result<Opened, Failure> {
-        let path = options.dir.join(LOG_FILE);
-        let log = Log::open(&*env.disk, &path, options.cache_bytes, options.skips_sync())?;
-        let numbers = log.numbers()?;
-        let mut index = Index::default();
-        log.scan(|row, content| index.load(row, content))?;
-        index.reach(numbers.revision);
-        index.compact(numbers.compacted);
-        let (mut leases, now) = (Leases::default(), env.clock.monotonic());
-        for (lease, seconds) in log.leases()? {
-            leases.grant(lease, Duration::from_secs(seconds), now);
-        }
-        let leased = index.all_current().filter(|(_, version)| version.lease != 0);
-        leased.for_each(|(key, version)| leases.attach(&Bytes::copy_from_slice(key), version.lease));
-        Ok(Opened {
-            lock,
-            log,
-            index,
-            leases,
-        })
     }
 }

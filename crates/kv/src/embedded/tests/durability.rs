@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::testing::suite::Subject;
-use crate::{Op, WatchItem};
+use crate::{KeyValue, Op, WatchItem};
 use env::simulated::Crash;
 use std::collections::BTreeMap;
 
@@ -53,11 +53,12 @@ fn number(kv: &KeyValue) -> u64 {
 }
 
 /// Fails with the first thing that is not as the writers were told.
-async fn check(kv: &EmbeddedKv, told: &Told) -> Result<(), String> {
+async fn check(kv: &EmbeddedKv, told: &Mutex<Told>) -> Result<(), String> {
     let all = kv
         .range(RangeRequest::default())
         .await
         .map_err(|error| error.to_string())?;
+    let told = told.lock();
     if all.revision < told.revision {
         return Err(format!(
             "the revision went back from {} to {}",
@@ -98,7 +99,7 @@ async fn survive(seed: u64, skip_sync: bool) -> Result<u64, String> {
         .await
         .map_err(|error| error.to_string())?;
     for life in 0..4 {
-        check(&kv, &told.lock())
+        check(&kv, &told)
             .await
             .map_err(|error| format!("life {life}: {error}"))?;
         let shared = Arc::new(kv);
@@ -118,7 +119,7 @@ async fn survive(seed: u64, skip_sync: bool) -> Result<u64, String> {
             .await
             .map_err(|error| format!("life {life}: {error}"))?;
     }
-    check(&kv, &told.lock()).await?;
+    check(&kv, &told).await?;
     let acknowledged = told.lock().acknowledged.values().sum();
     Ok(acknowledged)
 }
