@@ -1,32 +1,176 @@
-//! Who may present what: the authenticators of a shard, in their order.
+//! Who may present what: the authenticators of a shard in their order, impersonation, reviews and tokens of accounts.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use apiserver::auth::{Authenticator, Credentials};
+use anyhow::{Context, Result};
+use api::keys::{cluster, identity};
+use apiserver::auth::rbac::Rule;
+use apiserver::auth::service_account::{AccountSource, PublicKey, ServiceAccountOptions, SigningKey};
+use apiserver::auth::{
+    AccountBackend, Authenticator, CaBundle, Chain, ClientCertificates, Impersonation, ImpersonationOptions, Now,
+    RequestHeader, RequestHeaderOptions, ReviewBackend, RuleSource, ServiceAccountTokens, TokenIssuer, TokenTable,
+};
 use async_trait::async_trait;
-use machinery::status::Result;
-use machinery::user::User;
-use sha2::{Digest, Sha256};
+use env::Env;
+use machinery::user::{AUTHENTICATED, MASTERS, User};
+use permit::Cluster;
+use registry::Backend;
+use serde_json::Value;
+use storage::ResourceKey;
+use tenancy::effective::{CLUSTER_NAME, SCOPES};
 
-/// Tokens known from the start, by hash: neither memory dumps nor timing tell them.
-pub struct KnownTokens {
-    users: Vec<([u8; 32], User)>,
+use crate::admin::AdminTokens;
+use crate::facts::ShardFacts;
+use crate::options::StartOptions;
+use crate::pki;
+use crate::shard::Shard;
+
+/// What authentication adds to a server.
+pub struct Authentication {
+    pub authenticators: Vec<Arc<dyn Authenticator>>,
+    pub impersonator: Arc<Impersonation>,
+    /// Reviews of accesses, users and tokens.
+    pub reviews: Arc<dyn Backend>,
+    /// Service accounts, whose subresource makes tokens.
+    pub accounts: Arc<dyn Backend>,
 }
 
-// === impl KnownTokens ===
+/// Accounts and their Secrets as this shard's caches have them.
+struct Accounts(Arc<ShardFacts>);
 
-impl KnownTokens {
-    pub fn new(table: Vec<(String, User)>) -> Arc<Self> {
-        let users = table.into_iter().map(|(token, user)| (Sha256::digest(token.as_bytes()).into(), user)).collect();
-        Arc::new(Self { users })
+// === impl Authentication ===
+
+impl Authentication {
+    pub fn new(env: &Env, options: &StartOptions, tokens: &AdminTokens, shard: &Shard) -> Result<Self> {
+        let now = apiserver::auth::now(&env.clock);
+        let signing = signing_key(env, options)?;
+        let mut keys = vec![signing.public().clone()];
+        for file in &options.service_account_key_file {
+            let pem = read(env, file)?;
+            keys.extend(PublicKey::all_from_pem(&pem).with_context(|| format!("reading {}", file.display()))?);
+        }
+        let audiences = vec![options.service_account_issuer.clone()];
+        let account_options = ServiceAccountOptions {
+            issuers: vec![options.service_account_issuer.clone()],
+            audiences: audiences.clone(),
+            lookup: options.service_account_lookup,
+            cluster_extra: CLUSTER_NAME.to_owned(),
+            scopes_extra: SCOPES.to_owned(),
+        };
+        let source = Arc::new(Accounts(shard.facts.clone()));
+        let accounts = ServiceAccountTokens::new(account_options, keys, source.clone(), now.clone());
+        let mut members = certificates(env, options, &now)?;
+        members.push(Arc::new(token_table(env, options, tokens)?));
+        members.push(Arc::new(accounts));
+        let chain = Arc::new(Chain::new(members.clone(), audiences.clone(), options.anonymous_auth));
+        let issuer = TokenIssuer::new(&options.service_account_issuer, signing, env.rng.clone(), now.clone());
+        let accounts = AccountBackend::new(shard.objects(), source, Arc::new(issuer), audiences, None);
+        Ok(Self {
+            authenticators: members,
+            impersonator: Arc::new(Impersonation::new(impersonation())),
+            reviews: Arc::new(ReviewBackend::new(shard.authorizer.clone(), Some(chain), now)),
+            accounts: Arc::new(accounts),
+        })
     }
 }
 
+/// Groups that only their own members may take on, and where impersonated users are confined to (kcp's facts, G.7).
+fn impersonation() -> ImpersonationOptions {
+    let protected = [
+        MASTERS,
+        identity::LOGICAL_CLUSTER_ADMIN_GROUP,
+        identity::EXTERNAL_LOGICAL_CLUSTER_ADMIN_GROUP,
+        identity::WORKSPACE_BOOTSTRAPPER_GROUP,
+        identity::KCP_ADMIN_GROUP,
+        AUTHENTICATED,
+    ];
+    ImpersonationOptions {
+        protected_groups: protected.map(str::to_owned).to_vec(),
+        scopes_extra: SCOPES.to_owned(),
+    }
+}
+
+/// Client certificates, and proxies that name the user in headers.
+fn certificates(env: &Env, options: &StartOptions, now: &Now) -> Result<Vec<Arc<dyn Authenticator>>> {
+    let mut members: Vec<Arc<dyn Authenticator>> = Vec::new();
+    let bundle = |file: &Path| -> Result<Arc<CaBundle>> {
+        CaBundle::from_pem(now.clone(), &read(env, file)?).with_context(|| format!("reading {}", file.display()))
+    };
+    if let Some(file) = &options.requestheader_client_ca_file {
+        let headers = RequestHeaderOptions {
+            username_headers: options.requestheader_username_headers.clone(),
+            group_headers: options.requestheader_group_headers.clone(),
+            extra_header_prefixes: options.requestheader_extra_headers_prefix.clone(),
+            allowed_names: options.requestheader_allowed_names.clone(),
+            ..RequestHeaderOptions::default()
+        };
+        members.push(Arc::new(RequestHeader::new(bundle(file)?, headers)));
+    }
+    if let Some(file) = &options.client_ca_file {
+        members.push(Arc::new(ClientCertificates::new(bundle(file)?)));
+    }
+    Ok(members)
+}
+
+fn token_table(env: &Env, options: &StartOptions, tokens: &AdminTokens) -> Result<TokenTable> {
+    let mut table = match &options.token_auth_file {
+        None => TokenTable::new(),
+        Some(file) => {
+            let text = String::from_utf8_lossy(&read(env, file)?).into_owned();
+            TokenTable::from_csv(&text).with_context(|| format!("reading {}", file.display()))?
+        }
+    };
+    if options.batteries().admin {
+        for (token, user) in tokens.table() {
+            table.insert(&token, user);
+        }
+    }
+    Ok(table)
+}
+
+fn signing_key(env: &Env, options: &StartOptions) -> Result<SigningKey> {
+    let given = options.service_account_signing_key_file.as_ref().or(options.service_account_private_key_file.as_ref());
+    let pem = match given {
+        Some(file) => read(env, file)?,
+        None => pki::service_account_key(&*env.disk, &options.root_directory)?,
+    };
+    SigningKey::from_pem(&pem).context("the key of service account tokens cannot be used")
+}
+
+fn read(env: &Env, file: &Path) -> Result<Vec<u8>> {
+    env.disk.read(file).with_context(|| format!("reading {}", file.display()))
+}
+
 #[async_trait]
-impl Authenticator for KnownTokens {
-    async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<User>> {
-        let Some(token) = credentials.bearer_token else { return Ok(None) };
-        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
-        Ok(self.users.iter().find(|(known, _)| *known == hash).map(|(_, user)| user.clone()))
+impl AccountSource for Accounts {
+    async fn service_account(
+        &self,
+        of: &Cluster,
+        namespace: &str,
+        name: &str,
+    ) -> machinery::status::Result<Option<Arc<Value>>> {
+        Ok(self.0.object(&ResourceKey::builtin("", "serviceaccounts"), of, namespace, name).map(Arc::new))
+    }
+
+    async fn secret(&self, of: &Cluster, namespace: &str, name: &str) -> machinery::status::Result<Option<Arc<Value>>> {
+        Ok(self.0.object(&ResourceKey::builtin("", "secrets"), of, namespace, name).map(Arc::new))
+    }
+}
+
+/// Rules for escalation checks: those of the cluster and those that all clusters have.
+impl RuleSource for ShardFacts {
+    fn rules(&self, user: &User, of: &Cluster, namespace: &str) -> Vec<Rule> {
+        let bootstrap = Cluster::well_known(cluster::SYSTEM_ADMIN);
+        let mut rules = Vec::new();
+        for user in tenancy::effective::effective_users(user, of) {
+            rules.extend(self.rbac.rules(&user, &bootstrap, &bootstrap, namespace));
+            rules.extend(self.rbac.rules(&user, of, &bootstrap, namespace));
+        }
+        rules
+    }
+
+    fn role_rules(&self, of: &Cluster, namespace: &str, name: &str) -> Option<Vec<Rule>> {
+        self.rbac.role_rules(of, &Cluster::well_known(cluster::SYSTEM_ADMIN), namespace, name)
     }
 }

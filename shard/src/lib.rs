@@ -22,3 +22,4 @@ pub mod shard;
 pub mod stack;
 pub mod start;
 pub mod surface;
+pub mod views;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use api::bootstrap::{RootOptions, ShardUrls};
 use api::keys::{group, label};
-use apiserver::auth::SharedAuthorizer;
+use apiserver::auth::{Escalation, SharedAuthorizer};
 use controller::{Driver, DriverOptions, EventFeed, Lease, LeaseOptions};
 use controllers::ShardInfo;
 use env::{Env, Task};
@@ -72,7 +72,10 @@ impl Shard {
             .context("opening the store's content")?;
         facts.attach(store.clone());
         let authorizer: SharedAuthorizer = ShardAuthorizer::new(facts.clone(), options.always_allowed_paths.clone());
-        let admission = AdmissionChain::new(vec![Arc::new(TenancyAdmission::new(facts.clone(), authorizer.clone()))]);
+        let admission = AdmissionChain::new(vec![
+            Arc::new(TenancyAdmission::new(facts.clone(), authorizer.clone())),
+            Arc::new(Escalation::new(facts.clone(), authorizer.clone())),
+        ]);
         let registry = Registry::new(store.clone(), env.clone(), admission);
         let catalog = ShardCatalog::new(definitions.clone());
         let effects = ShardEffects::new(registry.clone(), catalog.clone());

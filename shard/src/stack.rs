@@ -2,23 +2,21 @@
 
 use std::sync::Arc;
 
-use apiserver::auth::Authenticator;
 use apiserver::{Audit, Health, Lifecycle, Stack, StackConfig, StackOptions};
 use permit::{Cluster, Scope};
-use registry::Backend;
 use telemetry::Metrics;
+use virtual_workspaces::VirtualWorkspaces;
 
+use crate::authentication::Authentication;
 use crate::authorizer::ShardResolver;
 use crate::shard::Shard;
 use crate::surface::ShardSurface;
+use crate::views::ShardViews;
 
 /// What a server adds to a shard.
 pub struct StackParts {
-    pub authenticators: Vec<Arc<dyn Authenticator>>,
-    pub impersonator: Option<Arc<dyn apiserver::stage::Impersonator>>,
-    /// Reviews and token requests.
-    pub reviews: Option<Arc<dyn Backend>>,
-    pub services: Option<Arc<dyn apiserver::Services>>,
+    pub authentication: Authentication,
+    pub run_virtual_workspaces: bool,
     pub audit: Audit,
     pub health: Health,
     pub lifecycle: Lifecycle,
@@ -37,24 +35,33 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         external_address: parts.external_address,
         ..StackOptions::default()
     };
-    let surface = ShardSurface::new(shard.definitions.clone(), shard.objects(), parts.reviews);
+    let Authentication { authenticators, impersonator, reviews, accounts } = parts.authentication;
+    let surface = Arc::new(ShardSurface::new(shard.definitions.clone(), shard.objects(), reviews, accounts));
+    let views: Arc<dyn virtual_workspaces::Shard> = Arc::new(ShardViews {
+        facts: shard.facts.clone(),
+        definitions: shard.definitions.clone(),
+        store: shard.store.clone(),
+        authorizer: shard.authorizer.clone(),
+        surface: surface.clone(),
+    });
+    let services = parts.run_virtual_workspaces.then(|| VirtualWorkspaces::new(&views));
     Stack::new(StackConfig {
         env: shard.env.clone(),
         options,
         // The URL's cluster, a path or a name, becomes a name.
         resolver: ShardResolver::new(shard.facts.clone()),
         // Who asks.
-        authenticators: parts.authenticators,
+        authenticators,
         // As whom.
-        impersonator: parts.impersonator,
+        impersonator: Some(impersonator),
         // Whether it may: kcp's chain over RBAC.
         authorizer: shard.authorizer.clone(),
         // What there is, and where its objects are.
-        surface: Arc::new(surface),
+        surface,
         // What compiled-in kinds look like, for OpenAPI.
         definitions: Arc::new(api::builtin::definitions().clone()),
         // What there is under /services.
-        services: parts.services,
+        services: services.map(|services| Arc::new(services) as _),
         mounts: None,
         // So that no cluster takes the server from the others.
         fairness: Default::default(),

@@ -11,10 +11,11 @@ use controllers::ShardInfo;
 use env::Env;
 use kv::Kv;
 use kv::embedded::{EmbeddedKv, EmbeddedOptions};
+use kv::etcd::{EtcdKv, EtcdOptions};
 use telemetry::Metrics;
 
 use crate::admin::AdminTokens;
-use crate::authentication::KnownTokens;
+use crate::authentication::Authentication;
 use crate::options::StartOptions;
 use crate::pki::{self, Serving};
 use crate::shard::{Shard, ShardOptions};
@@ -59,10 +60,8 @@ impl Running {
         let metrics = Metrics::new();
         let audit = audit(env, options, &metrics)?;
         let parts = StackParts {
-            authenticators: vec![KnownTokens::new(tokens.table())],
-            impersonator: None,
-            reviews: None,
-            services: None,
+            authentication: Authentication::new(env, options, &tokens, &shard)?,
+            run_virtual_workspaces: options.run_virtual_workspaces,
             audit,
             health,
             lifecycle: lifecycle.clone(),
@@ -167,7 +166,12 @@ async fn open_store(env: &Env, options: &StartOptions) -> Result<Arc<dyn Kv>> {
             .with_context(|| format!("opening the embedded store in {}", directory.display()))?;
         return Ok(Arc::new(store));
     }
-    bail!("--etcd-servers: etcd is not wired yet")
+    let identity = options.etcd_certfile.clone().zip(options.etcd_keyfile.clone());
+    let etcd = EtcdOptions { ca: options.etcd_cafile.clone(), identity, ..EtcdOptions::new(options.etcd_servers.clone()) };
+    let store = EtcdKv::connect(env, etcd)
+        .await
+        .with_context(|| format!("connecting to etcd at {}", options.etcd_servers.join(",")))?;
+    Ok(Arc::new(store))
 }
 
 fn shard_options(options: &StartOptions, place: &Place, files: &Serving, env: &Env) -> ShardOptions {

@@ -14,14 +14,21 @@ pub struct ShardSurface {
     definitions: Arc<Definitions>,
     objects: Arc<dyn Backend>,
     /// Kinds that are answered and not stored.
-    reviews: Option<Arc<dyn Backend>>,
+    reviews: Arc<dyn Backend>,
+    /// Service accounts, whose subresource makes tokens.
+    accounts: Arc<dyn Backend>,
 }
 
 // === impl ShardSurface ===
 
 impl ShardSurface {
-    pub fn new(definitions: Arc<Definitions>, objects: Arc<dyn Backend>, reviews: Option<Arc<dyn Backend>>) -> Self {
-        Self { definitions, objects, reviews }
+    pub fn new(
+        definitions: Arc<Definitions>,
+        objects: Arc<dyn Backend>,
+        reviews: Arc<dyn Backend>,
+        accounts: Arc<dyn Backend>,
+    ) -> Self {
+        Self { definitions, objects, reviews, accounts }
     }
 }
 
@@ -60,9 +67,9 @@ impl Surface for ShardSurface {
     }
 
     fn backend(&self, resolved: &Resolved) -> Arc<dyn Backend> {
-        let is_review = matches!(&*resolved.def.group, "authorization.k8s.io" | "authentication.k8s.io");
-        match &self.reviews {
-            Some(reviews) if is_review => reviews.clone(),
+        match (&*resolved.def.group, resolved.def.names.plural.as_str()) {
+            ("authorization.k8s.io" | "authentication.k8s.io", _) => self.reviews.clone(),
+            ("", "serviceaccounts") => self.accounts.clone(),
             _ => self.objects.clone(),
         }
     }
