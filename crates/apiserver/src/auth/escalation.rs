@@ -196,18 +196,19 @@ fn everything() -> [Rule; 2] {
 /// Rules about one resource that differ in their verb only are one.
 fn compact(rules: Vec<Rule>) -> Vec<Rule> {
     let mut others = Vec::new();
-    let mut simple: BTreeMap<(Vec<String>, Vec<String>, Vec<String>), Rule> = BTreeMap::new();
+    // By group, resource and name.
+    let mut simple: BTreeMap<[Vec<String>; 3], Rule> = BTreeMap::new();
     for rule in rules {
         let is_simple = rule.non_resource_urls.is_empty() && rule.api_groups.len() == 1 && rule.resources.len() == 1;
         if !is_simple || rule.resource_names.len() > 1 {
             others.push(rule);
             continue;
         }
-        let key = (
+        let key = [
             rule.api_groups.clone(),
             rule.resources.clone(),
             rule.resource_names.clone(),
-        );
+        ];
         match simple.get_mut(&key) {
             Some(known) => known.verbs.extend(rule.verbs),
             None => _ = simple.insert(key, rule),

@@ -34,7 +34,7 @@ impl Rule {
                 .resources
                 .iter()
                 .any(|r| resource_matches(r, &access.resource, &access.subresource))
-            && (self.resource_names.is_empty() || self.resource_names.iter().any(|name| *name == access.name))
+            && (self.resource_names.is_empty() || self.resource_names.contains(&access.name))
     }
 }
 
@@ -108,12 +108,7 @@ fn covers_single(owner: &Rule, single: &Rule) -> bool {
         return false;
     }
     if !single.non_resource_urls.is_empty() {
-        let covered = |wanted: &String| {
-            owner
-                .non_resource_urls
-                .iter()
-                .any(|own| own == wanted || url_matches(own, wanted.trim_end_matches('*')))
-        };
+        let covered = |wanted: &String| owner.non_resource_urls.iter().any(|own| url_covers(own, wanted));
         return single.non_resource_urls.iter().all(covered);
     }
     let resources = single.resources.iter().all(|wanted| {
@@ -123,6 +118,15 @@ fn covers_single(owner: &Rule, single: &Rule) -> bool {
         })
     });
     let names = owner.resource_names.is_empty()
-        || (!single.resource_names.is_empty() && all(&owner.resource_names, &single.resource_names));
+        || (!single.resource_names.is_empty()
+            && single
+                .resource_names
+                .iter()
+                .all(|name| owner.resource_names.contains(name)));
     resources && names && all(&owner.api_groups, &single.api_groups)
+}
+
+/// Unlike a path, what is wanted may end in a star itself: that is only covered by a star.
+fn url_covers(own: &str, wanted: &str) -> bool {
+    own == wanted || own.strip_suffix('*').is_some_and(|prefix| wanted.starts_with(prefix))
 }

@@ -72,3 +72,29 @@ fn nobody_grants_more_than_they_have() {
     assert_eq!(missing, [rule(&["create"], &[""], &["secrets"])]);
     assert!(!covers(&owned, &[rule(&["*"], &["*"], &["*"])]).is_empty());
 }
+
+#[test]
+fn a_star_is_only_covered_by_a_star() {
+    let urls = |url: &str| Rule {
+        verbs: vec!["get".to_owned()],
+        non_resource_urls: vec![url.to_owned()],
+        ..Rule::default()
+    };
+    let is_covered = |own: &str, wanted: &str| covers(&[urls(own)], &[urls(wanted)]).is_empty();
+    assert!(is_covered("/healthz", "/healthz"));
+    assert!(is_covered("/healthz/*", "/healthz/*"));
+    assert!(is_covered("/h*", "/healthz/*"));
+    assert!(!is_covered("/healthz", "/healthz*"));
+    assert!(!is_covered("/healthz/*", "/healthz*"));
+}
+
+#[test]
+fn a_name_is_never_all_names() {
+    let named = |name: &str| Rule {
+        resource_names: vec![name.to_owned()],
+        ..rule(&["get"], &[""], &["secrets"])
+    };
+    assert!(covers(&[named("x")], &[named("x")]).is_empty());
+    assert!(!covers(&[named("*")], &[named("x")]).is_empty());
+    assert!(!covers(&[named("x")], &[rule(&["get"], &[""], &["secrets"])]).is_empty());
+}
