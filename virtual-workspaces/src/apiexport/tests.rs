@@ -466,6 +466,27 @@ async fn apply_stays_an_apply() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_may_patch_content_may_not_create_it_by_apply() {
+    let world = world().await;
+    let rule = json!({"verbs": ["patch"], "apiGroups": ["apis.kcp.io"], "resources": ["apiexports/content"]});
+    world.grant("patcher", PROVIDER, rule);
+    let url = in_consumer("apis/example.io/v1alpha1/namespaces/default/widgets/w?fieldManager=a");
+    let config = json!({"apiVersion": "example.io/v1alpha1", "kind": "Widget", "metadata": {"name": "w"}});
+    assert_eq!(
+        world.send("patcher", "PATCH", &url, APPLY, config.clone()).await.status,
+        403
+    );
+    assert_eq!(
+        world
+            .send("provider", "PATCH", &url, APPLY, config.clone())
+            .await
+            .status,
+        201
+    );
+    assert_eq!(world.send("patcher", "PATCH", &url, APPLY, config).await.status, 200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn own_resources_take_all_verbs_and_status() {
     let world = world().await;
     let url = in_consumer("apis/example.io/v1alpha1/namespaces/default/widgets");

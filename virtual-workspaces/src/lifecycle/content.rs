@@ -3,18 +3,27 @@
 use std::sync::Arc;
 
 use apiserver::auth::rbac::Rule;
+use apiserver::auth::{Authorizer, Rules, SharedAuthorizer};
 use apiserver::stage::{RequestInfo, ResourceInfo};
 use apiserver::{Refusal, ServiceApi, ServiceRoute};
+use async_trait::async_trait;
 use compact_str::CompactString;
 use http::StatusCode;
 use machinery::object::ObjectExt;
 use machinery::user::User;
-use permit::{Access, Cluster, Scope};
+use permit::{Access, Cluster, Decision, Scope};
 use serde_json::Value;
 
 use super::authorizer::may_act;
 use super::{Lifecycle, Who};
 use crate::{Call, Routed};
+
+/// The rules of a type, before the server's own authorizer, which lets who has passed them do everything: a request may
+/// turn out to be more than its URL says (an apply that creates).
+struct Ruled {
+    rules: Vec<Rule>,
+    inner: SharedAuthorizer,
+}
 
 // === impl Lifecycle ===
 
@@ -43,6 +52,7 @@ impl Lifecycle {
             let text = format!("{noun} {:?} cannot access this workspace", who.text);
             return plain(StatusCode::FORBIDDEN, text);
         }
+        let mut authorizer = self.shard.authorizer();
         let user = match self.rules(who)? {
             Some(rules) => {
                 if let Some(why) = refused_by(&rules, info) {
@@ -52,6 +62,10 @@ impl Lifecycle {
                 // The content authorizer knows by the group that the rules have been applied.
                 let mut user = (**call.user).clone();
                 user.groups.insert(0, format!("{}{}", role.group_prefix, who.text));
+                authorizer = Arc::new(Ruled {
+                    rules,
+                    inner: authorizer,
+                });
                 user
             }
             None => match creator(&logical_cluster) {
@@ -66,7 +80,7 @@ impl Lifecycle {
             surface: self.shard.surface(),
             scope,
             path: info.path.to_owned(),
-            authorizer: Some(self.shard.authorizer()),
+            authorizer: Some(authorizer),
             user: Some(Arc::new(user)),
             flow: CompactString::from(cluster.as_str()),
         })))
@@ -95,6 +109,22 @@ impl Lifecycle {
         };
         let read = |rule: &Value| serde_json::from_value(rule.clone()).map_err(|error| unavailable(error.to_string()));
         rules.iter().map(read).collect::<Result<Vec<Rule>, Refusal>>().map(Some)
+    }
+}
+
+// === impl Ruled ===
+
+#[async_trait]
+impl Authorizer for Ruled {
+    async fn authorize(&self, user: &User, access: &Access) -> Decision {
+        match self.rules.iter().any(|rule| rule.allows(access)) {
+            true => self.inner.authorize(user, access).await,
+            false => Decision::deny("no rule of the workspace type allows this"),
+        }
+    }
+
+    async fn rules(&self, _: &User, _: &Scope, _: &str) -> Rules {
+        Rules::default()
     }
 }
 

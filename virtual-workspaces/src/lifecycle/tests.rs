@@ -288,6 +288,26 @@ async fn rules_of_the_type_replace_the_creator() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rule_to_patch_is_none_to_create_by_apply() {
+    let world = world().await;
+    let put_rule = async |verbs: Value| {
+        let rule = json!({"verbs": verbs, "apiGroups": [""], "resources": ["configmaps"]});
+        put_type(&world, json!({"initializer": true, "initializerPermissions": [rule]})).await;
+    };
+    let url = initializing(&format!(
+        "{CONSUMER}/api/v1/namespaces/default/configmaps/a?fieldManager=m"
+    ));
+    let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}});
+    for (verbs, code) in [(json!(["patch"]), 403), (json!(["patch", "create"]), 201)] {
+        put_rule(verbs).await;
+        let answer = world
+            .send("init", "PATCH", &url, "application/apply-patch+yaml", map.clone())
+            .await;
+        assert_eq!(answer.status, code, "{}", answer.body);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_unknown_type_is_not_replaced_by_the_creator() {
     let world = world().await;
     let gone = format!("{PROVIDER}:gone");
