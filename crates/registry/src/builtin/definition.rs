@@ -53,7 +53,11 @@ impl Strategy for Definitions {
     fn validate(&self, ctx: &StrategyContext<'_>, object: &Value) -> Vec<FieldError> {
         let spec = object.get("spec").cloned().unwrap_or_default();
         // In system clusters a definition may stand for a schema of many clusters, under a name of its own.
-        let mut errors = if ctx.cluster.is_system() { Vec::new() } else { validate_own_name(object) };
+        let mut errors = if ctx.cluster.is_system() {
+            Vec::new()
+        } else {
+            validate_own_name(object)
+        };
         errors.extend(validate_spec(&spec, None));
         errors.extend(validate_stored_versions(object));
         errors.extend(validate_approval(object, None));

@@ -141,7 +141,7 @@ fn printer(def: &ResourceDef, version: usize) -> TablePrinter {
             })
         })
         .collect();
-    TablePrinter::custom((!columns.is_empty()).then(|| Value::Array(columns)).as_ref())
+    TablePrinter::custom((!columns.is_empty()).then_some(Value::Array(columns)).as_ref())
 }
 
 /// Custom kinds without columns and without a printer of Kubernetes' show name and age.

@@ -121,6 +121,7 @@ impl Change {
         config: &Value,
         options: &WriteOptions,
     ) -> Result<Value> {
+        op.check_repeated(options.field_validation)?;
         let mut config = config.clone();
         // Whoever applies what a get has shown does not take the server's annotation for its own.
         config.remove_annotation(meta::CLUSTER_ANNOTATION);

@@ -52,6 +52,24 @@ impl Operation<'_> {
         Ok(())
     }
 
+    /// An applied configuration is not decoded into its kind: of what strict validation objects to, repeated members are
+    /// all that is left to say.
+    pub fn check_repeated(&self, validation: FieldValidation) -> Result<()> {
+        let mut strict = StrictErrors::default();
+        self.request.duplicates.iter().for_each(|path| strict.duplicate(path));
+        match validation {
+            FieldValidation::Strict if !strict.is_empty() => Err(Status::bad_request(format!(
+                "error strict decoding YAML: {}",
+                strict.texts().join(", ")
+            ))),
+            FieldValidation::Warn => {
+                strict.texts().iter().for_each(|text| self.request.warn(text.as_str()));
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn set_type(&self, object: &mut Value) {
         if object.api_version().is_empty() {
             object.set_at(

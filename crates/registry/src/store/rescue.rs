@@ -22,7 +22,7 @@ pub(super) fn rescue(error: StorageError, of: &GroupResource, name: &str) -> Sta
         StorageError::InvalidContinue => Status::bad_request("invalid continue token: continue key is not valid"),
         StorageError::OutsidePermit(outside) => {
             // A defect: whoever made the permit and whoever made the access disagree.
-            tracing::error!(%outside, "an access outside its permit was refused");
+            tracing::warn!(%outside, "an access outside its permit was refused");
             Status::forbidden(of, name, "access denied")
         }
         StorageError::TooLarge => Status::too_large("etcdserver: request is too large"),

@@ -1,7 +1,9 @@
 use machinery::object::ObjectExt;
+use machinery::options::{FieldValidation, WriteOptions};
 use serde_json::json;
 
 use crate::testing::{Fixture, config_map, refusal, widget};
+use crate::{Backend, Patch};
 
 #[tokio::test(start_paused = true)]
 async fn apply_creates_then_updates() {
@@ -69,4 +71,31 @@ async fn apply_needs_the_right_type_and_no_managed_fields() {
     );
     let (code, _) = refusal(f.apply(&at, "m", widget("a"), false).await);
     assert_eq!(code, 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn repeated_members_of_a_configuration_are_refused_when_strict() {
+    let f = Fixture::new().await;
+    let at = f.at("configmaps", "default", "a");
+    let mut request = f.request();
+    request.duplicates = vec!["data.k".to_owned()];
+    let apply = |field_validation| WriteOptions {
+        field_manager: "m".to_owned(),
+        field_validation,
+        ..WriteOptions::default()
+    };
+    let patch = Patch::Apply(config_map("a"));
+    let refused = f
+        .registry
+        .patch(&request, &at.target, patch.clone(), &apply(FieldValidation::Strict))
+        .await;
+    assert_eq!(
+        refusal(refused),
+        (400, "error strict decoding YAML: duplicate field \"data.k\"".to_owned())
+    );
+    f.registry
+        .patch(&request, &at.target, patch, &apply(FieldValidation::Warn))
+        .await
+        .unwrap();
+    assert_eq!(*request.warnings.lock(), ["duplicate field \"data.k\""]);
 }

@@ -1,4 +1,5 @@
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use machinery::object::ObjectExt;
@@ -8,7 +9,7 @@ use permit::{Permit, Scope};
 use serde_json::{Value, json};
 
 use crate::testing::{Fixture, config_map, refusal, widget};
-use crate::{Admission, Attributes, Backend};
+use crate::{Admission, Attributes, Backend, Registry, Request, Target};
 
 #[tokio::test(start_paused = true)]
 async fn create_sets_system_fields() {
@@ -78,17 +79,83 @@ async fn create_over_all_clusters_is_405() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn generated_names_are_retried_then_refused() {
+async fn generated_names_end_in_five_characters() {
     let f = Fixture::new().await;
-    let at = f.at("configmaps", "default", "");
     let mut body = config_map("");
     body["metadata"] = json!({"generateName": "base-"});
-    let made = f.create(&at, body).await.unwrap();
+    let made = f.create(&f.at("configmaps", "default", ""), body).await.unwrap();
     assert!(made.name().starts_with("base-"));
     assert_eq!(made.name().len(), 10);
-    // A permit whose selector matches nothing cannot be used to fill all names; a clash is made by name instead.
-    let clash = refusal(f.create(&at, config_map(made.name())).await);
-    assert_eq!(clash, (409, format!("configmaps {:?} already exists", made.name())));
+}
+
+/// Takes every generated name just before it would be stored, as long as it is told to.
+#[derive(Default)]
+struct Rival {
+    registry: OnceLock<(Registry, Target)>,
+    taken: AtomicUsize,
+    stop_after: usize,
+}
+
+#[async_trait]
+impl Admission for Rival {
+    fn name(&self) -> &'static str {
+        "Rival"
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>) -> Result<()> {
+        let Some((registry, target)) = self.registry.get() else {
+            return Ok(());
+        };
+        if attributes.request.agent == "rival" || self.taken.load(Ordering::Relaxed) == self.stop_after {
+            return Ok(());
+        }
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        let request = Request::new(
+            attributes.request.permit.clone(),
+            attributes.request.user.clone(),
+            "rival",
+        );
+        let body = config_map(attributes.name);
+        registry
+            .create(&request, target, body, &WriteOptions::default())
+            .await
+            .map(drop)
+    }
+}
+
+async fn create_against_rival(stop_after: usize) -> (Result<Value>, usize) {
+    let rival = Arc::new(Rival {
+        stop_after,
+        ..Rival::default()
+    });
+    let f = Fixture::with_admission(vec![rival.clone()]).await;
+    let at = f.at("configmaps", "default", "");
+    rival
+        .registry
+        .set((f.registry.clone(), at.target.clone()))
+        .ok()
+        .expect("set once");
+    let mut body = config_map("");
+    body["metadata"] = json!({"generateName": "base-"});
+    (f.create(&at, body).await, rival.taken.load(Ordering::Relaxed))
+}
+
+#[tokio::test(start_paused = true)]
+async fn taken_generated_names_are_tried_anew_eight_times() {
+    let (made, taken) = create_against_rival(7).await;
+    assert!(made.is_ok());
+    assert_eq!(taken, 7);
+    let (refused, taken) = create_against_rival(usize::MAX).await;
+    let status = refused.unwrap_err();
+    assert_eq!((status.code, taken), (409, 8));
+    assert!(
+        status
+            .message
+            .ends_with("already exists, the server was not able to generate a unique name for the object"),
+        "{}",
+        status.message
+    );
+    assert_eq!(status.retry_after_seconds(), 1);
 }
 
 #[tokio::test(start_paused = true)]
