@@ -67,7 +67,8 @@ pub struct StackOptions {
     pub watch_timeout_min: Duration,
     /// Requests without credentials are made by `system:anonymous`.
     pub anonymous: bool,
-    /// In which cluster `/metrics`, which is of the whole server, is authorized.
+    /// The cluster that stands for the whole server: `/metrics` is authorized there, and who may do everything there hears
+    /// which clusters do not exist.
     pub metrics_scope: Option<Scope>,
     /// Ends of group names whose resources have label values of their own in metrics, whoever serves them.
     pub known_groups: Vec<String>,
@@ -160,6 +161,11 @@ impl Stack {
             options: config.options,
             env: config.env,
         })
+    }
+
+    /// Requests that are worked on now and count against the limits.
+    pub fn seats_used(&self) -> usize {
+        self.fairness.used()
     }
 
     /// Answers a request. Never fails and never hangs: whatever goes wrong becomes an answer.

@@ -157,6 +157,11 @@ impl Fairness {
         pool.clone().seat(flow).await.map(Some)
     }
 
+    /// Seats that are taken.
+    pub fn used(&self) -> usize {
+        self.read_only.state.lock().used + self.mutating.state.lock().used
+    }
+
     /// Flows that exist now: those with requests.
     pub fn flows(&self) -> usize {
         self.read_only.state.lock().flows.len() + self.mutating.state.lock().flows.len()

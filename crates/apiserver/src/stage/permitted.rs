@@ -311,20 +311,34 @@ async fn refuse_missing(
             plain_if_elsewhere(status)
         };
     }
-    let Some(scope) = nearest else { return denied(None) };
     let (of, name) = missing_object(&status);
-    let access = Access {
+    let access = |scope: &Scope, verb: &str, group: &str, resource: &str, name: &str| Access {
         scope: Some(scope.clone()),
-        verb: Verb::Get.as_str().to_owned(),
+        verb: verb.to_owned(),
         is_resource: true,
-        group: of.group,
-        resource: of.resource,
-        name: name.rsplit(':').next().unwrap_or_default().to_owned(),
+        group: group.to_owned(),
+        resource: resource.to_owned(),
+        name: name.to_owned(),
         ..Access::default()
     };
-    match stack.authorizer.authorize(user, &access).await {
-        Decision::Allow { .. } => Refusal::from(status),
-        Decision::Deny { .. } | Decision::NoOpinion { .. } => denied(Some(scope)),
+    let mut may_know = false;
+    if let Some(scope) = &nearest {
+        let last = name.rsplit(':').next().unwrap_or_default();
+        let access = access(scope, Verb::Get.as_str(), &of.group, &of.resource, last);
+        may_know = stack.authorizer.authorize(user, &access).await.is_allowed();
+    }
+    if !may_know && let Some(scope) = &stack.options.metrics_scope {
+        // Who may do everything in the cluster that stands for the server may know of all others.
+        may_know = stack
+            .authorizer
+            .authorize(user, &access(scope, "*", "*", "*", ""))
+            .await
+            .is_allowed();
+    }
+    if may_know {
+        Refusal::from(status)
+    } else {
+        denied(nearest)
     }
 }
 
