@@ -16,6 +16,7 @@ pub mod catalog;
 pub mod definitions;
 pub mod effects;
 pub mod facts;
+pub mod home;
 pub mod options;
 pub mod pki;
 pub mod shard;

@@ -42,6 +42,7 @@ pub struct ShardOptions {
 
 /// A running shard.
 pub struct Shard {
+    pub name: String,
     pub env: Env,
     pub store: Store,
     pub registry: Registry,
@@ -80,6 +81,7 @@ impl Shard {
         let catalog = ShardCatalog::new(definitions.clone());
         let effects = ShardEffects::new(registry.clone(), catalog.clone());
         let mut shard = Self {
+            name: options.info.name.clone(),
             env: env.clone(),
             store,
             registry,

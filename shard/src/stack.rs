@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use apiserver::{Audit, Health, Lifecycle, Stack, StackConfig, StackOptions};
+use http::HeaderName;
 use permit::{Cluster, Scope};
+use registry::Backend;
 use telemetry::Metrics;
 use virtual_workspaces::VirtualWorkspaces;
 
 use crate::authentication::Authentication;
 use crate::authorizer::ShardResolver;
+use crate::home::HomeBackend;
 use crate::shard::Shard;
 use crate::surface::ShardSurface;
 use crate::views::ShardViews;
@@ -17,6 +20,7 @@ use crate::views::ShardViews;
 pub struct StackParts {
     pub authentication: Authentication,
     pub run_virtual_workspaces: bool,
+    pub home_workspaces: bool,
     pub audit: Audit,
     pub health: Health,
     pub lifecycle: Lifecycle,
@@ -33,10 +37,25 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         metrics_scope: Some(Scope::One(Cluster::well_known(api::keys::cluster::ROOT))),
         known_groups: vec![".k8s.io".to_owned(), ".kcp.io".to_owned()],
         external_address: parts.external_address,
+        // Components ask so what a user may in a cluster that the user cannot enter (kcp's facts, G.5).
+        deep_review_header: Some(HeaderName::from_static(api::keys::header::DEEP_SUBJECT_ACCESS_REVIEW)),
+        // Clients inside a cluster name none in their URLs; their tokens do (C.5).
+        in_cluster_clients: true,
         ..StackOptions::default()
     };
     let Authentication { authenticators, impersonator, reviews, accounts } = parts.authentication;
-    let surface = Arc::new(ShardSurface::new(shard.definitions.clone(), shard.objects(), reviews, accounts));
+    let workspaces: Arc<dyn Backend> = match parts.home_workspaces {
+        false => shard.objects(),
+        true => Arc::new(HomeBackend {
+            inner: shard.objects(),
+            facts: shard.facts.clone(),
+            effects: shard.effects.clone(),
+            authorizer: shard.authorizer.clone(),
+            shard_name: shard.name.clone(),
+        }),
+    };
+    let surface =
+        Arc::new(ShardSurface::new(shard.definitions.clone(), shard.objects(), reviews, accounts, workspaces));
     let views: Arc<dyn virtual_workspaces::Shard> = Arc::new(ShardViews {
         facts: shard.facts.clone(),
         definitions: shard.definitions.clone(),

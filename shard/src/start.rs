@@ -62,6 +62,7 @@ impl Running {
         let parts = StackParts {
             authentication: Authentication::new(env, options, &tokens, &shard)?,
             run_virtual_workspaces: options.run_virtual_workspaces,
+            home_workspaces: options.enable_home_workspaces,
             audit,
             health,
             lifecycle: lifecycle.clone(),

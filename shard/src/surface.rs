@@ -17,6 +17,8 @@ pub struct ShardSurface {
     reviews: Arc<dyn Backend>,
     /// Service accounts, whose subresource makes tokens.
     accounts: Arc<dyn Backend>,
+    /// Workspaces, among them the users' homes.
+    workspaces: Arc<dyn Backend>,
 }
 
 // === impl ShardSurface ===
@@ -27,8 +29,9 @@ impl ShardSurface {
         objects: Arc<dyn Backend>,
         reviews: Arc<dyn Backend>,
         accounts: Arc<dyn Backend>,
+        workspaces: Arc<dyn Backend>,
     ) -> Self {
-        Self { definitions, objects, reviews, accounts }
+        Self { definitions, objects, reviews, accounts, workspaces }
     }
 }
 
@@ -70,6 +73,7 @@ impl Surface for ShardSurface {
         match (&*resolved.def.group, resolved.def.names.plural.as_str()) {
             ("authorization.k8s.io" | "authentication.k8s.io", _) => self.reviews.clone(),
             ("", "serviceaccounts") => self.accounts.clone(),
+            ("tenancy.kcp.io", "workspaces") => self.workspaces.clone(),
             _ => self.objects.clone(),
         }
     }
