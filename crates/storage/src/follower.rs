@@ -40,6 +40,9 @@ struct Snapshot {
 /// What a batch does to one object: its path, and its new value unless it is deleted.
 type Change<'a> = (Path<'a>, Option<&'a [u8]>);
 
+/// The same, with the value read.
+type Read<'a> = (&'a [u8], Option<Arc<Entry>>);
+
 // === impl Follower ===
 
 impl Follower {
@@ -356,7 +359,7 @@ impl Shared {
         let read = |value: &Option<&[u8]>, path: &Path<'_>| {
             value.and_then(|value| self.read_entry(&resource.key, path, value, visible))
         };
-        let changes: SmallVec<[(&[u8], Option<Arc<Entry>>); 1]> = changes
+        let changes: SmallVec<[Read<'_>; 1]> = changes
             .iter()
             .map(|(path, value)| (path.object.as_bytes(), read(value, path)))
             .collect();

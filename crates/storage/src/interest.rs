@@ -19,11 +19,14 @@ pub(crate) struct Interest {
     next_id: u64,
 }
 
+/// By the order of registration.
+type Wakes = BTreeMap<u64, Arc<Wake>>;
+
 #[derive(Default)]
 struct Waiting {
-    any: BTreeMap<u64, Arc<Wake>>,
+    any: Wakes,
     /// Label key, then value: watchers that ask for equality.
-    labelled: BTreeMap<Box<str>, BTreeMap<Box<str>, BTreeMap<u64, Arc<Wake>>>>,
+    labelled: BTreeMap<Box<str>, BTreeMap<Box<str>, Wakes>>,
 }
 
 /// What a watcher registers for.
@@ -162,7 +165,7 @@ impl Waiting {
     }
 
     fn mark(&self, sequence: u64, new: Option<&Entry>, previous: Option<&Entry>, wakes: &mut Vec<Arc<Wake>>) {
-        let mut mark = |list: &BTreeMap<u64, Arc<Wake>>| {
+        let mut mark = |list: &Wakes| {
             wakes.extend(list.values().filter(|wake| wake.mark(sequence)).cloned());
         };
         mark(&self.any);

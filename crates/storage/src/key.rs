@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn order_is_that_of_the_stores_keys() {
-        let mut keys = vec![
+        let mut keys = [
             object("a-b", "", "x"),
             object("ab", "", "x"),
             object("ab", "n", "x"),

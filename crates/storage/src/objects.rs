@@ -1,4 +1,8 @@
 //! The objects of one resource, in the order of their keys, and the index of their declared labels.
+#![expect(
+    clippy::mutable_key_type,
+    reason = "keys are compared by an entry's path and labels, which never change; only the table of shared parts is locked"
+)]
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;

@@ -437,6 +437,68 @@ async fn projections_are_as_new_as_the_caches_through_gaps() {
     assert!(matches!(last, Some(WatchItem::Expired { .. })));
 }
 
+/// Lists in the middle of a batch, as a reader on another thread could.
+#[derive(Default)]
+struct Peeking {
+    store: Mutex<Option<storage::Store>>,
+    seen: Mutex<Vec<(u64, usize, u64)>>,
+}
+
+impl Projection for Peeking {
+    fn apply(&self, change: &Applied<'_>) {
+        let store = self.store.lock();
+        let Some(store) = store.as_ref().filter(|_| &*change.resource.resource == "widgets") else {
+            return;
+        };
+        let resource = ResourceKey::builtin("", "configmaps");
+        let request = storage::ListRequest {
+            consistency: storage::Consistency::Any,
+            ..list_of(Scope::All)
+        };
+        let (permit, waker) = (everything(), Waker::from(Arc::new(Wakes::default())));
+        let list = pin!(store.list(&permit, &resource, &request)).poll(&mut Context::from_waker(&waker));
+        let Poll::Ready(Ok(list)) = list else {
+            panic!("a cached list does not wait")
+        };
+        self.seen
+            .lock()
+            .push((list.revision, list.items.len(), store.revision()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn list_in_the_middle_of_a_revision_is_of_that_revision() {
+    let env = simulated();
+    let peeking = Arc::new(Peeking::default());
+    let bench = Bench::new(&env, Arc::new(ModelKv::new(&env)));
+    let hand = bench.open_with(|_| {}, vec![peeking.clone()]).await;
+    // The resource is there already: nobody holds the catalog for writing in the middle of the batch.
+    let widgets = hand.of(ResourceKey::custom("example.io", "widgets"));
+    widgets.create(&object_key("root", "", "first"), &[], "").await.unwrap();
+    *peeking.store.lock() = Some(hand.store.clone());
+    let body = |key| {
+        let mut object = object(key, &[], "");
+        object["metadata"]["annotations"] = serde_json::json!({"kcp.io/cluster": "root"});
+        machinery::object::encode_canonical(&object)
+    };
+    let key = object_key("root", "default", "x");
+    let ops = [
+        "/registry/core/configmaps/",
+        "/registry/example.io/widgets/customresources/",
+    ]
+    .map(|prefix| kv::Op::put(format!("{prefix}{key}"), body(&key)));
+    let outcome = bench.kv.txn(Txn::unguarded(ops.into())).await.unwrap();
+    let TxnOutcome::Committed(Revision(at)) = outcome else {
+        panic!("{outcome:?}")
+    };
+    hand.list(&list_of(Scope::All)).await.unwrap();
+    assert_eq!(
+        *peeking.seen.lock(),
+        [(at, 1, at - 1)],
+        "the object is there, so the list is of its revision"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn slow_store_is_told_from_a_revision_of_the_future() {
     let env = simulated();

@@ -492,8 +492,13 @@ proptest! {
                 let got = store.get(&permit, &resource, &key, Consistency::Any).await;
                 let known = state.get(&key.to_string());
                 let visible = known.is_some_and(|known| allowed(known.1, &key.to_string()));
-                prop_assert_eq!(got.is_ok(), may_read && visible);
+                let covered = may_read && of_permit.scope().contains(&key.cluster);
+                prop_assert_eq!(got.is_ok(), covered && visible);
+                prop_assert_eq!(store.peek(&permit, &resource, &key).is_some(), covered && visible);
             }
+            let peeked = store.peek_list(&permit, &resource, &asked.scope(), &asked.namespace(), &asked.selector());
+            prop_assert!(peeked.is_empty() || (may_read && covers));
+            prop_assert!(peeked.iter().all(|entry| allowed(state[&path(entry)].1, &path(entry))));
             Ok(())
         })?;
     }
