@@ -1,0 +1,112 @@
+//! `cargo xtask test`: what a change has to pass.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use regex::Regex;
+
+use crate::tidy;
+use crate::tree::Tree;
+
+/// Counts of one run, summed over all test programs.
+#[derive(Default)]
+struct Totals {
+    programs: u64,
+    passed: u64,
+    failed: u64,
+    ignored: u64,
+}
+
+/// Tidy, formatting, then every test of the workspace with the server's binary, etcd and kubectl at hand. Prints totals.
+pub fn run(tree: &Tree) -> anyhow::Result<()> {
+    let started = Instant::now();
+    tidy::run(tree)?;
+    report_format(tree)?;
+    // The end-to-end tests start the server's binary, which cargo builds for its own package's tests only.
+    cargo(tree, &["build", "--package", "shard", "--bin", "kcp"])?;
+    let (totals, succeeded) = tests(tree)?;
+    println!(
+        "total: {} passed, {} failed, {} ignored in {} test programs, {} s",
+        totals.passed,
+        totals.failed,
+        totals.ignored,
+        totals.programs,
+        started.elapsed().as_secs()
+    );
+    if !succeeded {
+        bail!("tests failed");
+    }
+    if totals.passed == 0 {
+        bail!("no test ran");
+    }
+    Ok(())
+}
+
+/// Says which files differ from rustfmt's form. Not every crate keeps to it today, so that nothing is refused for it.
+fn report_format(tree: &Tree) -> anyhow::Result<()> {
+    let output = command(tree)
+        .args(["fmt", "--all", "--", "--check", "--files-with-diff"])
+        .output();
+    let output = output.context("starting cargo fmt")?;
+    if output.status.success() {
+        println!("format: every file is as rustfmt writes it");
+    } else {
+        let differing = output
+            .stdout
+            .split(|byte| *byte == b'\n')
+            .filter(|line| !line.is_empty())
+            .count();
+        println!("format: {differing} file(s) differ from rustfmt's form (`cargo fmt --all` changes them)");
+    }
+    Ok(())
+}
+
+fn cargo(tree: &Tree, arguments: &[&str]) -> anyhow::Result<()> {
+    let status = command(tree).args(arguments).status().context("starting cargo")?;
+    if !status.success() {
+        bail!("`cargo {}` failed", arguments.join(" "));
+    }
+    Ok(())
+}
+
+fn command(tree: &Tree) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(tree.root());
+    command
+}
+
+/// Runs all tests, goes on after a failing program, and passes their output through.
+fn tests(tree: &Tree) -> anyhow::Result<(Totals, bool)> {
+    let mut command = command(tree);
+    command
+        .args(["test", "--workspace", "--no-fail-fast"])
+        .stdout(Stdio::piped());
+    command
+        .env("PATH", tree.path_variable()?)
+        .env("KCP_BIN", tree.target().join("debug/kcp"));
+    if std::env::var_os("ETCD").is_none()
+        && let Some(etcd) = tree.program("etcd")
+    {
+        command.env("ETCD", etcd);
+    }
+    let mut child = command.spawn().context("starting cargo")?;
+    let output = child.stdout.take().context("the output of cargo")?;
+    let summary =
+        Regex::new(r"^test result: \w+\. (\d+) passed; (\d+) failed; (\d+) ignored").context("the pattern")?;
+    let mut totals = Totals::default();
+    for line in BufReader::new(output).lines() {
+        let line = line.context("reading the output of cargo")?;
+        println!("{line}");
+        if let Some(counts) = summary.captures(&line) {
+            let count = |index: usize| counts[index].parse().unwrap_or(0);
+            totals.programs += 1;
+            totals.passed += count(1);
+            totals.failed += count(2);
+            totals.ignored += count(3);
+        }
+    }
+    let status = child.wait().context("waiting for cargo")?;
+    Ok((totals, status.success()))
+}

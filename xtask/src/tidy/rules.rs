@@ -1,0 +1,205 @@
+//! The rules.
+
+use std::path::Path;
+
+use anyhow::Context;
+use regex::Regex;
+
+use super::source::Source;
+
+/// The longest file outside tests, in lines.
+const LINES_MAX: usize = 900;
+
+/// Where an authorized request's permit is made. `operation.rs` translates the
+/// permit that it was given to the resource under which an alias is stored, after checking it, and cannot widen it.
+const GRANTS: [&str; 3] = [
+    "crates/permit/src/lib.rs",
+    "crates/apiserver/src/stage/permitted.rs",
+    "crates/registry/src/store/operation.rs",
+];
+
+/// Who acts without a user: controllers, and what a shard reads to decide about users.
+const INTERNALS: [&str; 5] = [
+    "crates/permit/",
+    "crates/controller/src/",
+    "shard/src/facts.rs",
+    "shard/src/effects.rs",
+    "shard/src/bootstrap.rs",
+];
+
+/// Where clock, randomness and tasks may be taken from the system: the seam itself, and programs that are not simulated.
+const OUTSIDE_THE_SEAMS: [&str; 5] = ["crates/env/", "crates/cli/", "xtask/", "e2e/", "shard/src/main.rs"];
+
+/// Crates that know no word of tenancy but `Cluster` and `Scope`.
+const GENERIC: [&str; 10] = [
+    "crates/env",
+    "crates/telemetry",
+    "crates/machinery",
+    "crates/permit",
+    "crates/kv",
+    "crates/storage",
+    "crates/registry",
+    "crates/apiserver",
+    "crates/controller",
+    "crates/plan",
+];
+
+/// Crates without I/O, whose functions depend on their arguments alone.
+const PURE: [&str; 6] = [
+    "crates/machinery",
+    "crates/permit",
+    "crates/plan",
+    "crates/api",
+    "crates/tenancy",
+    "crates/controllers",
+];
+
+/// What a pure crate may not depend on.
+const IMPURE: [&str; 8] = [
+    "tokio",
+    "tokio-util",
+    "hyper",
+    "env",
+    "kv",
+    "storage",
+    "rand",
+    "tempfile",
+];
+
+/// The rules, with their patterns compiled.
+pub struct Rules {
+    beyond_the_seams: Regex,
+    tenancy: Regex,
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// Compiles the patterns.
+    pub fn new() -> anyhow::Result<Self> {
+        let seams = r"\bInstant::now\(|\bSystemTime::now\(|\btokio::(task::)?spawn(_blocking)?\(|\bthread_rng\(|\brand::rng\(|\bstd::thread::spawn\(";
+        Ok(Self {
+            beyond_the_seams: Regex::new(seams).context("the seams' pattern")?,
+            tenancy: Regex::new(r"\b(Workspace|APIExport|APIBinding|ApiExport|ApiBinding)\w*")
+                .context("the pattern")?,
+        })
+    }
+
+    /// Checks one Rust file.
+    pub fn source(&self, source: &Source, findings: &mut Vec<String>) {
+        opens_with_purpose(source, findings);
+        selects_are_biased(source, findings);
+        if source.is_test {
+            return;
+        }
+        is_short(source, findings);
+        names_only_in(source, "Permit::granted(", &GRANTS, findings);
+        names_only_in(source, "Permit::internal(", &INTERNALS, findings);
+        self.stays_within_the_seams(source, findings);
+        self.knows_no_tenancy(source, findings);
+    }
+
+    /// Checks one Cargo.toml.
+    pub fn manifest(&self, path: &Path, text: &str, findings: &mut Vec<String>) {
+        let home = path
+            .parent()
+            .map(|parent| parent.to_string_lossy().replace('\\', "/"))
+            .unwrap_or_default();
+        if !PURE.contains(&home.as_str()) {
+            return;
+        }
+        let mut section = "";
+        for (index, line) in text.lines().enumerate() {
+            if line.starts_with('[') {
+                section = line.trim();
+                continue;
+            }
+            let name = line.split(['.', '=', ' ']).next().unwrap_or_default();
+            if section == "[dependencies]" && IMPURE.contains(&name) {
+                findings.push(format!(
+                    "{home}/Cargo.toml:{}: a pure crate may not depend on `{name}`",
+                    index + 1
+                ));
+            }
+        }
+    }
+
+    fn stays_within_the_seams(&self, source: &Source, findings: &mut Vec<String>) {
+        if OUTSIDE_THE_SEAMS.iter().any(|allowed| source.path.starts_with(allowed)) {
+            return;
+        }
+        for (number, line) in &source.code {
+            if let Some(call) = self.beyond_the_seams.find(line) {
+                let call = call.as_str().trim_end_matches('(');
+                findings.push(format!("{}:{number}: `{call}`: take it from crate env", source.path));
+            }
+        }
+    }
+
+    fn knows_no_tenancy(&self, source: &Source, findings: &mut Vec<String>) {
+        if !GENERIC.contains(&source.home()) {
+            return;
+        }
+        for (number, line) in &source.code {
+            if let Some(name) = self.tenancy.find(line) {
+                findings.push(format!(
+                    "{}:{number}: `{}` in a generic crate",
+                    source.path,
+                    name.as_str()
+                ));
+            }
+        }
+    }
+}
+
+fn is_short(source: &Source, findings: &mut Vec<String>) {
+    if source.lines.len() > LINES_MAX {
+        findings.push(format!(
+            "{}:{}: longer than {LINES_MAX} lines",
+            source.path,
+            source.lines.len()
+        ));
+    }
+}
+
+fn names_only_in(source: &Source, name: &str, allowed: &[&str], findings: &mut Vec<String>) {
+    if allowed.iter().any(|allowed| source.path.starts_with(allowed)) {
+        return;
+    }
+    for (number, line) in &source.code {
+        if line.contains(name) {
+            findings.push(format!(
+                "{}:{number}: `{name})` is not for this file (xtask tidy lists who may)",
+                source.path
+            ));
+        }
+    }
+}
+
+/// An unbiased select picks its branch at random, and a simulation could not be repeated.
+fn selects_are_biased(source: &Source, findings: &mut Vec<String>) {
+    for (index, (number, line)) in source.code.iter().enumerate() {
+        let opens = line.contains("tokio::select!") || line.trim_start().starts_with("select! {");
+        let next = source.code[index + 1..]
+            .iter()
+            .map(|(_, next)| next.trim())
+            .find(|next| !next.is_empty());
+        if opens && !line.contains("biased;") && next != Some("biased;") {
+            findings.push(format!("{}:{number}: a select without `biased;`", source.path));
+        }
+    }
+}
+
+/// A crate's first file says what the crate is for.
+fn opens_with_purpose(source: &Source, findings: &mut Vec<String>) {
+    if !source.path.ends_with("src/lib.rs") && !source.path.ends_with("src/main.rs") {
+        return;
+    }
+    if !source.lines.first().is_some_and(|line| line.starts_with("//!")) {
+        findings.push(format!("{}:1: does not open with `//!` and its purpose", source.path));
+    }
+    let is_empty = source.code.iter().all(|(_, line)| line.trim().is_empty());
+    if !is_empty && !source.lines.iter().any(|line| line == "#![forbid(unsafe_code)]") {
+        findings.push(format!("{}:1: without `#![forbid(unsafe_code)]`", source.path));
+    }
+}
