@@ -16,7 +16,8 @@ use machinery::user::MASTERS;
 use permit::Scope;
 use registry::{Origin, ResourceDef, Surface};
 use serde_json::Value;
-use telemetry::Metrics;
+use telemetry::{Gauge, Metrics};
+use tracing::Instrument as _;
 
 use crate::audit::{Answer, Audit, Times};
 use crate::auth::service_account::in_cluster_path;
@@ -104,6 +105,12 @@ pub struct Stack {
     audit_ids: AuditIds,
 }
 
+/// A request that is being worked on: counted, and perhaps on a seat.
+struct Turn {
+    _seat: Option<Seat>,
+    in_flight: Gauge,
+}
+
 /// Serves requests for clusters that are mounted from elsewhere.
 #[async_trait]
 pub trait Mounts: Send + Sync {
@@ -174,10 +181,11 @@ impl Stack {
         let received = self.env.clock.now();
         let (parts, body) = request.into_parts();
         let mut record = Record::new(self.audit_ids.of(&parts.headers));
-        let span = tracing::debug_span!("request", method = %parts.method, path = parts.uri.path());
-        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-        telemetry::trace::adopt(&span, header("traceparent"), header("tracestate"));
-        let outcome = self.bounded(&parts, body, connection, &mut record).await;
+        let span = self.span(&parts, &record);
+        let outcome = self
+            .bounded(&parts, body, connection, &mut record)
+            .instrument(span)
+            .await;
         let (mut response, refusal) = match outcome {
             Ok(response) => (response, None),
             Err(refusal) => (refusal.clone().into_response(), Some(refusal)),
@@ -185,6 +193,15 @@ impl Stack {
         self.put_headers(&mut response, &record);
         let took = self.env.clock.monotonic().saturating_sub(begun);
         self.observe(&response, &record, took);
+        tracing::debug!(
+            method = %parts.method,
+            path = parts.uri.path(),
+            code = response.status().as_u16(),
+            user = record.user.as_ref().map_or("", |user| user.name.as_str()),
+            audit_id = record.audit_id.to_str().unwrap_or_default(),
+            took_us = took.as_micros(),
+            "request"
+        );
         if self.audit.is_on() {
             let status = match refusal.as_ref().or(record.refusal.as_ref()) {
                 Some(Refusal::Status(status) | Refusal::Forbidden(status)) => Some(&**status),
@@ -204,6 +221,23 @@ impl Stack {
             handler::drop_body(&mut response);
         }
         response
+    }
+
+    /// The request as a trace shows it, below the span that the client names.
+    fn span(&self, parts: &Parts, record: &Record) -> tracing::Span {
+        if !telemetry::trace::is_exporting() {
+            return tracing::Span::none();
+        }
+        let span = tracing::info_span!(
+            "request",
+            otel.name = %parts.method,
+            otel.kind = "server",
+            http.request.method = %parts.method,
+            audit_id = record.audit_id.to_str().unwrap_or_default(),
+        );
+        let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
+        telemetry::trace::adopt(&span, header("traceparent"), header("tracestate"));
+        span
     }
 
     async fn bounded(
@@ -258,7 +292,7 @@ impl Stack {
             return self.serve_service(request, parts, body, record).await;
         }
         // A turn, so that no cluster takes the server from the others; given back when the answer is made.
-        let _seat = self.seat(&request, request.flow()).await?;
+        let _turn = self.seat(&request, request.flow()).await?;
         // Whether it may; only now is there a permit.
         let request = Permitted::new(request, self, parts, record).await?;
         handler::serve(self, request, parts, body, record).await
@@ -284,16 +318,22 @@ impl Stack {
                 return Err(request.forbidden("Path not resolved to a valid virtual workspace"));
             }
         };
-        let _seat = self.seat(&request, service.flow.clone()).await?;
+        let _turn = self.seat(&request, service.flow.clone()).await?;
         let request = Permitted::in_service(request, &service, &service.path, self, parts, record).await?;
         handler::serve(self, request, parts, body, record).await
     }
 
-    async fn seat(&self, request: &Authenticated<'_>, flow: Flow) -> Result<Option<Seat>> {
-        if request.is_health() || request.user().in_group(MASTERS) {
-            return Ok(None);
-        }
-        Ok(self.fairness.seat(flow, request.is_mutating()).await?)
+    async fn seat(&self, request: &Authenticated<'_>, flow: Flow) -> Result<Turn> {
+        let seat = match request.is_health() || request.user().in_group(MASTERS) {
+            true => None,
+            false => self.fairness.seat(flow, request.is_mutating()).await?,
+        };
+        let in_flight = match request.is_mutating() {
+            true => self.metrics.in_flight_mutating.clone(),
+            false => self.metrics.in_flight_read_only.clone(),
+        };
+        in_flight.inc();
+        Ok(Turn { _seat: seat, in_flight })
     }
 
     async fn forward(&self, request: &Authenticated<'_>, parts: &Parts, body: RequestBody) -> Result<Response<Body>> {
@@ -330,6 +370,12 @@ impl Stack {
                 .known_groups
                 .iter()
                 .any(|end| def.group.ends_with(end.as_str()))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.in_flight.dec();
     }
 }
 

@@ -49,11 +49,12 @@ impl<'r> Authenticated<'r> {
         connection: &Connection,
         record: &mut Record,
     ) -> Result<Self> {
-        let user = establish(stack, parts, connection, resolved.scope())
-            .await
-            .inspect_err(|_| {
-                stack.metrics.authentication_attempts.with(&["failure"]).inc();
-            })?;
+        let user = establish(stack, parts, connection, resolved.scope()).await;
+        match &user {
+            Ok(_) => stack.metrics.authentication_successes.inc(),
+            Err(_) => stack.metrics.authentication_failures.inc(),
+        }
+        let user = user?;
         let mut user = Arc::new(user);
         record.user = Some(user.clone());
         let Resolved { target, place } = resolved;

@@ -4,6 +4,7 @@ mod golden;
 mod limits;
 mod objects;
 mod shutdown;
+mod speed;
 mod stages;
 mod tls;
 mod watch;

@@ -291,3 +291,83 @@ async fn a_service_is_the_same_way_with_another_surface() {
         .await;
     assert_eq!((answer.code, answer.text().as_str()), (403, "not for you\n"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_audit_log_tells_who_did_what() {
+    let path = std::path::PathBuf::from("audit.log");
+    let world = World::with(Setup {
+        audit: Some(path.clone()),
+        ..Setup::default()
+    })
+    .await;
+    let target = format!("/clusters/{CONSUMER}/api/v1/namespaces/default/configmaps");
+    let mut masters = world.client("shard-admin").await;
+    let headers = [
+        ("impersonate-user", "kcp-admin"),
+        ("content-type", "application/json"),
+        ("audit-id", "mine"),
+    ];
+    assert_eq!(
+        masters
+            .call("POST", &target, &headers, r#"{"metadata":{"name":"c"}}"#)
+            .await
+            .code,
+        201
+    );
+    assert_eq!(
+        world
+            .client("user-1")
+            .await
+            .get(&format!("{target}/nope?x=y"))
+            .await
+            .code,
+        404
+    );
+    assert_eq!(world.client("").await.get("/clusters/root/version").await.code, 403);
+    let lines = || {
+        let text = String::from_utf8(world.env.disk.read(&path).unwrap_or_default()).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect::<Vec<serde_json::Value>>()
+    };
+    world.until(|| lines().len() == 3).await;
+    let [made, missed, refused] = <[serde_json::Value; 3]>::try_from(lines()).unwrap();
+    assert_eq!(
+        (&made["kind"], &made["apiVersion"], &made["auditID"]),
+        (&json!("Event"), &json!("audit.k8s.io/v1"), &json!("mine"))
+    );
+    assert_eq!(
+        (&made["verb"], &made["level"], &made["stage"]),
+        (&json!("create"), &json!("Request"), &json!("ResponseComplete"))
+    );
+    assert_eq!(
+        (&made["user"]["username"], &made["impersonatedUser"]["username"]),
+        (&json!("shard-admin"), &json!("kcp-admin"))
+    );
+    assert_eq!(
+        made["objectRef"],
+        json!({"resource": "configmaps", "namespace": "default", "apiVersion": "v1"})
+    );
+    assert_eq!(
+        (
+            &made["requestObject"]["metadata"]["name"],
+            &made["responseStatus"]["code"]
+        ),
+        (&json!("c"), &json!(201))
+    );
+    assert_eq!(made["sourceIPs"], json!(["10.0.0.9"]));
+    assert_eq!(made["annotations"]["authorization.k8s.io/decision"], "allow");
+    assert_eq!(missed["requestURI"], format!("{target}/nope?x=y"));
+    assert_eq!(
+        (&missed["responseStatus"]["reason"], &missed["objectRef"]["name"]),
+        (&json!("NotFound"), &json!("nope"))
+    );
+    assert_eq!(
+        (
+            &refused["annotations"]["authorization.k8s.io/decision"],
+            &refused["verb"]
+        ),
+        (&json!("forbid"), &json!("get"))
+    );
+    assert_eq!(refused["user"]["username"], "system:anonymous");
+}

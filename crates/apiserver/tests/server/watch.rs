@@ -1,11 +1,16 @@
 //! Watches as clients see them: lines, bookmarks, ends.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
+use machinery::options::{DeleteOptions, GetOptions, ListOptions, WriteOptions};
+use machinery::status::{Result, Status};
+use registry::{Backend, EventStream, Item, ItemList, Outcome, Patch, Target, WatchEvent};
 use serde_json::{Value, json};
 
 use crate::world::{CONSUMER, Client, World};
@@ -206,4 +211,107 @@ async fn a_running_watch_is_counted_and_holds_no_seat() {
     assert_eq!(gauge(&world), "1");
     drop(watch);
     world.until(|| gauge(&world) == "0").await;
+}
+
+/// Every watch begins too late; nothing else is served. Counts the watches that were dropped.
+struct TooLate;
+
+struct Ending(Option<WatchEvent>);
+
+#[async_trait]
+impl EventStream for Ending {
+    async fn next(&mut self) -> Option<WatchEvent> {
+        self.0.take()
+    }
+
+    fn ready(&mut self) -> Option<WatchEvent> {
+        self.0.take()
+    }
+
+    fn revision(&mut self) -> u64 {
+        7
+    }
+}
+
+#[async_trait]
+impl Backend for TooLate {
+    async fn get(&self, _: &registry::Request, _: &Target, _: &GetOptions) -> Result<Item> {
+        panic!("a defect of the backend")
+    }
+
+    async fn list(&self, _: &registry::Request, _: &Target, _: &ListOptions) -> Result<ItemList> {
+        std::future::pending().await
+    }
+
+    async fn watch(&self, _: &registry::Request, _: &Target, _: &ListOptions) -> Result<Box<dyn EventStream>> {
+        let status = Status::expired("too old resource version: 5 (44894)");
+        Ok(Box::new(Ending(Some(WatchEvent::Failed(status)))))
+    }
+
+    async fn create(&self, _: &registry::Request, _: &Target, _: Value, _: &WriteOptions) -> Result<Outcome> {
+        Err(Status::service_unavailable("no"))
+    }
+
+    async fn update(&self, _: &registry::Request, _: &Target, _: Value, _: &WriteOptions) -> Result<Outcome> {
+        Err(Status::service_unavailable("no"))
+    }
+
+    async fn patch(&self, _: &registry::Request, _: &Target, _: Patch, _: &WriteOptions) -> Result<Outcome> {
+        Err(Status::service_unavailable("no"))
+    }
+
+    async fn delete(&self, _: &registry::Request, _: &Target, _: &DeleteOptions) -> Result<Outcome> {
+        Err(Status::service_unavailable("no"))
+    }
+
+    async fn delete_collection(
+        &self,
+        _: &registry::Request,
+        _: &Target,
+        _: &ListOptions,
+        _: &DeleteOptions,
+    ) -> Result<ItemList> {
+        Err(Status::service_unavailable("no"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_from_too_long_ago_is_told_so_within_the_stream() {
+    let world = World::new().await;
+    world.surface.serve_from(Arc::new(TooLate));
+    let mut client = world.client("user-1").await;
+    let mut watch = Watch::open(&mut client, &format!("{}?watch=1&resourceVersion=5", config_maps()), "").await;
+    let expected = json!({"type": "ERROR", "object": {
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "too old resource version: 5 (44894)", "reason": "Expired", "code": 410,
+    }});
+    assert_eq!(watch.next().await, Some(expected));
+    assert_eq!(watch.next().await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn law_8_a_backend_that_panics_or_hangs_is_answered_for() {
+    let world = World::new().await;
+    world.surface.serve_from(Arc::new(TooLate));
+    let mut client = world.client("user-1").await;
+    let panicked = client.get(&format!("{}/x", config_maps())).await;
+    assert_eq!(
+        (panicked.code, &panicked.json()["reason"]),
+        (500, &json!("InternalError"))
+    );
+    let begun = world.env.clock.monotonic();
+    let hung = client.get(&config_maps()).await;
+    assert_eq!((hung.code, &hung.json()["reason"]), (504, &json!("Timeout")));
+    assert_eq!((world.env.clock.monotonic() - begun).as_secs(), 60);
+    assert_eq!(world.stack.seats_used(), 0);
+    world
+        .put(
+            CONSUMER,
+            "",
+            "configmaps",
+            "default",
+            json!({"metadata": {"name": "a"}}),
+        )
+        .await;
+    assert_eq!(client.get("/livez").await.code, 200);
 }

@@ -13,8 +13,10 @@ pub struct Metrics {
     pub in_flight_read_only: Gauge,
     /// The handle of `mutating`.
     pub in_flight_mutating: Gauge,
-    /// `authentication_attempts{result}`: `success`, `failure`, `error`.
-    pub authentication_attempts: Family<Counter>,
+    /// `authentication_attempts{result}`: the handle of `success`.
+    pub authentication_successes: Counter,
+    /// The handle of `failure`.
+    pub authentication_failures: Counter,
     /// `apiserver_flowcontrol_rejected_requests_total{reason}`: `queue-full`, `time-out`.
     pub rejected: Family<Counter>,
     /// `apiserver_flowcontrol_current_inqueue_requests`.
@@ -108,11 +110,13 @@ impl Metrics {
             "Requests being served.",
             &["request_kind"],
         );
+        let authentications = counter("authentication_attempts", "Authentications by result.", &["result"]);
         let metrics = Self {
             requests,
             in_flight_read_only: in_flight.with(&["readOnly"]),
             in_flight_mutating: in_flight.with(&["mutating"]),
-            authentication_attempts: counter("authentication_attempts", "Authentications by result.", &["result"]),
+            authentication_successes: authentications.with(&["success"]),
+            authentication_failures: authentications.with(&["failure"]),
             rejected: counter(
                 "apiserver_flowcontrol_rejected_requests_total",
                 "Requests answered with 429.",

@@ -66,6 +66,17 @@ impl Client {
         }
     }
 
+    /// Another stream of the same HTTP/2 connection.
+    pub fn stream(&self) -> Self {
+        let Sender::Two(sender) = &self.sender else {
+            panic!("HTTP/1 has one stream")
+        };
+        Self {
+            sender: Sender::Two(sender.clone()),
+            token: self.token.clone(),
+        }
+    }
+
     /// The names that the recordings use.
     #[must_use]
     pub fn acting_as(mut self, who: &str) -> Self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiserver::{
-    Audit, Connection, Health, Lifecycle, Server, ServerOptions, Services, Stack, StackConfig, StackOptions,
+    Audit, Connection, Health, Lifecycle, Server, ServerOptions, Services, Stack, StackConfig, StackOptions, Tls,
 };
 use env::Env;
 use env::simulated::{Host, SimOptions};
@@ -38,7 +38,8 @@ pub struct World {
     pub lifecycle: Lifecycle,
     pub registry: Registry,
     pub surface: Arc<TestSurface>,
-    _host: Host,
+    /// Of a simulated environment.
+    _host: Option<Host>,
 }
 
 /// What a test changes of the usual.
@@ -78,6 +79,14 @@ impl World {
     /// Must be called with paused time.
     pub async fn with(setup: Setup) -> Self {
         let (env, host) = Env::simulated(7, SimOptions::default());
+        let world = Self::on(env, None, setup).await;
+        Self {
+            _host: Some(host),
+            ..world
+        }
+    }
+
+    pub async fn on(env: Env, tls: Option<Arc<Tls>>, setup: Setup) -> Self {
         let kv = Arc::new(ModelKv::new(&env));
         let store = Store::open(env.clone(), kv, StoreOptions::default(), Vec::new())
             .await
@@ -113,7 +122,7 @@ impl World {
             env.clone(),
             setup.server,
             stack.clone(),
-            None,
+            tls,
             lifecycle.clone(),
             metrics.clone(),
         );
@@ -125,7 +134,7 @@ impl World {
             lifecycle,
             registry,
             surface,
-            _host: host,
+            _host: None,
         };
         for cluster in ["root", CONSUMER] {
             world.open(cluster).await;

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use machinery::object::GroupResource;
 use machinery::status::{Result, Status};
 use machinery::user::{AUTHENTICATED, MASTERS, User};
+use parking_lot::Mutex;
 use permit::{Access, Cluster, Decision, Scope};
 use registry::{Backend, Registry, Resolved, ResourceDef, Surface};
 
@@ -23,6 +24,8 @@ pub struct Rights;
 pub struct TestSurface {
     defs: Vec<Arc<ResourceDef>>,
     registry: Arc<Registry>,
+    /// Instead of the registry, where a test has put one.
+    other: Mutex<Option<Arc<dyn Backend>>>,
 }
 
 impl Resolver for TestResolver {
@@ -110,7 +113,13 @@ impl TestSurface {
         Self {
             defs,
             registry: Arc::new(registry),
+            other: Mutex::default(),
         }
+    }
+
+    /// All objects are this backend's from now on.
+    pub fn serve_from(&self, backend: Arc<dyn Backend>) {
+        *self.other.lock() = Some(backend);
     }
 
     pub fn def(&self, group: &str, plural: &str) -> Arc<ResourceDef> {
@@ -149,7 +158,7 @@ impl Surface for TestSurface {
     }
 
     fn backend(&self, _resolved: &Resolved) -> Arc<dyn Backend> {
-        self.registry.clone()
+        self.other.lock().clone().unwrap_or_else(|| self.registry.clone())
     }
 
     fn content_key(&self, _scope: &Scope) -> [u8; 32] {
