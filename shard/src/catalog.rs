@@ -6,19 +6,21 @@ use controller::Catalog;
 use permit::{Cluster, Scope};
 use plan::{ResourceRef, Served};
 use registry::{Origin, ResourceDef};
-use storage::{ResourceKey, Segment};
+use storage::{ObjectKey, ResourceKey, Segment};
 
 use crate::definitions::Definitions;
+use crate::owners::OwnerIndex;
 
 pub struct ShardCatalog {
     definitions: Arc<Definitions>,
+    owners: Arc<OwnerIndex>,
 }
 
 // === impl ShardCatalog ===
 
 impl ShardCatalog {
-    pub fn new(definitions: Arc<Definitions>) -> Arc<Self> {
-        Arc::new(Self { definitions })
+    pub fn new(definitions: Arc<Definitions>, owners: Arc<OwnerIndex>) -> Arc<Self> {
+        Arc::new(Self { definitions, owners })
     }
 
     /// The definition by which objects of a resource are written in a cluster.
@@ -62,6 +64,14 @@ impl Catalog for ShardCatalog {
             bound: def.origin == Origin::Bound,
         })
         .collect()
+    }
+
+    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ResourceKey, ObjectKey)> {
+        self.owners.dependants(cluster, uid)
+    }
+
+    fn has_dependants(&self, cluster: &Cluster, uid: &str) -> bool {
+        self.owners.has_dependants(cluster, uid)
     }
 
     fn is_local(&self, _: &Cluster) -> bool {

@@ -18,6 +18,7 @@ pub mod effects;
 pub mod facts;
 pub mod home;
 pub mod options;
+pub mod owners;
 pub mod pki;
 pub mod shard;
 pub mod stack;

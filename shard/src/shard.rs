@@ -21,6 +21,7 @@ use crate::catalog::ShardCatalog;
 use crate::definitions::Definitions;
 use crate::effects::{NoRemote, ShardEffects};
 use crate::facts::ShardFacts;
+use crate::owners::OwnerIndex;
 
 /// What a shard is told.
 #[derive(Clone, Debug)]
@@ -64,10 +65,11 @@ impl Shard {
     pub async fn start(env: &Env, kv: Arc<dyn Kv>, options: ShardOptions) -> Result<Self> {
         let definitions = Definitions::new();
         let facts = ShardFacts::new(definitions.clone());
+        let owners = Arc::new(OwnerIndex::default());
         let feed = EventFeed::new();
         // In this order: whoever hears of an event from the feed finds the others up to date.
         let projections: Vec<Arc<dyn Projection>> =
-            vec![definitions.clone(), facts.clone(), facts.rbac.clone(), feed.clone()];
+            vec![definitions.clone(), facts.clone(), facts.rbac.clone(), owners.clone(), feed.clone()];
         let store = Store::open(env.clone(), kv.clone(), store_options(&options), projections)
             .await
             .context("opening the store's content")?;
@@ -78,7 +80,7 @@ impl Shard {
             Arc::new(Escalation::new(facts.clone(), authorizer.clone())),
         ]);
         let registry = Registry::new(store.clone(), env.clone(), admission);
-        let catalog = ShardCatalog::new(definitions.clone());
+        let catalog = ShardCatalog::new(definitions.clone(), owners);
         let effects = ShardEffects::new(registry.clone(), catalog.clone());
         let mut shard = Self {
             name: options.info.name.clone(),

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use permit::Cluster;
 use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Served, Trigger};
 use serde_json::Value;
-use storage::{ResourceKey, Store};
+use storage::{ObjectKey, ResourceKey, Store};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::events::{Event, EventFeed};
@@ -27,6 +27,9 @@ pub trait Catalog: Send + Sync {
     fn store_key(&self, resource: &ResourceRef) -> Option<ResourceKey>;
     fn resource_ref(&self, resource: &ResourceKey) -> ResourceRef;
     fn served(&self, cluster: &Cluster) -> Vec<Served>;
+    /// Objects of a cluster that name an owner of this uid.
+    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ResourceKey, ObjectKey)>;
+    fn has_dependants(&self, cluster: &Cluster, uid: &str) -> bool;
     /// Whether this shard is the authority for the cluster (system clusters and unknown ones are).
     fn is_local(&self, cluster: &Cluster) -> bool;
 }

@@ -7,7 +7,7 @@ use machinery::selector::LabelSelector;
 use permit::{Cluster, Permit, Scope};
 use plan::{Labelled, ObjectRef, ResourceRef, Seen, Served, View};
 use serde_json::Value;
-use storage::{Entry, ObjectKey, Store};
+use storage::{Entry, ObjectKey, ResourceKey, Store};
 
 use crate::driver::{Catalog, Fetched};
 
@@ -55,6 +55,25 @@ impl View for StoreView<'_> {
         entries.iter().map(|entry| entry.to_value()).collect()
     }
 
+    fn any(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> bool {
+        let Some(resource) = self.catalog.store_key(resource) else { return false };
+        self.store.peek_any(&self.permit, &resource, scope, namespace, labels)
+    }
+
+    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Value)> {
+        let found = self.catalog.dependants(cluster, uid);
+        let read = |(resource, key): (ResourceKey, ObjectKey)| {
+            let entry = self.store.peek(&self.permit, &resource, &key)?;
+            let of = self.catalog.resource_ref(&resource).object(cluster, &key.namespace, &key.name);
+            Some((of, entry.to_value()))
+        };
+        found.into_iter().filter_map(read).collect()
+    }
+
+    fn has_dependants(&self, cluster: &Cluster, uid: &str) -> bool {
+        self.catalog.has_dependants(cluster, uid)
+    }
+
     fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)> {
         let counts = self.store.objects_in(cluster);
         let mut out: Vec<(ResourceRef, usize)> =
@@ -71,6 +90,18 @@ impl View for StoreView<'_> {
 impl Labelled for Seeing<'_> {
     fn label(&self, key: &str) -> Option<String> {
         self.0.label(key).map(str::to_owned)
+    }
+
+    fn is_terminating(&self) -> bool {
+        self.0.is_terminating()
+    }
+
+    fn is_owned(&self) -> bool {
+        self.0.is_owned()
+    }
+
+    fn uid(&self) -> String {
+        self.0.uid().to_owned()
     }
 
     fn parse(&self) -> Value {

@@ -29,7 +29,7 @@ impl Controller for BindingDeletion {
     fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
         let is_dying = |binding: &Value| binding.deletion_timestamp().is_some();
         if *trigger.resource == refs::bindings() {
-            let dying = trigger.new.is_some_and(|new| is_dying(&new.parse()));
+            let dying = trigger.new.is_some_and(|new| new.is_terminating());
             return if dying { vec![Key::new(trigger.cluster, "", trigger.name)] } else { Vec::new() };
         }
         if trigger.new.is_some() || trigger.cluster.is_system() {

@@ -127,7 +127,7 @@ impl EndpointSlices {
 
 fn has_consumers(view: &dyn View, cluster: &Cluster, export: &str) -> bool {
     let exported = Requirement::equals(label::EXPORT, hashes::export_label(cluster.as_str(), export));
-    !view.list(&refs::bindings(), &Scope::All, "", &LabelSelector::of(vec![exported])).is_empty()
+    view.any(&refs::bindings(), &Scope::All, "", &LabelSelector::of(vec![exported]))
 }
 
 fn reference<'a>(slice: &'a Value, member: &str) -> &'a str {

@@ -2,8 +2,7 @@
 //! through (Kubernetes' `garbagecollector`). Owners are looked up in the dependant's own cluster.
 
 use machinery::object::{GroupVersion, ObjectExt};
-use machinery::selector::LabelSelector;
-use permit::Scope;
+use permit::Cluster;
 use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen, Served, Trigger, View};
 use serde_json::Value;
 
@@ -24,57 +23,102 @@ impl Controller for GarbageCollector {
         vec![refs::everything()]
     }
 
-    /// A cluster is looked at when something that may own has gone or is going, or something came that names an owner.
-    /// The key names the owner by uid; dependants are found by it.
-    fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
-        let key = |uid: &str| Key::new(trigger.cluster, "", uid);
+    /// Keys are owners: that are gone, are going with a policy, lost a dependant, or were named by something new.
+    fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
+        let this = |uid: &str| Owner::of(trigger.resource, trigger.namespace, trigger.name, uid).key(trigger.cluster);
         match (trigger.old, trigger.new) {
             (Some(old), None) => {
-                let gone = old.parse();
-                let mut keys = vec![key(gone.uid())];
-                keys.extend(owners(&gone).iter().map(|owner| key(owner.str_at(&["uid"]).unwrap_or_default())));
+                let uid = old.uid();
+                let mut keys = Vec::new();
+                if view.has_dependants(trigger.cluster, &uid) {
+                    keys.push(this(&uid));
+                }
+                if old.is_owned() {
+                    keys.extend(owner_keys(&old.parse(), trigger, view));
+                }
                 keys
             }
-            (None, Some(new)) => {
-                let fresh = new.parse();
-                owners(&fresh).iter().map(|owner| key(owner.str_at(&["uid"]).unwrap_or_default())).collect()
-            }
-            (Some(_), Some(new)) => {
+            (None, Some(new)) if new.is_owned() => owner_keys(&new.parse(), trigger, view),
+            (Some(_), Some(new)) if new.is_terminating() => {
                 let now = new.parse();
-                let going = now.deletion_timestamp().is_some() && (now.has_finalizer(FOREGROUND) || now.has_finalizer(ORPHAN));
-                if going { vec![key(now.uid())] } else { Vec::new() }
+                let waits = now.has_finalizer(FOREGROUND) || now.has_finalizer(ORPHAN);
+                if waits { vec![this(now.uid())] } else { Vec::new() }
             }
-            (None, None) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
     fn plan(&self, key: &Key, view: &dyn View, _: &Context) -> Plan {
-        let contents = view.contents(&key.cluster);
-        let scope = Scope::One(key.cluster.clone());
-        let everything = LabelSelector::everything();
-        let (mut owner, mut dependants) = (None, Vec::new());
-        for (resource, _) in &contents {
-            for object in view.list(resource, &scope, "", &everything) {
-                if object.uid() == key.name {
-                    owner = Some((resource.object(&key.cluster, object.namespace(), object.name()), object));
-                } else if owners(&object).iter().any(|o| o.str_at(&["uid"]) == Some(&key.name)) {
-                    dependants.push((resource.object(&key.cluster, object.namespace(), object.name()), object));
-                }
+        let owner = Owner::read(key);
+        let of = owner.resource.object(&key.cluster, &owner.namespace, &owner.name);
+        let dependants = view.dependants(&key.cluster, &owner.uid);
+        let found = view.get(&of).found().filter(|object| object.uid() == owner.uid);
+        let effects = match found {
+            Some(object) if object.deletion_timestamp().is_some() && object.has_finalizer(ORPHAN) => {
+                orphan(of, object, dependants, &owner.uid)
             }
-        }
-        let served = view.served(&key.cluster);
-        let effects = match owner {
-            Some((of, object)) if object.deletion_timestamp().is_some() && object.has_finalizer(ORPHAN) => {
-                orphan(of, object, dependants, &key.name)
-            }
-            Some((of, object)) if object.deletion_timestamp().is_some() && object.has_finalizer(FOREGROUND) => {
-                foreground(of, object, dependants, &key.name)
+            Some(object) if object.deletion_timestamp().is_some() && object.has_finalizer(FOREGROUND) => {
+                foreground(of, object, dependants, &owner.uid)
             }
             Some(_) => Vec::new(),
-            None => collect(dependants, view, &served),
+            None if dependants.is_empty() => Vec::new(),
+            None => collect(dependants, view, &view.served(&key.cluster)),
         };
         Plan { effects, ..Plan::default() }
     }
+}
+
+/// An owner as a key: `resource|group|identity|namespace` and `name|uid` (no part has a bar in it).
+struct Owner {
+    resource: ResourceRef,
+    namespace: String,
+    name: String,
+    uid: String,
+}
+
+// === impl Owner ===
+
+impl Owner {
+    fn of(resource: &ResourceRef, namespace: &str, name: &str, uid: &str) -> Self {
+        let (namespace, name, uid) = (namespace.to_owned(), name.to_owned(), uid.to_owned());
+        Self { resource: resource.clone(), namespace, name, uid }
+    }
+
+    fn key(&self, cluster: &Cluster) -> Key {
+        let identity = self.resource.identity.as_deref().unwrap_or_default();
+        let place = format!("{}|{}|{identity}|{}", self.resource.resource, self.resource.group, self.namespace);
+        Key::new(cluster, &place, &format!("{}|{}", self.name, self.uid))
+    }
+
+    fn read(key: &Key) -> Self {
+        let mut place = key.namespace.splitn(4, '|');
+        let mut part = || place.next().unwrap_or_default();
+        let (resource, group, identity, namespace) = (part(), part(), part(), part());
+        let mut reference = ResourceRef::new(group, resource);
+        if !identity.is_empty() {
+            reference = reference.with_identity(identity);
+        }
+        let (name, uid) = key.name.split_once('|').unwrap_or((&key.name, ""));
+        Self::of(&reference, namespace, name, uid)
+    }
+}
+
+/// The owners that an object names, as far as their kind is served.
+fn owner_keys(object: &Value, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
+    let served = view.served(trigger.cluster);
+    let key = |owner: &&Value| {
+        let known = served_kind(owner, &served)?;
+        let namespace = if known.namespaced { trigger.namespace } else { "" };
+        let member = |name: &str| owner.str_at(&[name]).unwrap_or_default();
+        Some(Owner::of(&known.resource, namespace, member("name"), member("uid")).key(trigger.cluster))
+    };
+    owners(object).iter().filter_map(key).collect()
+}
+
+fn served_kind<'a>(owner: &Value, served: &'a [Served]) -> Option<&'a Served> {
+    let member = |name: &str| owner.str_at(&[name]).unwrap_or_default();
+    let gv = GroupVersion::parse(member("apiVersion"));
+    served.iter().find(|s| *s.resource.group == *gv.group && s.kind == member("kind"))
 }
 
 fn owners(object: &Value) -> Vec<&Value> {
@@ -133,10 +177,7 @@ fn collect(dependants: Vec<(ObjectRef, Value)>, view: &dyn View, served: &[Serve
 
 fn may_exist(owner: &Value, dependant: &ObjectRef, view: &dyn View, served: &[Served]) -> bool {
     let member = |name: &str| owner.str_at(&[name]).unwrap_or_default();
-    let gv = GroupVersion::parse(member("apiVersion"));
-    let Some(known) = served.iter().find(|s| *s.resource.group == *gv.group && s.kind == member("kind")) else {
-        return true;
-    };
+    let Some(known) = served_kind(owner, served) else { return true };
     if known.namespaced && dependant.namespace.is_empty() {
         // A cluster-scoped object cannot have a namespaced owner; Kubernetes leaves it alone and says so in an event.
         return true;
@@ -173,7 +214,7 @@ mod tests {
     }
 
     fn key() -> Key {
-        Key::new(&cluster("abc"), "", "u1")
+        Owner::of(&refs::config_maps(), "n", "owner", "u1").key(&cluster("abc"))
     }
 
     fn dependant(world: &Literals) -> Option<&Value> {

@@ -32,7 +32,7 @@ impl Controller for Deletion {
     fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
         let key = || vec![Key::of_cluster(trigger.cluster)];
         if *trigger.resource == refs::logical_clusters() {
-            let dying = trigger.new.is_none_or(|new| new.parse().deletion_timestamp().is_some());
+            let dying = trigger.new.is_none_or(|new| new.is_terminating());
             return if dying { key() } else { Vec::new() };
         }
         if trigger.new.is_some() || trigger.cluster.is_system() {
@@ -95,8 +95,7 @@ fn stage(resource: &ResourceRef, bound: bool) -> u8 {
 /// Deletes what is not being deleted yet of the first stage that still has objects. Bound objects are the bindings' to
 /// delete and never a stage of their own.
 fn delete_next(key: &Key, view: &dyn View, left: &[&(ResourceRef, usize)]) -> Vec<Effect> {
-    let bound = |resource: &ResourceRef| resource.identity.is_some() || is_bound(view, key, resource);
-    let staged = |wanted: u8| left.iter().filter(move |(r, _)| stage(r, bound(r)) == wanted);
+    let staged = |wanted: u8| left.iter().filter(move |(r, _)| stage(r, is_bound(r)) == wanted);
     for wanted in [0, 1, 2] {
         // RBAC goes when bound objects are gone, too: their finalizers' owners need their rights.
         if wanted == 2 && staged(3).next().is_some() {
@@ -110,10 +109,11 @@ fn delete_next(key: &Key, view: &dyn View, left: &[&(ResourceRef, usize)]) -> Ve
     staged(3).flat_map(|(r, _)| delete_all(key, view, r)).take(BATCH_MAX).collect()
 }
 
-fn is_bound(view: &dyn View, key: &Key, resource: &ResourceRef) -> bool {
-    const BOUND_BY_ROOT: [&str; 2] = ["tenancy.kcp.io", "topology.kcp.io"];
-    BOUND_BY_ROOT.contains(&&*resource.group)
-        || view.served(&key.cluster).iter().any(|s| s.bound && s.resource == *resource)
+/// Resources of the root's exports; those of others come with an identity.
+fn is_bound(resource: &ResourceRef) -> bool {
+    const BOUND_BY_ROOT: [&str; 3] = ["tenancy.kcp.io", "topology.kcp.io", "migration.kcp.io"];
+    let is_shard = *resource == refs::shards();
+    resource.identity.is_some() || is_shard || BOUND_BY_ROOT.contains(&&*resource.group)
 }
 
 fn delete_all(key: &Key, view: &dyn View, resource: &ResourceRef) -> Vec<Effect> {

@@ -25,7 +25,7 @@ impl Controller for Namespaces {
     /// The namespace itself while it is being deleted, and deletions in it.
     fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
         if *trigger.resource == refs::namespaces() {
-            let dying = trigger.new.is_some_and(|new| new.parse().deletion_timestamp().is_some());
+            let dying = trigger.new.is_some_and(|new| new.is_terminating());
             return if dying { vec![Key::new(trigger.cluster, "", trigger.name)] } else { Vec::new() };
         }
         if trigger.namespace.is_empty() || trigger.new.is_some() {

@@ -102,6 +102,15 @@ impl View for Literals {
             .collect()
     }
 
+    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Value)> {
+        let owned = |object: &Value| {
+            let references = object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array);
+            references.into_iter().flatten().any(|r| r.str_at(&["uid"]) == Some(uid))
+        };
+        let here = self.objects.iter().filter(|(of, object)| of.cluster == *cluster && owned(object));
+        here.map(|(of, object)| (of.clone(), object.clone())).collect()
+    }
+
     fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)> {
         let mut counts: BTreeMap<ResourceRef, usize> = BTreeMap::new();
         for of in self.objects.keys().filter(|of| of.cluster == *cluster) {

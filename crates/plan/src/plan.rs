@@ -39,6 +39,15 @@ pub trait View {
     /// The object in its storage version, with resourceVersion.
     fn get(&self, object: &ObjectRef) -> Seen;
     fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Value>;
+    /// Whether `list` would answer anything; stops at the first.
+    fn any(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> bool {
+        !self.list(resource, scope, namespace, labels).is_empty()
+    }
+    /// Objects of a cluster that name an owner of this uid.
+    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Value)>;
+    fn has_dependants(&self, cluster: &Cluster, uid: &str) -> bool {
+        !self.dependants(cluster, uid).is_empty()
+    }
     /// Objects left in a cluster by resource, everything included: (resource, count), sorted.
     fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)>;
     /// The resources served in a cluster with what plans need of their definitions.
@@ -117,6 +126,11 @@ pub struct Trigger<'a> {
 /// Cheap properties of an object that triggers may look at without parsing it; `parse` gives the rest.
 pub trait Labelled {
     fn label(&self, key: &str) -> Option<String>;
+    /// `metadata.deletionTimestamp` is set.
+    fn is_terminating(&self) -> bool;
+    /// `metadata.ownerReferences` may be there.
+    fn is_owned(&self) -> bool;
+    fn uid(&self) -> String;
     fn parse(&self) -> Value;
 }
 

@@ -34,4 +34,20 @@ impl Store {
         let filter = Filter::new(permit, scope, namespace, "", labels, None);
         self.shared.peek_page(resource, &filter)
     }
+
+    /// Whether [`Store::peek_list`] would answer anything; stops at the first.
+    pub fn peek_any(
+        &self,
+        permit: &Permit,
+        resource: &ResourceKey,
+        scope: &Scope,
+        namespace: &str,
+        labels: &LabelSelector,
+    ) -> bool {
+        if may_read(permit, Verb::List, resource, scope).is_err() {
+            return false;
+        }
+        let filter = Filter::new(permit, scope, namespace, "", labels, None);
+        self.shared.peek_any(resource, &filter)
+    }
 }

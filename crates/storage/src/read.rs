@@ -201,6 +201,11 @@ impl Shared {
         self.cached_page(resource, filter, &filter.span(), 0).items
     }
 
+    /// Whether anything matches in the cache.
+    pub(crate) fn peek_any(&self, resource: &ResourceKey, filter: &Filter) -> bool {
+        !self.cached_page(resource, filter, &filter.span(), 1).items.is_empty()
+    }
+
     /// The state at one revision: from cache and log while they reach back, else from the store.
     async fn exact_page(
         &self,
