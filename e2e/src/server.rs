@@ -1,0 +1,159 @@
+//! One server in a process of its own.
+
+use std::fs::File;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::kubectl::Kubectl;
+
+/// How long a start or an end may take on a busy machine.
+const BOUND: Duration = Duration::from_secs(120);
+
+/// How often a condition is looked at.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// A running server with a root directory of its own. Dropping it ends the process.
+pub struct Server {
+    root_directory: TempDir,
+    port: u16,
+    process: Child,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Starts the binary on a free port and waits until it is ready and serves workspaces.
+    pub fn start() -> Self {
+        let root_directory = TempDir::new().expect("a temporary directory");
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|free| free.local_addr())
+            .expect("a free port")
+            .port();
+        let process = spawn(root_directory.path(), port);
+        let mut server = Self {
+            root_directory,
+            port,
+            process,
+        };
+        server.wait_until_ready();
+        server
+    }
+
+    /// kubectl in the root workspace.
+    pub fn kubectl(&self) -> Kubectl {
+        Kubectl::new(self.root_directory.path())
+    }
+
+    /// kubectl in the workspace at `path`, such as `root:team-a`.
+    pub fn workspace(&self, path: &str) -> Kubectl {
+        self.kubectl()
+            .at(format!("https://127.0.0.1:{}/clusters/{path}", self.port))
+    }
+
+    /// Creates the workspace `name` below `parent` and waits until it is ready. Returns kubectl in it.
+    pub fn create_workspace(&self, parent: &str, name: &str) -> Kubectl {
+        let above = self.workspace(parent);
+        let document = format!("apiVersion: tenancy.kcp.io/v1alpha1\nkind: Workspace\nmetadata:\n  name: {name}\n");
+        above.create(&document).ok();
+        above
+            .run(&format!(
+                "wait --for=jsonpath={{.status.phase}}=Ready workspace/{name} --timeout=60s"
+            ))
+            .ok();
+        self.workspace(&format!("{parent}:{name}"))
+    }
+
+    /// Ends the process as a power cut does, and starts it again on the same directory.
+    pub fn kill_and_restart(&mut self) {
+        self.process.kill().expect("the process can be killed");
+        self.process.wait().expect("the process ended");
+        self.process = spawn(self.root_directory.path(), self.port);
+        self.wait_until_ready();
+    }
+
+    /// Asks the process to end, and returns how it did.
+    pub fn terminate(mut self) -> ExitStatus {
+        let asked = Command::new("kill")
+            .arg("-TERM")
+            .arg(self.process.id().to_string())
+            .status();
+        assert!(asked.is_ok_and(|status| status.success()), "the signal can be sent");
+        let mut end = None;
+        self.until("the process ends", |server| {
+            end = server.process.try_wait().expect("a child can be waited for");
+            end.is_some()
+        });
+        end.expect("it ended")
+    }
+
+    fn wait_until_ready(&mut self) {
+        self.until("the server is ready", |server| {
+            if let Some(status) = server.process.try_wait().expect("a child can be waited for") {
+                panic!("the server ended with {status}:\n{}", server.log());
+            }
+            server.root_directory.path().join("admin.kubeconfig").is_file()
+                && server.kubectl().run("get --raw /readyz").succeeded()
+                && server
+                    .kubectl()
+                    .run("get workspacetypes.tenancy.kcp.io universal")
+                    .succeeded()
+        });
+    }
+
+    fn until(&mut self, what: &str, mut holds: impl FnMut(&mut Self) -> bool) {
+        let began = Instant::now();
+        while !holds(self) {
+            assert!(began.elapsed() < BOUND, "not within {BOUND:?}: {what}\n{}", self.log());
+            std::thread::sleep(INTERVAL);
+        }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(log_file(self.root_directory.path())).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(root_directory: &Path, port: u16) -> Child {
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(log_file(root_directory))
+        .expect("a log file");
+    Command::new(binary())
+        .arg("start")
+        .arg("--root-directory")
+        .arg(root_directory)
+        .args(["--bind-address", "127.0.0.1", "--secure-port", &port.to_string()])
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("the server's binary can be started")
+}
+
+fn log_file(root_directory: &Path) -> PathBuf {
+    root_directory.join("server.log")
+}
+
+/// `$KCP_BIN`, else the binary that cargo built beside this test. Panics, with what to do, when there is none.
+fn binary() -> PathBuf {
+    if let Some(given) = std::env::var_os("KCP_BIN") {
+        return given.into();
+    }
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|test| Some(test.parent()?.parent()?.join("kcp")));
+    beside.filter(|binary| binary.is_file()).unwrap_or_else(|| {
+        panic!("the server's binary is missing: run `cargo build -p shard --bin kcp`, or name one in $KCP_BIN")
+    })
+}
