@@ -13,7 +13,7 @@ pub(crate) struct Literals {
     pub objects: BTreeMap<ObjectRef, Value>,
     pub served: Vec<Served>,
     pub disconnected: Vec<Cluster>,
-    counter: u64,
+    pub counter: u64,
 }
 
 pub(crate) fn cluster(name: &str) -> Cluster {
