@@ -7,12 +7,14 @@ use super::row::RowId;
 use super::{EmbeddedOptions, LOG_FILE};
 use crate::Error;
 use bytes::Bytes;
-use env::{DiskFile, Env};
+use env::{Disk, DiskFile, Env};
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 const LOCK_FILE: &str = "kv.lock";
+const LOCK_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// Rows that are read while those before are taken up into the index.
 const LOAD_ROWS: usize = 32 * 1024;
@@ -29,15 +31,13 @@ pub(super) struct Opened {
 
 impl Opened {
     pub(super) async fn open(env: &Env, options: &EmbeddedOptions) -> Result<Opened, Error> {
+        let lock = lock(env, options).await?;
         let (opening_env, opening_options) = (env.clone(), options.clone());
         let opened = env.spawn.blocking(move || {
-            let lock = lock(&opening_env, &opening_options).map_err(|error| Failure::from(error).to_error())?;
-            let lock = lock.ok_or_else(|| Error::InUse(opening_options.dir.display().to_string()))?;
             let (path, cache_bytes) = (opening_options.dir.join(LOG_FILE), opening_options.cache_bytes);
-            let log = Log::open(&*opening_env.disk, &path, cache_bytes, opening_options.skips_sync());
-            log.map(|log| (lock, log)).map_err(|failure| failure.to_error())
+            Log::open(&*opening_env.disk, &path, cache_bytes, opening_options.skips_sync())
         });
-        let (lock, log) = opened.await?;
+        let log = opened.await.map_err(|failure| failure.to_error())?;
         let log = Arc::new(log);
         let mut index = load(env, &log).await.map_err(|failure| failure.to_error())?;
         let (numbers, leases) = (log.numbers(), log.leases());
@@ -61,9 +61,23 @@ impl Opened {
     }
 }
 
-fn lock(env: &Env, options: &EmbeddedOptions) -> io::Result<Option<Box<dyn DiskFile>>> {
-    env.disk.create_dir_all(&options.dir)?;
-    let lock = env.disk.open(&options.dir.join(LOCK_FILE))?;
+/// Takes the lock. A process that was killed may hold it until its last write to the disk is done, so this waits a while.
+async fn lock(env: &Env, options: &EmbeddedOptions) -> Result<Box<dyn DiskFile>, Error> {
+    let end = env.clock.monotonic() + options.timeout;
+    loop {
+        let (disk, dir) = (env.disk.clone(), options.dir.clone());
+        let locked = env.spawn.blocking(move || try_lock(&*disk, &dir)).await;
+        match locked.map_err(|error| Failure::from(error).to_error())? {
+            Some(lock) => return Ok(lock),
+            None if env.clock.monotonic() >= end => return Err(Error::InUse(options.dir.display().to_string())),
+            None => env.clock.sleep(LOCK_RETRY_DELAY).await,
+        }
+    }
+}
+
+fn try_lock(disk: &dyn Disk, dir: &Path) -> io::Result<Option<Box<dyn DiskFile>>> {
+    disk.create_dir_all(dir)?;
+    let lock = disk.open(&dir.join(LOCK_FILE))?;
     Ok(lock.try_lock()?.then_some(lock))
 }
 

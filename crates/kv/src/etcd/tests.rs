@@ -94,15 +94,13 @@ async fn revisions_are_coalesced_and_not_stale() {
 #[tokio::test]
 async fn survives_a_restart_of_etcd() {
     let mut process = EtcdProcess::start();
-    let kv = EtcdKv::connect(
-        &Env::real(),
-        EtcdOptions {
-            timeout: Duration::from_secs(1),
-            ..options(&process, "")
-        },
-    )
-    .await;
-    let kv = kv.unwrap();
+    // Waits until etcd listens, however long that takes on a busy machine.
+    drop(connect(&process, "").await);
+    let impatient = EtcdOptions {
+        timeout: Duration::from_secs(2),
+        ..options(&process, "")
+    };
+    let kv = EtcdKv::connect(&Env::real(), impatient).await.unwrap();
     put(&kv, "before").await.unwrap();
     let mut watch = kv.watch(Revision(1)).await.unwrap();
     while !matches!(watch.next().await.unwrap(), WatchItem::Batch(batch) if batch.revision == Revision(2)) {}
