@@ -7,9 +7,11 @@
 //! Read next: [`Server`], [`Kubectl`], then `tests/scenario.rs`.
 #![forbid(unsafe_code)]
 
+mod etcd;
 mod kubectl;
 mod server;
 
+pub use etcd::Etcd;
 pub use kubectl::{Answer, Kubectl};
 pub use server::Server;
 

@@ -1,13 +1,13 @@
 //! One server in a process of its own.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::etcd::{Etcd, free_port};
 use crate::kubectl::Kubectl;
 
 /// How long a start or an end may take on a busy machine.
@@ -20,6 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub struct Server {
     root_directory: TempDir,
     port: u16,
+    flags: Vec<String>,
     process: Child,
 }
 
@@ -28,15 +29,24 @@ pub struct Server {
 impl Server {
     /// Starts the binary on a free port and waits until it is ready and serves workspaces.
     pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same over a real etcd.
+    pub fn start_on(etcd: &Etcd) -> Self {
+        Self::start_with(&[&format!("--etcd-servers={}", etcd.url())])
+    }
+
+    /// The same with further flags.
+    pub fn start_with(flags: &[&str]) -> Self {
         let root_directory = TempDir::new().expect("a temporary directory");
-        let port = TcpListener::bind("127.0.0.1:0")
-            .and_then(|free| free.local_addr())
-            .expect("a free port")
-            .port();
-        let process = spawn(root_directory.path(), port);
+        let port = free_port();
+        let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        let process = spawn(root_directory.path(), port, &flags);
         let mut server = Self {
             root_directory,
             port,
+            flags,
             process,
         };
         server.wait_until_ready();
@@ -71,7 +81,7 @@ impl Server {
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("the process can be killed");
         self.process.wait().expect("the process ended");
-        self.process = spawn(self.root_directory.path(), self.port);
+        self.process = spawn(self.root_directory.path(), self.port, &self.flags);
         self.wait_until_ready();
     }
 
@@ -124,7 +134,7 @@ impl Drop for Server {
     }
 }
 
-fn spawn(root_directory: &Path, port: u16) -> Child {
+fn spawn(root_directory: &Path, port: u16, flags: &[String]) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
@@ -135,6 +145,7 @@ fn spawn(root_directory: &Path, port: u16) -> Child {
         .arg("--root-directory")
         .arg(root_directory)
         .args(["--bind-address", "127.0.0.1", "--secure-port", &port.to_string()])
+        .args(flags)
         .stdout(log.try_clone().expect("a second handle"))
         .stderr(log)
         .spawn()

@@ -1,0 +1,102 @@
+//! Servers and stores that die under load: what was acknowledged is there afterwards, and everything goes on by itself.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use e2e::{Etcd, Kubectl, Server};
+
+/// Rounds of each loop; more by `KCP_CRASH_ROUNDS`.
+fn rounds() -> usize {
+    std::env::var("KCP_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+}
+
+/// Creates ConfigMaps until told to stop, and remembers those that were acknowledged.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicUsize>,
+    acknowledged: Arc<Mutex<Vec<String>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+// === impl Writer ===
+
+impl Writer {
+    fn start(kubectl: Kubectl, prefix: String) -> Self {
+        let (stop, done, acknowledged) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let (stopped, count, names) = (stop.clone(), done.clone(), acknowledged.clone());
+        let thread = std::thread::spawn(move || {
+            for number in 0.. {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let name = format!("{prefix}-{number}");
+                let document = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: default}}\ndata: {{number: \"{number}\"}}\n");
+                if kubectl.run_with(&["create", "--validate=false", "-f", "-"], &document).succeeded() {
+                    names.lock().expect("no writer panicked").push(name);
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { stop, done, acknowledged, thread: Some(thread) }
+    }
+
+    /// Waits until so many writes are acknowledged.
+    fn wait_for(&self, count: usize) {
+        let began = std::time::Instant::now();
+        while self.done.load(Ordering::Relaxed) < count {
+            assert!(began.elapsed().as_secs() < 120, "writes are acknowledged again");
+            std::thread::yield_now();
+        }
+    }
+
+    fn finish(mut self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("no writer panicked");
+        }
+        std::mem::take(&mut self.acknowledged.lock().expect("no writer panicked"))
+    }
+}
+
+fn all_there(kubectl: &Kubectl, acknowledged: &[String]) {
+    let found = kubectl.run("get configmaps -n default -o name").ok();
+    let missing: Vec<&String> =
+        acknowledged.iter().filter(|name| !found.lines().any(|line| line == format!("configmap/{name}"))).collect();
+    assert!(missing.is_empty(), "acknowledged and lost: {missing:?}");
+}
+
+#[test]
+fn killed_servers_lose_nothing_that_was_acknowledged() {
+    let mut server = Server::start();
+    let inside = server.create_workspace("root", "load");
+    let mut acknowledged = Vec::new();
+    for round in 0..rounds() {
+        let writer = Writer::start(inside.clone(), format!("r{round}"));
+        writer.wait_for(5);
+        server.kill_and_restart();
+        acknowledged.extend(writer.finish());
+        all_there(&inside, &acknowledged);
+    }
+    // The controllers go on, too: a workspace is made after all that.
+    server.create_workspace("root", "afterwards");
+}
+
+#[test]
+fn a_killed_etcd_loses_nothing_that_was_acknowledged() {
+    let mut etcd = Etcd::start();
+    let server = Server::start_on(&etcd);
+    let inside = server.create_workspace("root", "load");
+    let mut acknowledged = Vec::new();
+    for round in 0..rounds() {
+        let writer = Writer::start(inside.clone(), format!("r{round}"));
+        writer.wait_for(5);
+        let before = 5;
+        etcd.kill_and_restart();
+        // The server finds it again without a hand.
+        writer.wait_for(before + 5);
+        acknowledged.extend(writer.finish());
+        all_there(&inside, &acknowledged);
+    }
+    server.create_workspace("root", "afterwards");
+}

@@ -1,0 +1,150 @@
+//! A provider shares an API, consumers use it, the provider's controller sees all of it; and an initializer makes fresh
+//! workspaces ready. On the embedded store and on a real etcd.
+
+use e2e::{Etcd, Kubectl, Server};
+
+const SCHEMA: &str = "apiVersion: apis.kcp.io/v1alpha1
+kind: APIResourceSchema
+metadata: {name: today.widgets.example.io}
+spec:
+  group: example.io
+  names: {plural: widgets, singular: widget, kind: Widget, listKind: WidgetList}
+  scope: Namespaced
+  versions:
+  - name: v1alpha1
+    served: true
+    storage: true
+    schema:
+      type: object
+      properties:
+        spec: {type: object, properties: {size: {type: integer, minimum: 1}}}
+        status: {type: object, properties: {phase: {type: string}}}
+    subresources: {status: {}}
+---
+apiVersion: apis.kcp.io/v1alpha2
+kind: APIExport
+metadata: {name: example.io}
+spec:
+  resources: [{name: widgets, group: example.io, schema: today.widgets.example.io, storage: {crd: {}}}]
+  permissionClaims: [{group: '', resource: configmaps, verbs: ['*']}]
+";
+
+const BINDING: &str = "apiVersion: apis.kcp.io/v1alpha2
+kind: APIBinding
+metadata: {name: example}
+spec:
+  reference: {export: {path: 'root:provider', name: example.io}}
+  permissionClaims:
+  - {group: '', resource: configmaps, verbs: ['*'], state: Accepted, selector: {matchAll: true}}
+";
+
+const TYPE: &str = "apiVersion: tenancy.kcp.io/v1alpha1
+kind: WorkspaceType
+metadata: {name: prepared}
+spec: {initializer: true, extend: {with: [{name: universal, path: root}]}}
+";
+
+fn widget(name: &str) -> String {
+    format!(
+        "apiVersion: example.io/v1alpha1\nkind: Widget\nmetadata: {{name: {name}, namespace: default}}\nspec: {{size: 3}}\n"
+    )
+}
+
+/// The URL that is announced for the provider's controller.
+fn announced(provider: &Kubectl) -> String {
+    provider
+        .run("wait --for=jsonpath={.status.endpoints[0].url} apiexportendpointslice/example.io --timeout=60s")
+        .ok();
+    provider.run("get apiexportendpointslice example.io -o jsonpath={.status.endpoints[0].url}").ok()
+}
+
+fn consumer(server: &Server, name: &str) -> Kubectl {
+    let consumer = server.create_workspace("root", name);
+    consumer.create(BINDING).ok();
+    consumer.run("wait --for=condition=Ready apibinding/example --timeout=60s").ok();
+    consumer
+}
+
+/// The name of a workspace's cluster.
+fn cluster(server: &Server, workspace: &str) -> String {
+    server.kubectl().run(&format!("get workspace {workspace} -o jsonpath={{.spec.cluster}}")).ok()
+}
+
+fn shares_an_api(server: &Server) {
+    let provider = server.create_workspace("root", "provider");
+    provider.create(SCHEMA).ok();
+    provider.run("wait --for=condition=IdentityValid apiexport/example.io --timeout=60s").ok();
+    let (one, two) = (consumer(server, "one"), consumer(server, "two"));
+    one.create(&widget("first")).ok();
+    two.create(&widget("second")).ok();
+    let refused = one.create(&widget("bad").replace("size: 3", "size: 0")).refused();
+    assert!(refused.contains("should be greater than or equal to 1"), "{refused}");
+
+    // One list over all consumers, with the claimed resource beside the provider's own.
+    let url = announced(&provider);
+    let all = provider.at(format!("{url}/clusters/*"));
+    let names = all.run("get widgets -A -o jsonpath={.items[*].metadata.name}").ok();
+    let mut names: Vec<&str> = names.split_whitespace().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["first", "second"]);
+    assert!(all.run("get configmaps -A").ok().contains("kube-root-ca.crt"));
+    assert!(all.run("get secrets -A").refused().contains("doesn't have a resource type"));
+
+    // What the controller writes, the consumer sees.
+    let inside = provider.at(format!("{url}/clusters/{}", cluster(server, "one")));
+    inside.run("patch widget first --subresource=status --type=merge -p {\"status\":{\"phase\":\"Up\"}}").ok();
+    assert_eq!(one.run("get widget first -o jsonpath={.status.phase}").ok(), "Up");
+    inside.run("patch configmap kube-root-ca.crt --type=merge -p {\"metadata\":{\"labels\":{\"seen\":\"yes\"}}}").ok();
+    assert_eq!(one.run("get configmap kube-root-ca.crt -o jsonpath={.metadata.labels.seen}").ok(), "yes");
+
+    // A second owner of the resource is told who has it.
+    one.create(&BINDING.replace("name: example}", "name: again}")).ok();
+    one.run("wait --for=condition=BindingUpToDate=False apibinding/again --timeout=60s").ok();
+    let why = one.run("get apibinding again -o yaml").ok();
+    assert!(why.contains("NamingConflicts") && why.contains("widgets.example.io"), "{why}");
+
+    // Unbound, the API is gone, and so are its objects.
+    two.run("delete apibinding example --timeout=60s").ok();
+    assert!(two.run("get widgets").refused().contains("doesn't have a resource type"));
+    assert_eq!(all.run("get widgets -A -o jsonpath={.items[*].metadata.name}").ok(), "first");
+}
+
+fn initializes_workspaces(server: &Server) {
+    let root = server.kubectl();
+    root.create(TYPE).ok();
+    root.run("wait --for=condition=Ready workspacetype/prepared --timeout=60s").ok();
+    let url = root.run("get workspacetype prepared -o jsonpath={.status.virtualWorkspaces[0].url}").ok();
+    let document = "apiVersion: tenancy.kcp.io/v1alpha1\nkind: Workspace\nmetadata: {name: fresh}\nspec: {type: {name: prepared, path: root}}\n";
+    root.create(document).ok();
+    root.run("wait --for=jsonpath={.status.initializers[0]}=root:prepared workspace/fresh --timeout=60s").ok();
+    let waiting = root.at(format!("{url}/clusters/*"));
+    assert!(waiting.run("get logicalclusters").ok().contains("Initializing"));
+    let inside = root.at(format!("{url}/clusters/{}", cluster(server, "fresh")));
+    inside.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: greeting, namespace: default}\n").ok();
+    inside.run("patch logicalcluster cluster --subresource=status --type=merge -p {\"status\":{\"initializers\":[]}}").ok();
+    root.run("wait --for=jsonpath={.status.phase}=Ready workspace/fresh --timeout=60s").ok();
+    server.workspace("root:fresh").run("get configmap greeting").ok();
+    assert!(!waiting.run("get logicalclusters").ok().contains("Initializing"));
+}
+
+#[test]
+fn an_api_is_shared_on_the_embedded_store() {
+    shares_an_api(&Server::start());
+}
+
+#[test]
+fn an_api_is_shared_on_etcd() {
+    let etcd = Etcd::start();
+    shares_an_api(&Server::start_on(&etcd));
+}
+
+#[test]
+fn an_initializer_prepares_workspaces_on_the_embedded_store() {
+    initializes_workspaces(&Server::start());
+}
+
+#[test]
+fn an_initializer_prepares_workspaces_on_etcd() {
+    let etcd = Etcd::start();
+    initializes_workspaces(&Server::start_on(&etcd));
+}
