@@ -24,6 +24,7 @@ pub mod names;
 pub mod object;
 pub mod options;
 pub mod patch;
+pub mod protobuf;
 pub mod schema;
 pub mod selector;
 pub mod status;
