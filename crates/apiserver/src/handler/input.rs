@@ -5,6 +5,7 @@ use http::request::Parts;
 use machinery::json::{self, DecodeError};
 use machinery::object::{GroupVersion, GroupVersionKind, ObjectExt};
 use machinery::options::FieldValidation;
+use machinery::protobuf;
 use machinery::status::{Result, Status};
 use machinery::strict::StrictErrors;
 use machinery::yaml;
@@ -30,10 +31,12 @@ const APPLY_PATCH: &str = "application/apply-patch+yaml";
 // === impl Decoded ===
 
 impl Decoded {
-    pub fn read(input: Input, body: &[u8]) -> Result<Self, DecodeError> {
+    /// `expected` is what a body in protobuf is where it does not say so itself.
+    pub fn read(input: Input, body: &[u8], expected: &GroupVersionKind) -> Result<Self, DecodeError> {
         match input {
             Input::Json => {
-                let json::Decoded { value, duplicates } = json::decode(body)?;
+                let json::Decoded { value, duplicates } =
+                    json::decode(body).map_err(|error| json::interpret_error(&error))?;
                 Ok(Self {
                     value,
                     duplicates,
@@ -41,13 +44,20 @@ impl Decoded {
                 })
             }
             Input::Yaml => {
-                let yaml::YamlDecoded { value, strict } = yaml::decode(body)?;
+                let yaml::YamlDecoded { value, strict } =
+                    yaml::decode(body).map_err(|error| json::interpret_error(&error))?;
                 Ok(Self {
                     value,
                     duplicates: Vec::new(),
                     strict,
                 })
             }
+            // Its fields are known by number: neither twice nor unknown is a mistake there.
+            Input::Protobuf => Ok(Self {
+                value: protobuf::decode(body, expected)?,
+                duplicates: Vec::new(),
+                strict: StrictErrors::default(),
+            }),
         }
     }
 }
@@ -55,8 +65,7 @@ impl Decoded {
 /// An object of create or update: what it says it is must be what the URL serves.
 pub(super) fn object(input: Input, body: &[u8], def: &ResourceDef, expected: &GroupVersionKind) -> Result<Decoded> {
     let kind = &expected.kind;
-    let decoded =
-        Decoded::read(input, body).map_err(|error| json::unrecognized(kind, &json::interpret_error(&error), body))?;
+    let decoded = Decoded::read(input, body, expected).map_err(|error| json::unrecognized(kind, &error, body))?;
     let found = json::type_meta(&decoded.value).map_err(|error| json::unrecognized(kind, &error, body))?;
     if !decoded.value.is_object() {
         let why = DecodeError("the body is not a JSON object".to_owned());

@@ -7,7 +7,6 @@ mod index;
 mod input;
 mod negotiate;
 mod openapi;
-mod protobuf;
 mod resource;
 mod watch;
 

@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::request::Parts;
+use machinery::protobuf;
 use machinery::status::{Result, Status};
 use machinery::table::MetaVersion;
 
@@ -53,6 +54,8 @@ pub(crate) enum DiscoveryOutput {
 pub enum Input {
     Json,
     Yaml,
+    /// Read, but never written; of built-in kinds only.
+    Protobuf,
 }
 
 /// One media range of an `Accept` header.
@@ -187,6 +190,7 @@ impl Input {
         match media_type(parts).as_str() {
             "" | "application/json" => Ok(Self::Json),
             "application/yaml" => Ok(Self::Yaml),
+            protobuf::MEDIA_TYPE => Ok(Self::Protobuf),
             _ => Err(Status::unsupported_media_type(&MEDIA_TYPES)),
         }
     }

@@ -9,6 +9,7 @@ use http::{Response, StatusCode};
 use machinery::json as text;
 use machinery::object::{GroupVersionKind, ObjectExt};
 use machinery::options::{self, DeleteOptions, GetOptions, IncludeObject, ListOptions, PatchKind, WriteOptions};
+use machinery::protobuf;
 use machinery::status::Status;
 use machinery::strict::Warnings;
 use permit::{Scope, Verb};
@@ -17,8 +18,8 @@ use registry::{Backend, Item, Outcome, Request, Subresource, Target};
 use serde_json::{Value, json};
 
 use super::input::{self, Decoded, PatchType};
-use super::negotiate::{Format, Input, Output, Transform, media_type};
-use super::{protobuf, watch};
+use super::negotiate::{Format, Input, MEDIA_TYPES, Output, Transform, media_type};
+use super::watch;
 use crate::body::{Body, RequestBody};
 use crate::record::Record;
 use crate::refusal::{Refusal, Result};
@@ -176,7 +177,7 @@ impl<'a> Call<'a> {
     }
 
     async fn create(&mut self, body: Bytes) -> Result<Response<Body>> {
-        let input = Input::negotiate(self.parts)?;
+        let input = self.input()?;
         let options = WriteOptions::create(self.options())?;
         let object = self.object(input, &body, &options)?;
         let outcome = self
@@ -187,7 +188,7 @@ impl<'a> Call<'a> {
     }
 
     async fn update(&mut self, body: Bytes) -> Result<Response<Body>> {
-        let input = Input::negotiate(self.parts)?;
+        let input = self.input()?;
         let options = WriteOptions::update(self.options())?;
         let object = self.object(input, &body, &options)?;
         let outcome = self
@@ -246,8 +247,8 @@ impl<'a> Call<'a> {
             strict,
         } = match self.target.subresource {
             // These have kinds of their own; what may be in them is the registry's to say.
-            Subresource::Scale | Subresource::Token => Decoded::read(input, body)
-                .map_err(|error| text::unrecognized(&expected.kind, &text::interpret_error(&error), body))?,
+            Subresource::Scale | Subresource::Token => Decoded::read(input, body, &expected)
+                .map_err(|error| text::unrecognized(&expected.kind, &error, body))?,
             _ => input::object(input, body, def, &expected)?,
         };
         let mut warnings = Vec::new();
@@ -255,6 +256,17 @@ impl<'a> Call<'a> {
         warnings.into_iter().for_each(|warning| self.request.warn(warning));
         self.request.duplicates = duplicates;
         Ok(value)
+    }
+
+    /// How the object of a create or update is written. Custom resources have no protobuf form, as in Kubernetes.
+    fn input(&self) -> Result<Input> {
+        let input = Input::negotiate(self.parts)?;
+        let own_kind = matches!(self.target.subresource, Subresource::Scale | Subresource::Token);
+        let is_known = (own_kind || !self.target.resolved.def.is_custom()) && protobuf::knows(&self.expected_kind());
+        if input == Input::Protobuf && !is_known {
+            return Err(Refusal::from(Status::unsupported_media_type(&MEDIA_TYPES)));
+        }
+        Ok(input)
     }
 
     fn expected_kind(&self) -> GroupVersionKind {
@@ -273,15 +285,16 @@ impl<'a> Call<'a> {
         if body.is_empty() {
             return Ok(DeleteOptions::parse(self.options(), None)?);
         }
-        let value = match media_type(self.parts).as_str() {
-            "application/vnd.kubernetes.protobuf" => protobuf::delete_options(body)?,
-            _ => {
-                let decoded = Decoded::read(Input::negotiate(self.parts)?, body);
-                decoded
-                    .map_err(|error| Status::bad_request(text::interpret_error(&error).to_string()))?
-                    .value
-            }
-        };
+        // Of every group: in protobuf even stock clients of custom resources send them.
+        let expected = GroupVersionKind::new("", "v1", "DeleteOptions");
+        let value = Decoded::read(Input::negotiate(self.parts)?, body, &expected)
+            .map_err(|error| Status::bad_request(error.to_string()))?
+            .value;
+        if !matches!(value.kind(), "" | "DeleteOptions") && media_type(self.parts) == protobuf::MEDIA_TYPE {
+            return Err(Refusal::from(Status::bad_request(
+                "the body is not DeleteOptions in protobuf",
+            )));
+        }
         Ok(DeleteOptions::parse(self.options(), Some(&value))?)
     }
 
