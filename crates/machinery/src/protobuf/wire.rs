@@ -9,7 +9,7 @@ pub(super) enum Wire<'a> {
     Bytes(&'a [u8]),
 }
 
-/// Calls `visit` with the number and the value of each field; `None` where the message is broken or `visit` says so.
+/// Calls `visit` with the number and the value of each field; fails where the message is broken or `visit` fails.
 ///
 /// Groups, which no API of Kubernetes has, count as broken.
 pub(super) fn each<'a, E: From<Broken>>(
