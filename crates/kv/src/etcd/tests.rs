@@ -6,8 +6,11 @@ use crate::testing::suite::Subject;
 use crate::{Op, WatchItem};
 
 fn options(process: &EtcdProcess, prefix: &str) -> EtcdOptions {
+    // On a busy machine etcd takes its time to start.
+    let timeout = Duration::from_secs(60);
     EtcdOptions {
         prefix: prefix.to_owned(),
+        timeout,
         ..EtcdOptions::new([process.endpoint()])
     }
 }

@@ -3,9 +3,14 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What to do without etcd.
 const ADVICE: &str = "these tests need etcd 3.5.13 or later: run xtask/scripts/get-etcd, or set ETCD to its path";
+
+/// Where ports for tests are taken from.
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u16 = 18_000;
 
 /// A running etcd with one member and an empty store, killed and removed when dropped.
 pub struct EtcdProcess {
@@ -106,9 +111,19 @@ fn spawn(arguments: &[String]) -> Child {
     command.spawn().unwrap_or_else(|error| panic!("{error}: {ADVICE}"))
 }
 
+/// A port that nobody listens on. From below the range that the system takes ports of connections from, and a different
+/// one each time, since two tests must not find the same before either listens.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("an address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let offset = std::process::id()
+            .wrapping_mul(97)
+            .wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST_PORT + (offset % u32::from(PORTS)) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Drop for EtcdProcess {

@@ -22,7 +22,7 @@ pub use txns::*;
 pub use watches::*;
 
 /// How long something that has to happen may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A store to test.
 pub struct Subject {
