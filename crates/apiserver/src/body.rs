@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -29,6 +30,24 @@ enum Inner {
 pub enum RequestBody {
     Incoming(hyper::body::Incoming),
     Full(Bytes),
+}
+
+/// What all request bodies together may take. Over it, requests are told to come back: waiting for room would let slow
+/// senders hold up everybody.
+pub(crate) struct BodyBudget {
+    bytes_max: usize,
+    used: AtomicUsize,
+}
+
+/// A body, and its part of the budget until it is dropped.
+pub(crate) struct HeldBody<'a> {
+    pub bytes: Bytes,
+    _part: Part<'a>,
+}
+
+struct Part<'a> {
+    budget: &'a BodyBudget,
+    bytes: usize,
 }
 
 // === impl Body ===
@@ -132,18 +151,18 @@ impl http_body::Body for Body {
 // === impl RequestBody ===
 
 impl RequestBody {
-    /// The whole body, if it is not larger than `bytes_max`.
-    pub async fn read(self, bytes_max: usize) -> Result<Bytes> {
+    /// The whole body, if it is not larger than `bytes_max` (413) and there is room for it (429).
+    pub(crate) async fn read(self, bytes_max: usize, budget: &BodyBudget) -> Result<HeldBody<'_>> {
+        let mut part = Part { budget, bytes: 0 };
         let mut incoming = match self {
             Self::Full(bytes) if bytes.len() > bytes_max => return Err(too_large(bytes_max)),
-            Self::Full(bytes) => return Ok(bytes),
+            Self::Full(bytes) => return Ok(HeldBody { bytes, _part: part }),
             Self::Incoming(incoming) => incoming,
         };
-        let announced = incoming.size_hint().exact();
-        if announced.is_some_and(|len| len > bytes_max as u64) {
+        if incoming.size_hint().exact().is_some_and(|len| len > bytes_max as u64) {
             return Err(too_large(bytes_max));
         }
-        // Most bodies are one frame: that one is handed on as it is.
+        // Most bodies are one frame: that one is handed on as it is. What was announced is a claim and reserves nothing.
         let mut first = Bytes::new();
         let mut rest = BytesMut::new();
         while let Some(frame) = incoming.frame().await {
@@ -152,19 +171,51 @@ impl RequestBody {
             if first.len() + rest.len() + data.len() > bytes_max {
                 return Err(too_large(bytes_max));
             }
+            part.grow(data.len())?;
             if first.is_empty() && rest.is_empty() {
                 first = data;
                 continue;
             }
             if rest.is_empty() {
-                // What was announced is a claim: it reserves no more than has been allowed for anyway.
-                let wanted = announced.and_then(|len| usize::try_from(len).ok()).unwrap_or_default();
-                rest.reserve(wanted.max(first.len() + data.len()));
                 rest.extend_from_slice(&std::mem::take(&mut first));
             }
             rest.extend_from_slice(&data);
         }
-        Ok(if rest.is_empty() { first } else { rest.freeze() })
+        let bytes = if rest.is_empty() { first } else { rest.freeze() };
+        Ok(HeldBody { bytes, _part: part })
+    }
+}
+
+// === impl BodyBudget ===
+
+impl BodyBudget {
+    pub fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes_max,
+            used: AtomicUsize::new(0),
+        }
+    }
+}
+
+// === impl Part ===
+
+impl Part<'_> {
+    fn grow(&mut self, bytes: usize) -> Result<()> {
+        self.bytes += bytes;
+        let before = self.budget.used.fetch_add(bytes, Ordering::Relaxed);
+        match before + bytes > self.budget.bytes_max {
+            true => Err(Status::too_many_requests(
+                "the server holds too many request bodies, please try again later",
+                1,
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -215,12 +266,28 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_more_than_the_limit() {
+        let budget = BodyBudget::new(100);
         let body = RequestBody::Full(Bytes::from_static(b"12345"));
-        assert_eq!(
-            body.read(4).await.unwrap_err().message,
-            "Request entity too large: limit is 4"
-        );
+        let refused = body.read(4, &budget).await.err().unwrap();
+        assert_eq!(refused.message, "Request entity too large: limit is 4");
         let body = RequestBody::Full(Bytes::from_static(b"1234"));
-        assert_eq!(body.read(4).await.unwrap(), "1234");
+        assert_eq!(body.read(4, &budget).await.ok().unwrap().bytes, "1234");
+    }
+
+    #[test]
+    fn what_is_held_is_bounded_and_given_back() {
+        let budget = BodyBudget::new(10);
+        let mut first = Part {
+            budget: &budget,
+            bytes: 0,
+        };
+        first.grow(8).unwrap();
+        let mut second = Part {
+            budget: &budget,
+            bytes: 0,
+        };
+        assert_eq!(second.grow(3).unwrap_err().code, 429);
+        drop((first, second));
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
 }

@@ -37,5 +37,5 @@ pub use record::Record;
 pub use refusal::Refusal;
 pub use server::{Connection, Server, ServerOptions, Service, Tls, TlsError, TlsFiles, TlsMaterial};
 pub use services::{ServiceApi, ServiceRoute, Services};
-pub use stack::{Mounts, Stack, StackConfig, StackOptions};
+pub use stack::{Mounts, Page, Stack, StackConfig, StackOptions};
 pub use version::VersionInfo;

@@ -1,10 +1,12 @@
 //! What a server is made of, and the way of a request through it.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use env::Env;
 use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, HeaderName, HeaderValue};
@@ -22,7 +24,7 @@ use tracing::Instrument as _;
 use crate::audit::{Answer, Audit, Times};
 use crate::auth::service_account::in_cluster_path;
 use crate::auth::{Authenticator, Resolver, SharedAuthorizer};
-use crate::body::{Body, RequestBody};
+use crate::body::{Body, BodyBudget, RequestBody};
 use crate::handler;
 use crate::handler::{Definitions, Documents};
 use crate::health::Health;
@@ -32,7 +34,7 @@ use crate::refusal::{Refusal, Result};
 use crate::server::{Connection, Service};
 use crate::services::{ServiceApi, ServiceRoute, Services};
 use crate::stage::fairness::{Fairness, FairnessOptions, Flow, Seat};
-use crate::stage::{Authenticated, Impersonator, Permitted, Resolved, Target, decode_path};
+use crate::stage::{Authenticated, Impersonator, Load, Permitted, Resolved, Target, decode_path};
 use crate::version::VersionInfo;
 
 /// What a binary fills in.
@@ -76,12 +78,23 @@ pub struct StackOptions {
     /// Shown in discovery as the server's address: `host:port`.
     pub external_address: String,
     pub version: VersionInfo,
+    /// Bytes of all request bodies that are held at once.
+    pub bodies_bytes_max: usize,
+    /// Further documents, by path (`/openid/v1/jwks`); who may read them is the authorizer's to say.
+    pub pages: BTreeMap<String, Page>,
     /// Bytes of discovery and OpenAPI documents that are kept.
     pub documents_bytes_max: usize,
     /// With the value `true`: asks for reviews to be deep, see [`registry::Request::deep`].
     pub deep_review_header: Option<HeaderName>,
     /// Requests without a cluster go to the one that their service account's token names.
     pub in_cluster_clients: bool,
+}
+
+/// A document that is always the same.
+#[derive(Clone, Debug)]
+pub struct Page {
+    pub content_type: HeaderValue,
+    pub body: Bytes,
 }
 
 /// The stages and handlers of a server. Serves requests by [`Service`].
@@ -101,6 +114,7 @@ pub struct Stack {
     pub lifecycle: Lifecycle,
     pub metrics: Arc<Metrics>,
     pub(crate) documents: Documents,
+    pub(crate) bodies: BodyBudget,
     pub(crate) definitions: Definitions,
     audit_ids: AuditIds,
 }
@@ -137,6 +151,8 @@ impl Default for StackOptions {
             known_groups: vec![".k8s.io".to_owned()],
             external_address: "localhost:6443".to_owned(),
             version: VersionInfo::default(),
+            bodies_bytes_max: 512 * 1024 * 1024,
+            pages: BTreeMap::new(),
             documents_bytes_max: 64 * 1024 * 1024,
             deep_review_header: None,
             in_cluster_clients: false,
@@ -163,6 +179,7 @@ impl Stack {
             lifecycle: config.lifecycle,
             metrics: config.metrics,
             documents: Documents::new(config.options.documents_bytes_max),
+            bodies: BodyBudget::new(config.options.bodies_bytes_max),
             definitions: Definitions::new(config.definitions),
             audit_ids: AuditIds::new(&config.env.rng),
             options: config.options,
@@ -291,10 +308,12 @@ impl Stack {
         if request.is_service() {
             return self.serve_service(request, parts, body, record).await;
         }
-        // A turn, so that no cluster takes the server from the others; given back when the answer is made.
-        let _turn = self.seat(&request, request.flow()).await?;
+        let (flow, load) = (request.flow(), request.load());
         // Whether it may; only now is there a permit.
         let request = Permitted::new(request, self, parts, record).await?;
+        // A turn, so that no cluster takes the server from the others; given back when the answer is made. After
+        // authorization: those who may do nothing in a cluster must not wait in its line.
+        let _turn = self.turn(flow, load).await?;
         handler::serve(self, request, parts, body, record).await
     }
 
@@ -318,19 +337,21 @@ impl Stack {
                 return Err(request.forbidden("Path not resolved to a valid virtual workspace"));
             }
         };
-        let _turn = self.seat(&request, service.flow.clone()).await?;
+        let load = request.load();
         let request = Permitted::in_service(request, &service, &service.path, self, parts, record).await?;
+        let _turn = self.turn(service.flow.clone(), load).await?;
         handler::serve(self, request, parts, body, record).await
     }
 
-    async fn seat(&self, request: &Authenticated<'_>, flow: Flow) -> Result<Turn> {
-        let seat = match request.is_health() || request.user().in_group(MASTERS) {
-            true => None,
-            false => self.fairness.seat(flow, request.is_mutating()).await?,
+    async fn turn(&self, flow: Flow, load: Load) -> Result<Turn> {
+        let seat = match load {
+            Load::Exempt { .. } => None,
+            Load::ReadOnly => self.fairness.seat(flow, false).await?,
+            Load::Mutating => self.fairness.seat(flow, true).await?,
         };
-        let in_flight = match request.is_mutating() {
-            true => self.metrics.in_flight_mutating.clone(),
-            false => self.metrics.in_flight_read_only.clone(),
+        let in_flight = match load {
+            Load::Mutating | Load::Exempt { mutating: true } => self.metrics.in_flight_mutating.clone(),
+            Load::ReadOnly | Load::Exempt { mutating: false } => self.metrics.in_flight_read_only.clone(),
         };
         in_flight.inc();
         Ok(Turn { _seat: seat, in_flight })

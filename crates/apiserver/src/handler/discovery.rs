@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::aggregate::{self, Groups};
 use super::documents::Document;
-use super::negotiate::DiscoveryOutput;
+use super::negotiate::{DiscoveryOutput, Format};
 use super::resource::formatted;
 use crate::body::Body;
 use crate::refusal::{Refusal, Result};
@@ -61,7 +61,10 @@ pub(super) fn respond(
     match output {
         DiscoveryOutput::Aggregated => Ok(aggregated(&document, parts)),
         DiscoveryOutput::Plain(format) => {
-            let mut response = Response::new(Body::full(formatted(document.body.to_vec(), format)?));
+            let mut response = Response::new(Body::full(match format {
+                Format::Json => document.body.clone(),
+                format => formatted(document.body.to_vec(), format)?,
+            }));
             response.headers_mut().insert(CONTENT_TYPE, format.content_type());
             Ok(response)
         }

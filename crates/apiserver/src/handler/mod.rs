@@ -65,7 +65,14 @@ async fn path(stack: &Stack, request: &PermittedPath<'_>, parts: &Parts) -> Resu
             response.headers_mut().insert(CONTENT_TYPE, kind);
             Ok(response)
         }
-        _ => Err(Refusal::no_such_path()),
+        _ => match stack.options.pages.get(request.path) {
+            Some(page) => {
+                let mut response = Response::new(Body::full(page.body.clone()));
+                response.headers_mut().insert(CONTENT_TYPE, page.content_type.clone());
+                Ok(response)
+            }
+            None => Err(Refusal::no_such_path()),
+        },
     }
 }
 

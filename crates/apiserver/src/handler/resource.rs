@@ -57,7 +57,8 @@ pub(super) async fn serve(
         Verb::List => call.list().await,
         Verb::Watch => call.watch(record).await,
         _ => {
-            let body = body.read(stack.options.body_bytes_max).await?;
+            let held = body.read(stack.options.body_bytes_max, &stack.bodies).await?;
+            let body = held.bytes.clone();
             if stack.audit.wants_body(record, parts) {
                 record.request_body = Some(body.clone());
             }

@@ -114,9 +114,8 @@ impl Watch {
                 () = &mut self.closing => return None,
                 event = self.events.next() => event?,
                 () = &mut self.timer => {
-                    if self.last_bookmark.take().is_none() {
-                        return None;
-                    }
+                    // The bookmark comes first; without one due, this is the end.
+                    self.last_bookmark.take()?;
                     self.timer = sleep_until(&self.clock, self.deadline);
                     WatchEvent::Bookmark { revision: self.events.revision(), initial_end: false }
                 }

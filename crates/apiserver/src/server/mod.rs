@@ -74,7 +74,7 @@ struct Inner<S> {
 impl Default for ServerOptions {
     fn default() -> Self {
         Self {
-            connections_max: 20_000,
+            connections_max: 10_000,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(90),
             header_bytes_max: 128 * 1024,
@@ -245,9 +245,9 @@ fn builder(env: &Env, options: &ServerOptions) -> auto::Builder<Executor> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.streams_per_connection_max)
         .max_header_list_size(options.header_bytes_max)
-        // Kubernetes' stream window; the connection's lets a few large bodies pass at once.
+        // Kubernetes' stream window, and Go's of connections: what an unread connection can make the server hold.
         .initial_stream_window_size(256 * 1024)
-        .initial_connection_window_size(4 * 1024 * 1024)
+        .initial_connection_window_size(1024 * 1024)
         .keep_alive_interval(options.ping_interval)
         .keep_alive_timeout(options.ping_timeout);
     http

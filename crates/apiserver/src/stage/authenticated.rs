@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use machinery::status::Status;
-use machinery::user::{AUTHENTICATED, User};
+use machinery::user::{AUTHENTICATED, MASTERS, User};
 use permit::{Access, Scope};
 
 use super::fairness::Flow;
@@ -24,6 +24,17 @@ pub struct Authenticated<'r> {
     pub(super) target: Target<'r>,
     pub(super) place: Place,
     pub(super) user: Arc<User>,
+}
+
+/// Which seats a request takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    ReadOnly,
+    Mutating,
+    /// None.
+    Exempt {
+        mutating: bool,
+    },
 }
 
 /// Replaces the sender by another user, where `Impersonate-*` headers ask for it.
@@ -105,9 +116,17 @@ impl<'r> Authenticated<'r> {
         }
     }
 
-    pub fn is_mutating(&self) -> bool {
+    /// Health checks must answer when nothing else does, and the server's masters must get in to help.
+    pub fn load(&self) -> Load {
         let verb = self.target.info.resource.as_ref().and_then(|info| info.verb);
-        verb.is_some_and(permit::Verb::is_mutating)
+        match (
+            verb.is_some_and(permit::Verb::is_mutating),
+            self.is_health() || self.user.in_group(MASTERS),
+        ) {
+            (mutating, true) => Load::Exempt { mutating },
+            (true, false) => Load::Mutating,
+            (false, false) => Load::ReadOnly,
+        }
     }
 
     /// Whose share of the seats this request takes.
@@ -128,8 +147,7 @@ impl<'r> Authenticated<'r> {
         super::permitted::forbidden(&self.user, &access, reason)
     }
 
-    /// Health checks need no seat and no credentials: they must answer when nothing else does.
-    pub fn is_health(&self) -> bool {
+    fn is_health(&self) -> bool {
         let path = self.target.path.trim_start_matches('/');
         let check = path.split('/').next().unwrap_or_default();
         matches!(check, "livez" | "readyz" | "healthz")

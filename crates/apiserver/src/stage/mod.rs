@@ -7,7 +7,7 @@ mod permitted;
 mod resolved;
 mod target;
 
-pub use authenticated::{Authenticated, Impersonator};
+pub use authenticated::{Authenticated, Impersonator, Load};
 pub use fairness::{Fairness, FairnessOptions};
 pub(crate) use permitted::forbidden_status;
 pub use permitted::{Api, Permitted, PermittedPath, PermittedResource};
