@@ -216,7 +216,12 @@ impl Entry {
     /// May have ownerReferences: their name is somewhere in the body. Cheap, and never wrong the other way.
     pub fn is_owned(&self) -> bool {
         let names = |bytes: &[u8]| memchr::memmem::find(bytes, b"\"ownerReferences\":[").is_some();
-        names(&self.own) || self.shared.iter().flat_map(|splices| splices.iter()).any(|s| names(s.segment.bytes()))
+        names(&self.own)
+            || self
+                .shared
+                .iter()
+                .flat_map(|splices| splices.iter())
+                .any(|s| names(s.segment.bytes()))
     }
 
     /// A label's value, as it stands in JSON (valid labels have nothing to escape).

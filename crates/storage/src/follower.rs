@@ -1,12 +1,10 @@
 //! The one who applies the store's changes to caches, projections, log and watchers, in the store's order.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use kv::{Batch, Event as KvEvent, KeyValue, RangeRequest, Revision, Watch, WatchItem};
+use kv::{Batch, Event as KvEvent, Revision, Watch, WatchItem};
 use permit::Cluster;
 use smallvec::SmallVec;
 
@@ -14,7 +12,6 @@ use crate::entry::EntryKey;
 use crate::event::Event;
 use crate::interest::Wake;
 use crate::key::{Parsed, Path};
-use crate::objects::Objects;
 use crate::resource::Resource;
 use crate::revision::Offsets;
 use crate::store::Shared;
@@ -26,15 +23,6 @@ const BACKOFF_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct Follower {
     shared: Arc<Shared>,
     backoff: Duration,
-}
-
-/// Everything that is stored, at one revision.
-struct Snapshot {
-    store_revision: u64,
-    offsets: Offsets,
-    fences: BTreeMap<Cluster, u64>,
-    /// Ascending within each resource.
-    entries: BTreeMap<ResourceKey, Vec<Arc<Entry>>>,
 }
 
 /// What a batch does to one object: its path, and its new value unless it is deleted.
@@ -131,92 +119,9 @@ pub(crate) async fn compact_periodically(shared: Arc<Shared>) {
     }
 }
 
-// === impl Shared: loading ===
+// === impl Shared: applying ===
 
 impl Shared {
-    async fn read_snapshot(&self) -> Result<Snapshot, StorageError> {
-        let Revision(revision) = self.kv.revision().await?;
-        let offsets = self
-            .kv
-            .range(RangeRequest::key(self.layout.offsets()).at(Revision(revision)))
-            .await?;
-        let offsets = match offsets.kvs.first() {
-            Some(kv) => Offsets::decode(&kv.value, kv.mod_revision.0).ok_or_else(Self::damaged_offsets)?,
-            None => Offsets::default(),
-        };
-        let mut snapshot = Snapshot {
-            store_revision: revision,
-            offsets,
-            fences: BTreeMap::new(),
-            entries: BTreeMap::new(),
-        };
-        for span in [self.layout.fences(), self.layout.objects()] {
-            let (mut start, end) = (Bytes::from(span.0), Bytes::from(span.1));
-            loop {
-                let request = RangeRequest {
-                    start,
-                    end: end.clone(),
-                    ..RangeRequest::default()
-                };
-                let page = self
-                    .kv
-                    .range(request.at(Revision(revision)).limited(self.options.load_page))
-                    .await?;
-                let Some(last) = page.kvs.last() else { break };
-                start = [&last.key[..], &[0]].concat().into();
-                self.read_page(&page.kvs, &mut snapshot);
-                if !page.more {
-                    break;
-                }
-                // A long load must not hold up the other tasks of its thread.
-                tokio::task::yield_now().await;
-            }
-        }
-        Ok(snapshot)
-    }
-
-    fn read_page(&self, kvs: &[KeyValue], snapshot: &mut Snapshot) {
-        let mut last: Option<(Arc<ResourceKey>, Vec<Arc<Entry>>)> = None;
-        for kv in kvs {
-            let path = match self.layout.parse(&kv.key) {
-                Parsed::Object(path) => path,
-                Parsed::Fence(cluster) => {
-                    snapshot
-                        .fences
-                        .extend(Cluster::parse(cluster).ok().map(|cluster| (cluster, kv.mod_revision.0)));
-                    continue;
-                }
-                Parsed::Offsets | Parsed::Other => continue,
-            };
-            if !last.as_ref().is_some_and(|(key, _)| path.is_of(key)) {
-                if let Some((key, entries)) = last.take() {
-                    snapshot
-                        .entries
-                        .entry(ResourceKey::clone(&key))
-                        .or_default()
-                        .extend(entries);
-                }
-                let key = path.resource_key();
-                last = Some((
-                    self.catalog
-                        .ensure(&key, &self.log, |resource| Arc::clone(&resource.key)),
-                    Vec::new(),
-                ));
-            }
-            if let Some((key, entries)) = &mut last {
-                let revision = snapshot.offsets.visible(kv.mod_revision.0);
-                entries.extend(self.read_entry(key, &path, &kv.value, revision));
-            }
-        }
-        if let Some((key, entries)) = last {
-            snapshot
-                .entries
-                .entry(ResourceKey::clone(&key))
-                .or_default()
-                .extend(entries);
-        }
-    }
-
     /// `None`, said aloud, for a value that is no object: the object is as if it were not there.
     pub(crate) fn read_entry(
         &self,
@@ -240,53 +145,13 @@ impl Shared {
         }
     }
 
-    /// Makes a snapshot the state of the caches. Projections see the differences; logs start anew.
-    fn install(&self, mut snapshot: Snapshot) {
-        let visible = snapshot.offsets.visible(snapshot.store_revision);
-        *self.offsets.write() = snapshot.offsets;
-        *self.fences.write() = snapshot.fences;
-        for resource in self.catalog.all() {
-            snapshot.entries.entry(ResourceKey::clone(&resource.key)).or_default();
-        }
-        for (key, entries) in snapshot.entries {
-            self.catalog.ensure(&key, &self.log, |resource| {
-                self.project_differences(resource, &entries, visible);
-                *resource.objects.write() = Objects::from_sorted(entries, visible, &resource.indexed);
-            });
-        }
-        self.log.cut(&self.catalog.all(), visible);
-        self.progress.advance(snapshot.store_revision);
-        let mut wakes = Vec::new();
-        for resource in self.catalog.all() {
-            resource.interest.lock().mark_all(&mut wakes);
-        }
-        wakes.iter().for_each(|wake| wake.notify());
-        self.catalog.sweep();
-    }
-
-    fn project_differences(&self, resource: &Arc<Resource>, entries: &[Arc<Entry>], visible: u64) {
-        if self.projections.is_empty() {
-            return;
-        }
-        let objects = resource.objects.read();
-        let span = crate::objects::Span::all();
-        let mut old = objects.range(&span).peekable();
-        let project = |old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>| {
-            let revision = new.map_or(visible, |new| new.revision());
-            if old.map(|old| old.revision()) != new.map(|new| new.revision()) {
-                self.project(&resource.key, revision, old, new);
-            }
-        };
-        for new in entries {
-            while let Some(gone) = old.next_if(|old| old.path() < new.path()) {
-                project(Some(gone), None);
-            }
-            project(old.next_if(|old| old.path() == new.path()), Some(new));
-        }
-        old.for_each(|gone| project(Some(gone), None));
-    }
-
-    fn project(&self, resource: &ResourceKey, revision: u64, old: Option<&Arc<Entry>>, new: Option<&Arc<Entry>>) {
+    pub(crate) fn project(
+        &self,
+        resource: &ResourceKey,
+        revision: u64,
+        old: Option<&Arc<Entry>>,
+        new: Option<&Arc<Entry>>,
+    ) {
         let Some(entry) = new.or(old) else { return };
         let key = entry.key();
         let change = Applied {
@@ -298,11 +163,7 @@ impl Shared {
         };
         self.projections.iter().for_each(|projection| projection.apply(&change));
     }
-}
 
-// === impl Shared: applying ===
-
-impl Shared {
     /// Applies all changes of one revision, then makes it visible.
     pub(crate) fn apply(&self, batch: &Batch) {
         let Revision(store_revision) = batch.revision;

@@ -42,7 +42,7 @@ impl Default for StoreOptions {
             bookmark_period: Duration::from_secs(60),
             read_wait: Duration::from_secs(3),
             write_timeout: Duration::from_secs(20),
-            load_page: 5_000,
+            load_page: 2_000,
             unfenced: vec!["root".to_owned()],
         }
     }

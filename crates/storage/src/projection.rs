@@ -12,7 +12,8 @@ use crate::{Entry, ObjectKey, ResourceKey};
 /// - After a gap in the log the differences are applied, without what lay between.
 ///
 /// # Duties
-/// To be quick and not to block: every write waits for it. Not to call the store.
+/// To be quick and not to block: every write waits for it. Of the store only what does not wait may be called (`peek`); it
+/// shows the state before the change.
 pub trait Projection: Send + Sync {
     fn apply(&self, change: &Applied<'_>);
 }

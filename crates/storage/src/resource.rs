@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 
 use crate::ResourceKey;
 use crate::interest::Interest;
@@ -45,12 +45,14 @@ impl Catalog {
         }
     }
 
+    // Reads are recursive: projections may look while the one who applies the log holds the catalog for reading.
+
     pub(crate) fn get(&self, key: &ResourceKey) -> Option<Arc<Resource>> {
-        self.resources.read().get(key).cloned()
+        self.resources.read_recursive().get(key).cloned()
     }
 
     pub(crate) fn all(&self) -> Vec<Arc<Resource>> {
-        self.resources.read().values().cloned().collect()
+        self.resources.read_recursive().values().cloned().collect()
     }
 
     /// The resource, made if need be, and what `with` makes of it before it can be swept away.
@@ -59,8 +61,10 @@ impl Catalog {
             return with(resource);
         }
         let mut resources = self.resources.write();
-        let resource = resources.entry(key.clone()).or_insert_with(|| self.create(key, log));
-        with(resource)
+        let resource = Arc::clone(resources.entry(key.clone()).or_insert_with(|| self.create(key, log)));
+        // Held on for reading, so that it is not swept away before `with` has put something into it.
+        let _resources = RwLockWriteGuard::downgrade(resources);
+        with(&resource)
     }
 
     fn create(&self, key: &ResourceKey, log: &Log) -> Arc<Resource> {

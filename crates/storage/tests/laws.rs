@@ -472,9 +472,6 @@ async fn list_in_the_middle_of_a_revision_is_of_that_revision() {
     let peeking = Arc::new(Peeking::default());
     let bench = Bench::new(&env, Arc::new(ModelKv::new(&env)));
     let hand = bench.open_with(|_| {}, vec![peeking.clone()]).await;
-    // The resource is there already: nobody holds the catalog for writing in the middle of the batch.
-    let widgets = hand.of(ResourceKey::custom("example.io", "widgets"));
-    widgets.create(&object_key("root", "", "first"), &[], "").await.unwrap();
     *peeking.store.lock() = Some(hand.store.clone());
     let body = |key| {
         let mut object = object(key, &[], "");
