@@ -224,7 +224,6 @@ fn ends_by_itself_when_asked_to() {
 }
 
 #[test]
-#[ignore = "kubectl sends these bodies as protobuf, which the server does not read yet"]
 fn kubectl_asks_for_access_and_identity() {
     let server = Server::start();
     let team = server.create_workspace("root", "team-a");

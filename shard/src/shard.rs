@@ -146,6 +146,26 @@ impl Shard {
         Ok(())
     }
 
+    /// Waits until root serves what its own bindings bring: before that, nobody could make a workspace. The bound is for a
+    /// store that refuses the controllers' writes; the server is better up and saying so than not up.
+    pub async fn wait_for_root(&self) {
+        const BOUND: Duration = Duration::from_secs(30);
+        const PERIOD: Duration = Duration::from_millis(5);
+        if self.driver.is_none() {
+            return;
+        }
+        let root = permit::Cluster::well_known(api::keys::cluster::ROOT);
+        let bound = || ["workspaces", "workspacetypes"].iter().all(|r| self.definitions.bound(&root, group::TENANCY, r).is_some());
+        let waiting = async {
+            while !bound() {
+                self.env.clock.sleep(PERIOD).await;
+            }
+        };
+        if self.env.clock.timeout(BOUND, waiting).await.is_err() {
+            tracing::warn!("root's own bindings are not bound yet");
+        }
+    }
+
     /// Stops the controllers and following the store. The store itself is the caller's to close.
     pub fn stop(&self) {
         for task in &self.tasks {

@@ -52,6 +52,7 @@ impl Running {
         let tokens = AdminTokens::prepare(env, options)?;
         let kv = open_store(env, options).await?;
         let shard = Arc::new(Shard::start(env, kv.clone(), shard_options(options, &place, &files, env)).await?);
+        shard.wait_for_root().await;
 
         let lifecycle = Lifecycle::new();
         let health = Health::new(lifecycle.clone());
