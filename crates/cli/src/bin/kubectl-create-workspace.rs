@@ -1,0 +1,6 @@
+//! `kubectl-create-workspace`.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    cli::run(cli::Program::CreateWorkspace)
+}

@@ -1,0 +1,6 @@
+//! `kubectl-ws`.
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    cli::run(cli::Program::Ws)
+}
