@@ -265,7 +265,9 @@ impl Stack {
         record: &mut Record,
     ) -> Result<Response<Body>> {
         let bound = request_timeout(parts, self.options.request_timeout)?;
-        let route = AssertUnwindSafe(self.route(parts, body, connection, record)).catch_unwind();
+        // Boxed: the stages' state is some kilobytes, and every layer around it would move it once more.
+        let route = Box::pin(self.route(parts, body, connection, record));
+        let route = AssertUnwindSafe(route).catch_unwind();
         match self.env.clock.timeout(bound, route).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {

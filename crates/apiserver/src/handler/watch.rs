@@ -38,6 +38,7 @@ struct Watch {
     deadline: Duration,
     /// Ready at the next of the two.
     timer: Pin<Box<dyn Future<Output = ()> + Send>>,
+    lifecycle: Lifecycle,
     /// Ready when the server closes.
     closing: Pin<Box<dyn Future<Output = ()> + Send>>,
     running: Running,
@@ -78,6 +79,7 @@ pub(super) fn respond(
         state: WatchState::new(),
         timer: sleep_until(&clock, last_bookmark.unwrap_or(deadline)),
         closing: closing(&stack.lifecycle),
+        lifecycle: stack.lifecycle.clone(),
         clock,
         last_bookmark,
         deadline,
@@ -109,10 +111,14 @@ impl Watch {
     /// The next lines; `None` ends the stream.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
+            // Events come first, so that a busy watch polls nothing else; its end is looked at here instead.
+            if self.lifecycle.phase() >= Phase::Closing || self.clock.monotonic() >= self.deadline {
+                return None;
+            }
             let event = tokio::select! {
                 biased;
-                () = &mut self.closing => return None,
                 event = self.events.next() => event?,
+                () = &mut self.closing => return None,
                 () = &mut self.timer => {
                     // The bookmark comes first; without one due, this is the end.
                     self.last_bookmark.take()?;

@@ -241,3 +241,14 @@ async fn law_8_overload_is_429_with_retry_after() {
     assert_eq!(masters.post(&path, json!({"metadata": {"name": "b"}})).await.code, 201);
     assert_eq!(client.get("/livez").await.code, 200);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_in_work_is_small_until_it_is_worked_on() {
+    let world = World::new().await;
+    let request = http::Request::new(apiserver::RequestBody::Full(bytes::Bytes::new()));
+    let connection = apiserver::Connection::plain("pipe");
+    // Every layer of hyper and tokio moves this future once.
+    let future = world.stack.handle(request, &connection);
+    assert!(size_of_val(&future) <= 3 * 1024, "{} bytes", size_of_val(&future));
+    assert_eq!(future.await.status(), 403);
+}

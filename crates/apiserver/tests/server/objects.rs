@@ -118,7 +118,10 @@ async fn built_in_kinds_may_come_in_protobuf() {
     assert_eq!(made.code, 201, "{}", made.text());
     assert_eq!(made.json()["data"], json!({"k": "v"}));
     let options = b"k8s\0\x0a\x13\x0a\x02v1\x12\x0dDeleteOptions\x12\x00";
-    assert_eq!(client.call("POST", &config_maps(), &kind, options.to_vec()).await.code, 400);
+    assert_eq!(
+        client.call("POST", &config_maps(), &kind, options.to_vec()).await.code,
+        400
+    );
     let refused = client.call("POST", &widgets(), &kind, body.to_vec()).await;
     assert_eq!(
         (refused.code, &refused.json()["reason"]),
