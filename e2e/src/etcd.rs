@@ -22,7 +22,12 @@ impl Etcd {
         let data = TempDir::new().expect("a temporary directory");
         let (client_port, peer_port) = (free_port(), free_port());
         let process = spawn(data.path(), client_port, peer_port);
-        Self { data, client_port, peer_port, process }
+        Self {
+            data,
+            client_port,
+            peer_port,
+            process,
+        }
     }
 
     pub fn url(&self) -> String {
@@ -45,11 +50,17 @@ impl Drop for Etcd {
 }
 
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port").port()
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|free| free.local_addr())
+        .expect("a free port")
+        .port()
 }
 
 fn spawn(data: &Path, client_port: u16, peer_port: u16) -> Child {
-    let (client, peer) = (format!("http://127.0.0.1:{client_port}"), format!("http://127.0.0.1:{peer_port}"));
+    let (client, peer) = (
+        format!("http://127.0.0.1:{client_port}"),
+        format!("http://127.0.0.1:{peer_port}"),
+    );
     Command::new(binary())
         .arg("--data-dir")
         .arg(data)

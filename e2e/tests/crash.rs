@@ -8,7 +8,10 @@ use e2e::{Etcd, Kubectl, Server};
 
 /// Rounds of each loop; more by `KCP_CRASH_ROUNDS`.
 fn rounds() -> usize {
-    std::env::var("KCP_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(5)
+    std::env::var("KCP_CRASH_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(5)
 }
 
 /// Creates ConfigMaps until told to stop, and remembers those that were acknowledged.
@@ -23,7 +26,11 @@ struct Writer {
 
 impl Writer {
     fn start(kubectl: Kubectl, prefix: String) -> Self {
-        let (stop, done, acknowledged) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
+        let (stop, done, acknowledged) = (
+            Arc::<AtomicBool>::default(),
+            Arc::<AtomicUsize>::default(),
+            Arc::<Mutex<Vec<String>>>::default(),
+        );
         let (stopped, count, names) = (stop.clone(), done.clone(), acknowledged.clone());
         let thread = std::thread::spawn(move || {
             for number in 0.. {
@@ -31,14 +38,24 @@ impl Writer {
                     return;
                 }
                 let name = format!("{prefix}-{number}");
-                let document = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: default}}\ndata: {{number: \"{number}\"}}\n");
-                if kubectl.run_with(&["create", "--validate=false", "-f", "-"], &document).succeeded() {
+                let document = format!(
+                    "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, namespace: default}}\ndata: {{number: \"{number}\"}}\n"
+                );
+                if kubectl
+                    .run_with(&["create", "--validate=false", "-f", "-"], &document)
+                    .succeeded()
+                {
                     names.lock().expect("no writer panicked").push(name);
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             }
         });
-        Self { stop, done, acknowledged, thread: Some(thread) }
+        Self {
+            stop,
+            done,
+            acknowledged,
+            thread: Some(thread),
+        }
     }
 
     /// Waits until so many writes are acknowledged.
@@ -61,8 +78,10 @@ impl Writer {
 
 fn all_there(kubectl: &Kubectl, acknowledged: &[String]) {
     let found = kubectl.run("get configmaps -n default -o name").ok();
-    let missing: Vec<&String> =
-        acknowledged.iter().filter(|name| !found.lines().any(|line| line == format!("configmap/{name}"))).collect();
+    let missing: Vec<&String> = acknowledged
+        .iter()
+        .filter(|name| !found.lines().any(|line| line == format!("configmap/{name}")))
+        .collect();
     assert!(missing.is_empty(), "acknowledged and lost: {missing:?}");
 }
 

@@ -142,7 +142,11 @@ fn kubectl_finds_out_what_there_is() {
             .ok()
             .contains("FIELD: data <map[string]string>")
     );
-    assert!(team.run("get --raw /clusters/root:team-a/version").ok().contains("gitVersion"));
+    assert!(
+        team.run("get --raw /clusters/root:team-a/version")
+            .ok()
+            .contains("gitVersion")
+    );
 }
 
 #[test]

@@ -55,25 +55,34 @@ fn announced(provider: &Kubectl) -> String {
     provider
         .run("wait --for=jsonpath={.status.endpoints[0].url} apiexportendpointslice/example.io --timeout=60s")
         .ok();
-    provider.run("get apiexportendpointslice example.io -o jsonpath={.status.endpoints[0].url}").ok()
+    provider
+        .run("get apiexportendpointslice example.io -o jsonpath={.status.endpoints[0].url}")
+        .ok()
 }
 
 fn consumer(server: &Server, name: &str) -> Kubectl {
     let consumer = server.create_workspace("root", name);
     consumer.create(BINDING).ok();
-    consumer.run("wait --for=condition=Ready apibinding/example --timeout=60s").ok();
+    consumer
+        .run("wait --for=condition=Ready apibinding/example --timeout=60s")
+        .ok();
     consumer
 }
 
 /// The name of a workspace's cluster.
 fn cluster(server: &Server, workspace: &str) -> String {
-    server.kubectl().run(&format!("get workspace {workspace} -o jsonpath={{.spec.cluster}}")).ok()
+    server
+        .kubectl()
+        .run(&format!("get workspace {workspace} -o jsonpath={{.spec.cluster}}"))
+        .ok()
 }
 
 fn shares_an_api(server: &Server) {
     let provider = server.create_workspace("root", "provider");
     provider.create(SCHEMA).ok();
-    provider.run("wait --for=condition=IdentityValid apiexport/example.io --timeout=60s").ok();
+    provider
+        .run("wait --for=condition=IdentityValid apiexport/example.io --timeout=60s")
+        .ok();
     let (one, two) = (consumer(server, "one"), consumer(server, "two"));
     one.create(&widget("first")).ok();
     two.create(&widget("second")).ok();
@@ -88,20 +97,36 @@ fn shares_an_api(server: &Server) {
     names.sort_unstable();
     assert_eq!(names, ["first", "second"]);
     assert!(all.run("get configmaps -A").ok().contains("kube-root-ca.crt"));
-    assert!(all.run("get secrets -A").refused().contains("doesn't have a resource type"));
+    assert!(
+        all.run("get secrets -A")
+            .refused()
+            .contains("doesn't have a resource type")
+    );
 
     // What the controller writes, the consumer sees.
     let inside = provider.at(format!("{url}/clusters/{}", cluster(server, "one")));
-    inside.run("patch widget first --subresource=status --type=merge -p {\"status\":{\"phase\":\"Up\"}}").ok();
+    inside
+        .run("patch widget first --subresource=status --type=merge -p {\"status\":{\"phase\":\"Up\"}}")
+        .ok();
     assert_eq!(one.run("get widget first -o jsonpath={.status.phase}").ok(), "Up");
-    inside.run("patch configmap kube-root-ca.crt --type=merge -p {\"metadata\":{\"labels\":{\"seen\":\"yes\"}}}").ok();
-    assert_eq!(one.run("get configmap kube-root-ca.crt -o jsonpath={.metadata.labels.seen}").ok(), "yes");
+    inside
+        .run("patch configmap kube-root-ca.crt --type=merge -p {\"metadata\":{\"labels\":{\"seen\":\"yes\"}}}")
+        .ok();
+    assert_eq!(
+        one.run("get configmap kube-root-ca.crt -o jsonpath={.metadata.labels.seen}")
+            .ok(),
+        "yes"
+    );
 
     // A second owner of the resource is told who has it.
     one.create(&BINDING.replace("name: example}", "name: again}")).ok();
-    one.run("wait --for=condition=BindingUpToDate=False apibinding/again --timeout=60s").ok();
+    one.run("wait --for=condition=BindingUpToDate=False apibinding/again --timeout=60s")
+        .ok();
     let why = one.run("get apibinding again -o yaml").ok();
-    assert!(why.contains("NamingConflicts") && why.contains("widgets.example.io"), "{why}");
+    assert!(
+        why.contains("NamingConflicts") && why.contains("widgets.example.io"),
+        "{why}"
+    );
 
     // Unbound, the API is gone, and so are its objects.
     two.run("delete apibinding example --timeout=60s").ok();
@@ -109,23 +134,35 @@ fn shares_an_api(server: &Server) {
     // With or without the discovery that kubectl remembers.
     let gone = ["could not find the requested resource", "doesn't have a resource type"];
     assert!(gone.iter().any(|text| refused.contains(text)), "{refused}");
-    assert_eq!(all.run("get widgets -A -o jsonpath={.items[*].metadata.name}").ok(), "first");
+    assert_eq!(
+        all.run("get widgets -A -o jsonpath={.items[*].metadata.name}").ok(),
+        "first"
+    );
 }
 
 fn initializes_workspaces(server: &Server) {
     let root = server.kubectl();
     root.create(TYPE).ok();
-    root.run("wait --for=condition=Ready workspacetype/prepared --timeout=60s").ok();
-    let url = root.run("get workspacetype prepared -o jsonpath={.status.virtualWorkspaces[0].url}").ok();
+    root.run("wait --for=condition=Ready workspacetype/prepared --timeout=60s")
+        .ok();
+    let url = root
+        .run("get workspacetype prepared -o jsonpath={.status.virtualWorkspaces[0].url}")
+        .ok();
     let document = "apiVersion: tenancy.kcp.io/v1alpha1\nkind: Workspace\nmetadata: {name: fresh}\nspec: {type: {name: prepared, path: root}}\n";
     root.create(document).ok();
-    root.run("wait --for=jsonpath={.status.initializers[0]}=root:prepared workspace/fresh --timeout=60s").ok();
+    root.run("wait --for=jsonpath={.status.initializers[0]}=root:prepared workspace/fresh --timeout=60s")
+        .ok();
     let waiting = root.at(format!("{url}/clusters/*"));
     assert!(waiting.run("get logicalclusters").ok().contains("Initializing"));
     let inside = root.at(format!("{url}/clusters/{}", cluster(server, "fresh")));
-    inside.apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: greeting, namespace: default}\n").ok();
-    inside.run("patch logicalcluster cluster --subresource=status --type=merge -p {\"status\":{\"initializers\":[]}}").ok();
-    root.run("wait --for=jsonpath={.status.phase}=Ready workspace/fresh --timeout=60s").ok();
+    inside
+        .apply("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: greeting, namespace: default}\n")
+        .ok();
+    inside
+        .run("patch logicalcluster cluster --subresource=status --type=merge -p {\"status\":{\"initializers\":[]}}")
+        .ok();
+    root.run("wait --for=jsonpath={.status.phase}=Ready workspace/fresh --timeout=60s")
+        .ok();
     server.workspace("root:fresh").run("get configmap greeting").ok();
     assert!(!waiting.run("get logicalclusters").ok().contains("Initializing"));
 }

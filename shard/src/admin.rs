@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use api::kubeconfig::{AdminKubeconfig, token_of};
 use api::keys::identity;
+use api::kubeconfig::{AdminKubeconfig, token_of};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use env::Env;
@@ -31,14 +31,24 @@ impl AdminTokens {
             .unwrap_or_else(|| options.root_directory.join(".admin-token-store"));
         let shard_admin = persistent_token(env, &options.kubeconfig_file(), &store)?;
         let user = options.batteries().user.then(|| random_token(env));
-        Ok(Self { shard_admin, kcp_admin: random_token(env), user })
+        Ok(Self {
+            shard_admin,
+            kcp_admin: random_token(env),
+            user,
+        })
     }
 
     /// (token, user), for the authenticator.
     pub fn table(&self) -> Vec<(String, User)> {
         let mut table = vec![
-            (self.shard_admin.clone(), User::new(identity::SHARD_ADMIN, &[MASTERS, AUTHENTICATED])),
-            (self.kcp_admin.clone(), User::new(identity::KCP_ADMIN, &[identity::KCP_ADMIN_GROUP, AUTHENTICATED])),
+            (
+                self.shard_admin.clone(),
+                User::new(identity::SHARD_ADMIN, &[MASTERS, AUTHENTICATED]),
+            ),
+            (
+                self.kcp_admin.clone(),
+                User::new(identity::KCP_ADMIN, &[identity::KCP_ADMIN_GROUP, AUTHENTICATED]),
+            ),
         ];
         if let Some(token) = &self.user {
             table.push((token.clone(), User::new(identity::USER, &[AUTHENTICATED])));
@@ -60,9 +70,20 @@ impl AdminTokens {
 }
 
 fn persistent_token(env: &Env, kubeconfig: &Path, store: &Path) -> Result<String> {
-    let known = env.disk.read(store).ok().map(|hash| String::from_utf8_lossy(&hash).trim().to_owned());
-    let old = env.disk.read(kubeconfig).ok().and_then(|text| machinery::yaml::decode_value(&text).ok());
-    let old = old.as_ref().and_then(|config| token_of(config, identity::SHARD_ADMIN)).map(str::to_owned);
+    let known = env
+        .disk
+        .read(store)
+        .ok()
+        .map(|hash| String::from_utf8_lossy(&hash).trim().to_owned());
+    let old = env
+        .disk
+        .read(kubeconfig)
+        .ok()
+        .and_then(|text| machinery::yaml::decode_value(&text).ok());
+    let old = old
+        .as_ref()
+        .and_then(|config| token_of(config, identity::SHARD_ADMIN))
+        .map(str::to_owned);
     match (known, old) {
         (Some(known), Some(token)) if known == hash_of(&token) => Ok(token),
         (Some(_), Some(_)) => bail!(
@@ -86,5 +107,8 @@ fn random_token(env: &Env) -> String {
 }
 
 fn hash_of(token: &str) -> String {
-    Sha256::digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(token.as_bytes())
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

@@ -27,7 +27,9 @@ impl TenancyAdmission {
     /// Asks, in the cluster that is named, whether the user may; as a component asks, which skips whether the user may
     /// enter that cluster.
     async fn require(&self, attributes: &Attributes<'_>, check: AccessCheck) -> Result<()> {
-        let Some(cluster) = check.cluster else { return Err(check.denied) };
+        let Some(cluster) = check.cluster else {
+            return Err(check.denied);
+        };
         let access = Access {
             scope: Some(Scope::One(cluster)),
             verb: check.verb.to_owned(),
@@ -40,7 +42,11 @@ impl TenancyAdmission {
             ..Access::default()
         };
         let decision = self.authorizer.authorize(&attributes.request.user, &access).await;
-        if decision.is_allowed() { Ok(()) } else { Err(check.denied) }
+        if decision.is_allowed() {
+            Ok(())
+        } else {
+            Err(check.denied)
+        }
     }
 
     /// Most writes are of kinds that no rule looks at twice.

@@ -130,7 +130,10 @@ fn token_table(env: &Env, options: &StartOptions, tokens: &AdminTokens) -> Resul
 }
 
 fn signing_key(env: &Env, options: &StartOptions) -> Result<SigningKey> {
-    let given = options.service_account_signing_key_file.as_ref().or(options.service_account_private_key_file.as_ref());
+    let given = options
+        .service_account_signing_key_file
+        .as_ref()
+        .or(options.service_account_private_key_file.as_ref());
     let pem = match given {
         Some(file) => read(env, file)?,
         None => pki::service_account_key(&*env.disk, &options.root_directory)?,
@@ -139,7 +142,9 @@ fn signing_key(env: &Env, options: &StartOptions) -> Result<SigningKey> {
 }
 
 fn read(env: &Env, file: &Path) -> Result<Vec<u8>> {
-    env.disk.read(file).with_context(|| format!("reading {}", file.display()))
+    env.disk
+        .read(file)
+        .with_context(|| format!("reading {}", file.display()))
 }
 
 #[async_trait]
@@ -150,11 +155,17 @@ impl AccountSource for Accounts {
         namespace: &str,
         name: &str,
     ) -> machinery::status::Result<Option<Arc<Value>>> {
-        Ok(self.0.object(&ResourceKey::builtin("", "serviceaccounts"), of, namespace, name).map(Arc::new))
+        Ok(self
+            .0
+            .object(&ResourceKey::builtin("", "serviceaccounts"), of, namespace, name)
+            .map(Arc::new))
     }
 
     async fn secret(&self, of: &Cluster, namespace: &str, name: &str) -> machinery::status::Result<Option<Arc<Value>>> {
-        Ok(self.0.object(&ResourceKey::builtin("", "secrets"), of, namespace, name).map(Arc::new))
+        Ok(self
+            .0
+            .object(&ResourceKey::builtin("", "secrets"), of, namespace, name)
+            .map(Arc::new))
     }
 }
 
@@ -171,6 +182,7 @@ impl RuleSource for ShardFacts {
     }
 
     fn role_rules(&self, of: &Cluster, namespace: &str, name: &str) -> Option<Vec<Rule>> {
-        self.rbac.role_rules(of, &Cluster::well_known(cluster::SYSTEM_ADMIN), namespace, name)
+        self.rbac
+            .role_rules(of, &Cluster::well_known(cluster::SYSTEM_ADMIN), namespace, name)
     }
 }

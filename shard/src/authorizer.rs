@@ -28,13 +28,23 @@ pub struct ShardResolver {
 
 impl ShardAuthorizer {
     pub fn new(facts: Arc<ShardFacts>, always_allowed_paths: Vec<String>) -> Arc<Self> {
-        Arc::new(Self { facts, always_allowed_paths })
+        Arc::new(Self {
+            facts,
+            always_allowed_paths,
+        })
     }
 
     /// A cluster that was marked inactive answers nothing but about itself (kcp's facts, D.12).
     fn is_inactive(&self, access: &Access) -> bool {
-        let Some(Scope::One(of)) = &access.scope else { return false };
-        let inactive = self.facts.index.read().cluster(of).is_some_and(|facts| facts.phase == Phase::Inactive);
+        let Some(Scope::One(of)) = &access.scope else {
+            return false;
+        };
+        let inactive = self
+            .facts
+            .index
+            .read()
+            .cluster(of)
+            .is_some_and(|facts| facts.phase == Phase::Inactive);
         let about_itself = access.path.starts_with("/openapi")
             || (access.group == api::keys::group::CORE && access.resource == "logicalclusters");
         inactive && !access.deep && !about_itself
@@ -58,14 +68,23 @@ impl Authorizer for ShardAuthorizer {
                 Opinion::Deny => "Denied",
                 Opinion::None => "NoOpinion",
             };
-            notes.push((format!("request.auth.kcp.io/{}-decision", step.name), opinion.to_owned()));
+            notes.push((
+                format!("request.auth.kcp.io/{}-decision", step.name),
+                opinion.to_owned(),
+            ));
             notes.push((format!("request.auth.kcp.io/{}-reason", step.name), step.reason.clone()));
         }
-        if verdict.allowed { Decision::allow("access granted") } else { Decision::deny("access denied") }
+        if verdict.allowed {
+            Decision::allow("access granted")
+        } else {
+            Decision::deny("access denied")
+        }
     }
 
     async fn rules(&self, user: &User, scope: &Scope, namespace: &str) -> Rules {
-        let Some(of) = scope.cluster() else { return Rules::default() };
+        let Some(of) = scope.cluster() else {
+            return Rules::default();
+        };
         let bootstrap = Cluster::well_known(cluster::SYSTEM_ADMIN);
         let mut rules = Rules::default();
         for user in effective_users(user, of) {
@@ -121,5 +140,9 @@ impl Resolver for ShardResolver {
 fn home_path(rest: &str) -> String {
     let (user, below) = rest.split_once(':').map_or((rest, ""), |(user, below)| (user, below));
     let home = api::hashes::home_cluster_name(user);
-    if below.is_empty() { home } else { format!("{home}:{below}") }
+    if below.is_empty() {
+        home
+    } else {
+        format!("{home}:{below}")
+    }
 }

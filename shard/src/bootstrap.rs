@@ -39,8 +39,9 @@ impl Bootstrap {
         self.write_all(api::bootstrap::system_crds()).await?;
         let root = Cluster::well_known(cluster::ROOT);
         let phase0 = api::bootstrap::root_phase0(self.cache_apis);
-        let (before, after): (Vec<_>, Vec<_>) =
-            phase0.into_iter().partition(|o| matches!(o.resource, "logicalclusters" | "namespaces" | "apiresourceschemas"));
+        let (before, after): (Vec<_>, Vec<_>) = phase0
+            .into_iter()
+            .partition(|o| matches!(o.resource, "logicalclusters" | "namespaces" | "apiresourceschemas"));
         self.write_all(before).await?;
         let identities = self.identities(&root).await?;
         self.definitions.set_root_identities(&identities);
@@ -72,7 +73,9 @@ impl Bootstrap {
                 }
             };
             let Some(key) = secret_key(&secret) else {
-                return Err(Status::internal(format!("identity secret of export root:{name} has no key")));
+                return Err(Status::internal(format!(
+                    "identity secret of export root:{name} has no key"
+                )));
             };
             identities.insert(name.to_owned(), api::hashes::identity_hash(&key));
         }
@@ -99,7 +102,9 @@ impl Bootstrap {
     }
 
     async fn write_together(&self, objects: Vec<(ObjectRef, Value, BootstrapMode)>) -> Result<()> {
-        let writes = objects.into_iter().map(|(of, object, mode)| async move { self.write(&of, object, mode).await });
+        let writes = objects
+            .into_iter()
+            .map(|(of, object, mode)| async move { self.write(&of, object, mode).await });
         futures_util::future::try_join_all(writes).await.map(drop)
     }
 
@@ -124,7 +129,11 @@ impl Bootstrap {
         let key = if (group, resource) == (group::APIS, "apiexports") {
             exports_key()
         } else {
-            known.common(group, resource).or_else(|| known.root_export(group, resource))?.store.clone()
+            known
+                .common(group, resource)
+                .or_else(|| known.root_export(group, resource))?
+                .store
+                .clone()
         };
         self.facts.object(&key, &of.cluster, &of.namespace, &of.name)
     }

@@ -29,7 +29,10 @@ impl ShardCatalog {
         if let Some(hash) = &resource.identity {
             return self.definitions.by_identity(group, name, hash);
         }
-        let common = self.definitions.common(group, name).or_else(|| self.definitions.root_export(group, name));
+        let common = self
+            .definitions
+            .common(group, name)
+            .or_else(|| self.definitions.root_export(group, name));
         common.or_else(|| self.definitions.find(&Scope::One(cluster.clone()), group, name)?.ok())
     }
 }
@@ -40,7 +43,10 @@ impl Catalog for ShardCatalog {
         if let Some(hash) = &resource.identity {
             return Some(ResourceKey::identity(group, name, hash));
         }
-        let known = self.definitions.common(group, name).or_else(|| self.definitions.root_export(group, name));
+        let known = self
+            .definitions
+            .common(group, name)
+            .or_else(|| self.definitions.root_export(group, name));
         // What is none of these is of some cluster's own.
         Some(known.map_or_else(|| ResourceKey::custom(group, name), |def| def.store.clone()))
     }
@@ -58,7 +64,11 @@ impl Catalog for ShardCatalog {
         let all = self.definitions.all_common().chain(&particular);
         all.map(|def| Served {
             resource: self.resource_ref(&def.store),
-            version: def.versions.get(def.storage_version).map(|v| v.name.clone()).unwrap_or_default(),
+            version: def
+                .versions
+                .get(def.storage_version)
+                .map(|v| v.name.clone())
+                .unwrap_or_default(),
             kind: def.names.kind.clone(),
             namespaced: def.namespaced,
             bound: def.origin == Origin::Bound,

@@ -16,8 +16,8 @@ use permit::{Cluster, Scope};
 use registry::{CustomDefinition, DefinitionCache, Origin, ResourceDef};
 use storage::{Applied, Projection, ResourceKey};
 
-pub use binding::{Bound, BoundResource};
 use binding::Bindings;
+pub use binding::{Bound, BoundResource};
 use crd::Crds;
 
 /// See the module.
@@ -62,7 +62,10 @@ impl Definitions {
         for export in api::exports::exports() {
             let name = machinery::object::ObjectExt::name(export);
             let Some(hash) = identities.get(name) else { continue };
-            for schema in binding::schema_names(export).into_iter().filter_map(api::exports::schema) {
+            for schema in binding::schema_names(export)
+                .into_iter()
+                .filter_map(api::exports::schema)
+            {
                 if let Some(definition) = self.exported_definition(schema, hash) {
                     let key = (definition.group.to_string(), definition.names.plural.clone());
                     exported.insert(key, definition);
@@ -92,7 +95,10 @@ impl Definitions {
 
     /// A resource of one of root's exports.
     pub fn root_export(&self, group: &str, resource: &str) -> Option<Arc<ResourceDef>> {
-        self.exported.read().get(&(group.to_owned(), resource.to_owned())).cloned()
+        self.exported
+            .read()
+            .get(&(group.to_owned(), resource.to_owned()))
+            .cloned()
     }
 
     /// Whether an identity is that of one of root's exports for this resource.
@@ -135,7 +141,10 @@ impl Definitions {
 
     /// The binding that a resource of a cluster comes from.
     pub fn binding_of(&self, cluster: &Cluster, group: &str, resource: &str) -> Option<Arc<Bound>> {
-        self.bindings.read().find(cluster, group, resource).map(|(bound, _)| bound)
+        self.bindings
+            .read()
+            .find(cluster, group, resource)
+            .map(|(bound, _)| bound)
     }
 
     /// Whether any binding of the cluster accepts claims: what spares most writes a look at the bindings.
@@ -170,14 +179,24 @@ impl Definitions {
             return Some(Ok(def));
         }
         let cluster = scope.cluster()?;
-        self.bound(cluster, group, resource).or_else(|| self.local(cluster, group, resource).map(Ok))
+        self.bound(cluster, group, resource)
+            .or_else(|| self.local(cluster, group, resource).map(Ok))
     }
 
     fn definition_of(&self, bound: &Bound, index: usize) -> Result<Arc<ResourceDef>, Missing> {
-        let Some(resource) = bound.resources.get(index) else { return Err(Missing::default()) };
+        let Some(resource) = bound.resources.get(index) else {
+            return Err(Missing::default());
+        };
         let crds = self.crds.read();
-        let found = crds.bound(&resource.schema_uid, &resource.identity_hash, bound.terminating, &self.cache);
-        found.ok_or_else(|| Missing { name: registry_name(&resource.group, &resource.resource) })
+        let found = crds.bound(
+            &resource.schema_uid,
+            &resource.identity_hash,
+            bound.terminating,
+            &self.cache,
+        );
+        found.ok_or_else(|| Missing {
+            name: registry_name(&resource.group, &resource.resource),
+        })
     }
 
     /// Schemas and definitions that are in use, for metrics and tests.

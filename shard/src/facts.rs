@@ -58,7 +58,9 @@ impl ShardFacts {
     }
 
     pub fn list(&self, resource: &ResourceKey, scope: &Scope, labels: &LabelSelector) -> Vec<Value> {
-        let Some(store) = self.store.get() else { return Vec::new() };
+        let Some(store) = self.store.get() else {
+            return Vec::new();
+        };
         let entries = store.peek_list(&Permit::internal(scope.clone()), resource, scope, "", labels);
         entries.iter().map(|entry| entry.to_value()).collect()
     }
@@ -79,7 +81,9 @@ impl ShardFacts {
         let places = self.places.read();
         let found = places.get(&(kind, CompactString::new(name)))?;
         let by_name = found.iter().find(|(cluster, _)| cluster.as_str() == path);
-        by_name.or_else(|| found.iter().find(|(_, recorded)| recorded == path)).map(|(cluster, _)| cluster.clone())
+        by_name
+            .or_else(|| found.iter().find(|(_, recorded)| recorded == path))
+            .map(|(cluster, _)| cluster.clone())
     }
 
     pub fn export_at(&self, path: &str, name: &str) -> Option<Value> {
@@ -88,7 +92,12 @@ impl ShardFacts {
     }
 
     fn types_key(&self) -> Option<ResourceKey> {
-        Some(self.definitions.root_export(group::TENANCY, "workspacetypes")?.store.clone())
+        Some(
+            self.definitions
+                .root_export(group::TENANCY, "workspacetypes")?
+                .store
+                .clone(),
+        )
     }
 
     fn place(&self, kind: &'static str, change: &Applied<'_>) {
@@ -132,7 +141,8 @@ impl Projection for ShardFacts {
             (group::TENANCY, "workspacetypes") => self.place("workspacetypes", change),
             (group::APIS, "apiexports") => {
                 self.place("apiexports", change);
-                let has_policy = object().is_some_and(|e| e.at(&["spec", "maximalPermissionPolicy", "local"]).is_some());
+                let has_policy =
+                    object().is_some_and(|e| e.at(&["spec", "maximalPermissionPolicy", "local"]).is_some());
                 let key = (of.clone(), CompactString::new(name));
                 if has_policy {
                     self.policies.write().insert(key, ());
@@ -151,7 +161,8 @@ impl Facts for ShardFacts {
     }
 
     fn rbac_allows(&self, user: &User, access: &Access, bindings_in: &Cluster) -> bool {
-        self.rbac.allows(user, access, bindings_in, &Cluster::well_known(cluster::SYSTEM_ADMIN))
+        self.rbac
+            .allows(user, access, bindings_in, &Cluster::well_known(cluster::SYSTEM_ADMIN))
     }
 
     fn bound_from(&self, of: &Cluster, group: &str, resource: &str) -> Option<BoundFrom> {
@@ -159,7 +170,10 @@ impl Facts for ShardFacts {
         let export_cluster = Cluster::parse(&bound.export_cluster).ok()?;
         let key = (export_cluster.clone(), CompactString::new(&bound.export_name));
         let has_local_policy = self.policies.read().contains_key(&key);
-        Some(BoundFrom { export_cluster, has_local_policy })
+        Some(BoundFrom {
+            export_cluster,
+            has_local_policy,
+        })
     }
 }
 
@@ -191,7 +205,11 @@ impl tenancy::admission::World for ShardFacts {
     }
 
     fn bindings_with_claims(&self, of: &Cluster) -> Vec<Value> {
-        if self.definitions.has_claims(of) { tenancy::admission::World::bindings(self, of) } else { Vec::new() }
+        if self.definitions.has_claims(of) {
+            tenancy::admission::World::bindings(self, of)
+        } else {
+            Vec::new()
+        }
     }
 
     fn namespace(&self, of: &Cluster, name: &str) -> Option<Value> {

@@ -34,7 +34,9 @@ impl HomeBackend {
     async fn home(&self, request: &Request) -> Result<Value> {
         let name = api::hashes::home_cluster_name(&request.user.name);
         let home = Cluster::parse(&name).map_err(Status::internal)?;
-        let found = self.facts.object(&logical_clusters_key(), &home, "", object::LOGICAL_CLUSTER);
+        let found = self
+            .facts
+            .object(&logical_clusters_key(), &home, "", object::LOGICAL_CLUSTER);
         let Some(found) = found else {
             self.require(request).await?;
             self.make(request, &home).await?;
@@ -66,7 +68,11 @@ impl HomeBackend {
              workspace access not permitted",
             request.user.name
         );
-        Err(Status::forbidden(&GroupResource::new(group::TENANCY, "workspaces"), object::HOME_WORKSPACE, why))
+        Err(Status::forbidden(
+            &GroupResource::new(group::TENANCY, "workspaces"),
+            object::HOME_WORKSPACE,
+            why,
+        ))
     }
 
     async fn make(&self, request: &Request, home: &Cluster) -> Result<()> {
@@ -82,7 +88,10 @@ impl HomeBackend {
         };
         let of = ResourceRef::new(group::CORE, "logicalclusters").object(home, "", object::LOGICAL_CLUSTER);
         // Somebody else's request of the same user may have been first.
-        self.effects.create(&of, object.to_value(), "kcp", Vec::new()).await.map(drop)
+        self.effects
+            .create(&of, object.to_value(), "kcp", Vec::new())
+            .await
+            .map(drop)
     }
 }
 
@@ -93,7 +102,11 @@ fn creating() -> Status {
 #[async_trait]
 impl Backend for HomeBackend {
     async fn get(&self, request: &Request, target: &Target, options: &GetOptions) -> Result<Item> {
-        let in_root = request.permit.scope().cluster().is_some_and(|c| c.as_str() == cluster::ROOT);
+        let in_root = request
+            .permit
+            .scope()
+            .cluster()
+            .is_some_and(|c| c.as_str() == cluster::ROOT);
         if in_root && target.name == object::HOME_WORKSPACE {
             return Ok(Item::Built(Arc::new(self.home(request).await?)));
         }
@@ -108,11 +121,23 @@ impl Backend for HomeBackend {
         self.inner.watch(request, target, options).await
     }
 
-    async fn create(&self, request: &Request, target: &Target, object: Value, options: &WriteOptions) -> Result<Outcome> {
+    async fn create(
+        &self,
+        request: &Request,
+        target: &Target,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome> {
         self.inner.create(request, target, object, options).await
     }
 
-    async fn update(&self, request: &Request, target: &Target, object: Value, options: &WriteOptions) -> Result<Outcome> {
+    async fn update(
+        &self,
+        request: &Request,
+        target: &Target,
+        object: Value,
+        options: &WriteOptions,
+    ) -> Result<Outcome> {
         self.inner.update(request, target, object, options).await
     }
 

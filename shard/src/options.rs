@@ -129,7 +129,12 @@ pub struct StartOptions {
     pub run_controllers: bool,
     /// Objects and users that help when trying the server out: admin, metrics-viewer, user, workspace-types; or changes to
     /// the default, as +user,-admin
-    #[arg(long, value_delimiter = ',', default_value = "workspace-types,admin", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "workspace-types,admin",
+        allow_hyphen_values = true
+    )]
     pub batteries_included: Vec<String>,
     /// Give users a home workspace when they ask for it
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
@@ -260,8 +265,9 @@ impl StartOptions {
             let Some((name, value)) = entry.split_once('=') else {
                 return Err(format!("--feature-gates: missing bool value for {entry}"));
             };
-            let value: bool =
-                value.parse().map_err(|_| format!("--feature-gates: invalid value of {name}={value}, must be true or false"))?;
+            let value: bool = value
+                .parse()
+                .map_err(|_| format!("--feature-gates: invalid value of {name}={value}, must be true or false"))?;
             if let Some(known) = GATES.iter().find(|gate| **gate == name).filter(|_| value) {
                 on.push(*known);
             }
@@ -274,17 +280,23 @@ impl StartOptions {
     }
 
     pub fn kubeconfig_file(&self) -> PathBuf {
-        self.kubeconfig_path.clone().unwrap_or_else(|| self.root_directory.join("admin.kubeconfig"))
+        self.kubeconfig_path
+            .clone()
+            .unwrap_or_else(|| self.root_directory.join("admin.kubeconfig"))
     }
 
     pub fn store_directory(&self) -> PathBuf {
-        self.embedded_etcd_directory.clone().unwrap_or_else(|| self.root_directory.join("etcd-server"))
+        self.embedded_etcd_directory
+            .clone()
+            .unwrap_or_else(|| self.root_directory.join("etcd-server"))
     }
 }
 
 fn go_duration(text: &str) -> Result<Duration, String> {
     let nanos = machinery::time::parse_go_duration(text).map_err(|error| error.to_string())?;
-    u64::try_from(nanos).map(Duration::from_nanos).map_err(|_| format!("{text} is negative"))
+    u64::try_from(nanos)
+        .map(Duration::from_nanos)
+        .map_err(|_| format!("{text} is negative"))
 }
 
 #[cfg(test)]
@@ -319,8 +331,18 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_said() {
-        assert!(parse(&["--feature-gates=X"]).validate().unwrap_err().contains("missing bool value"));
-        assert!(parse(&["--batteries-included=nope"]).validate().unwrap_err().contains("unknown battery"));
+        assert!(
+            parse(&["--feature-gates=X"])
+                .validate()
+                .unwrap_err()
+                .contains("missing bool value")
+        );
+        assert!(
+            parse(&["--batteries-included=nope"])
+                .validate()
+                .unwrap_err()
+                .contains("unknown battery")
+        );
         assert!(parse(&["--shard-name=alpha"]).validate().is_err());
     }
 }

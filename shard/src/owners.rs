@@ -19,7 +19,12 @@ pub struct OwnerIndex {
 impl OwnerIndex {
     pub fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ResourceKey, ObjectKey)> {
         let found = self.by_uid.read();
-        found.get(&(cluster.clone(), uid.to_owned())).into_iter().flatten().cloned().collect()
+        found
+            .get(&(cluster.clone(), uid.to_owned()))
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     pub fn has_dependants(&self, cluster: &Cluster, uid: &str) -> bool {
@@ -57,7 +62,10 @@ impl Projection for OwnerIndex {
             }
         }
         for uid in new.difference(&old) {
-            by_uid.entry((change.key.cluster.clone(), uid.clone())).or_default().insert(place.clone());
+            by_uid
+                .entry((change.key.cluster.clone(), uid.clone()))
+                .or_default()
+                .insert(place.clone());
         }
     }
 }

@@ -68,8 +68,13 @@ impl Shard {
         let owners = Arc::new(OwnerIndex::default());
         let feed = EventFeed::new();
         // In this order: whoever hears of an event from the feed finds the others up to date.
-        let projections: Vec<Arc<dyn Projection>> =
-            vec![definitions.clone(), facts.clone(), facts.rbac.clone(), owners.clone(), feed.clone()];
+        let projections: Vec<Arc<dyn Projection>> = vec![
+            definitions.clone(),
+            facts.clone(),
+            facts.rbac.clone(),
+            owners.clone(),
+            feed.clone(),
+        ];
         let store = Store::open(env.clone(), kv.clone(), store_options(&options), projections)
             .await
             .context("opening the store's content")?;
@@ -118,16 +123,26 @@ impl Shard {
             root: options.root.clone(),
             cache_apis: options.cache_apis,
         };
-        bootstrap.run().await.map_err(|status| anyhow::anyhow!("bootstrapping: {status}"))
+        bootstrap
+            .run()
+            .await
+            .map_err(|status| anyhow::anyhow!("bootstrapping: {status}"))
     }
 
     async fn run_controllers(&mut self, kv: Arc<dyn Kv>, feed: Arc<EventFeed>, options: &ShardOptions) -> Result<()> {
         let key = format!("{}-leases/kcp-controllers", options.prefix);
         if options.exclusive_store {
-            let txn = Txn { guards: Vec::new(), ops: vec![Op::delete(key.clone().into_bytes())] };
+            let txn = Txn {
+                guards: Vec::new(),
+                ops: vec![Op::delete(key.clone().into_bytes())],
+            };
             kv.txn(txn).await.context("taking back the controllers' lease")?;
         }
-        let lease = LeaseOptions { key, holder: options.holder.clone(), ttl: LEASE_TTL };
+        let lease = LeaseOptions {
+            key,
+            holder: options.holder.clone(),
+            ttl: LEASE_TTL,
+        };
         let (lease, competing) = Lease::acquire(&self.env, kv, lease);
         let driver = Driver::new(
             self.env.clone(),
@@ -155,7 +170,11 @@ impl Shard {
             return;
         }
         let root = permit::Cluster::well_known(api::keys::cluster::ROOT);
-        let bound = || ["workspaces", "workspacetypes"].iter().all(|r| self.definitions.bound(&root, group::TENANCY, r).is_some());
+        let bound = || {
+            ["workspaces", "workspacetypes"]
+                .iter()
+                .all(|r| self.definitions.bound(&root, group::TENANCY, r).is_some())
+        };
         let waiting = async {
             while !bound() {
                 self.env.clock.sleep(PERIOD).await;

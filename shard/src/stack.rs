@@ -43,7 +43,12 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         in_cluster_clients: true,
         ..StackOptions::default()
     };
-    let Authentication { authenticators, impersonator, reviews, accounts } = parts.authentication;
+    let Authentication {
+        authenticators,
+        impersonator,
+        reviews,
+        accounts,
+    } = parts.authentication;
     let workspaces: Arc<dyn Backend> = match parts.home_workspaces {
         false => shard.objects(),
         true => Arc::new(HomeBackend {
@@ -54,8 +59,13 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
             shard_name: shard.name.clone(),
         }),
     };
-    let surface =
-        Arc::new(ShardSurface::new(shard.definitions.clone(), shard.objects(), reviews, accounts, workspaces));
+    let surface = Arc::new(ShardSurface::new(
+        shard.definitions.clone(),
+        shard.objects(),
+        reviews,
+        accounts,
+        workspaces,
+    ));
     let views: Arc<dyn virtual_workspaces::Shard> = Arc::new(ShardViews {
         facts: shard.facts.clone(),
         definitions: shard.definitions.clone(),

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api::bootstrap::{RootOptions, ShardUrls};
-use apiserver::{Audit, AuditLevel, AuditPolicy, Check, Health, Lifecycle, Server, ServerOptions, Stack, Tls, TlsFiles};
+use apiserver::{
+    Audit, AuditLevel, AuditPolicy, Check, Health, Lifecycle, Server, ServerOptions, Stack, Tls, TlsFiles,
+};
 use async_trait::async_trait;
 use controllers::ShardInfo;
 use env::Env;
@@ -75,25 +77,42 @@ impl Running {
         let tls_files = TlsFiles {
             certificate: files.certificate.clone(),
             key: files.key.clone(),
-            client_ca: options.client_ca_file.iter().chain(&options.requestheader_client_ca_file).cloned().collect(),
+            client_ca: options
+                .client_ca_file
+                .iter()
+                .chain(&options.requestheader_client_ca_file)
+                .cloned()
+                .collect(),
         };
         let tls = Tls::new(env, &tls_files.read(&*env.disk).context("reading TLS files")?).context("setting TLS up")?;
         let following = tls.clone();
         let following_env = env.clone();
         env.spawn
-            .spawn("certificates", async move { following.follow(&following_env, tls_files, TLS_PERIOD).await })
+            .spawn("certificates", async move {
+                following.follow(&following_env, tls_files, TLS_PERIOD).await
+            })
             .detach();
-        let server_options =
-            ServerOptions { shutdown_delay: options.shutdown_delay_duration, ..ServerOptions::default() };
+        let server_options = ServerOptions {
+            shutdown_delay: options.shutdown_delay_duration,
+            ..ServerOptions::default()
+        };
         let server = Server::new(env.clone(), server_options, stack, Some(tls), lifecycle, metrics);
         let accepting = server.clone();
         let serving = env.spawn.spawn("server", async move { accepting.run(listener).await });
         if options.batteries().admin {
             let file = options.kubeconfig_file();
             let text = tokens.kubeconfig(&format!("https://{}", place.external), &files.ca_pem);
-            env.disk.write_atomic(&file, text.as_bytes()).with_context(|| format!("writing {}", file.display()))?;
+            env.disk
+                .write_atomic(&file, text.as_bytes())
+                .with_context(|| format!("writing {}", file.display()))?;
         }
-        Ok(Self { shard, server, kv, serving, address })
+        Ok(Self {
+            shard,
+            server,
+            kv,
+            serving,
+            address,
+        })
     }
 
     /// Readiness off, connections told to go, watches ended, requests finished; then the store is closed.
@@ -124,12 +143,20 @@ impl Place {
             _ => named,
         };
         let bound = options.bind_address.as_str();
-        let bound_host = if matches!(bound, "" | "0.0.0.0" | "::") { "localhost" } else { bound };
+        let bound_host = if matches!(bound, "" | "0.0.0.0" | "::") {
+            "localhost"
+        } else {
+            bound
+        };
         let host = if host.is_empty() { bound_host } else { host };
         if host.contains('/') {
             bail!("--external-hostname {named:?} must be a host name, without scheme or path");
         }
-        let external = if named.contains(':') { named.to_owned() } else { format!("{host}:{port}") };
+        let external = if named.contains(':') {
+            named.to_owned()
+        } else {
+            format!("{host}:{port}")
+        };
         let mut hosts = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
         for name in [host, bound_host] {
             if !hosts.iter().any(|known| known == name) {
@@ -153,9 +180,16 @@ async fn listen(env: &Env, options: &StartOptions) -> Result<Box<dyn env::Listen
 
 fn serving_files(env: &Env, options: &StartOptions, place: &Place) -> Result<Serving> {
     if let (Some(certificate), Some(key)) = (&options.tls_cert_file, &options.tls_private_key_file) {
-        let pem = env.disk.read(certificate).with_context(|| format!("reading {}", certificate.display()))?;
+        let pem = env
+            .disk
+            .read(certificate)
+            .with_context(|| format!("reading {}", certificate.display()))?;
         let ca_pem = String::from_utf8_lossy(&pem).into_owned();
-        return Ok(Serving { certificate: certificate.clone(), key: key.clone(), ca_pem });
+        return Ok(Serving {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            ca_pem,
+        });
     }
     pki::serving(&*env.disk, &options.root_directory, &place.hosts)
 }
@@ -169,7 +203,11 @@ async fn open_store(env: &Env, options: &StartOptions) -> Result<Arc<dyn Kv>> {
         return Ok(Arc::new(store));
     }
     let identity = options.etcd_certfile.clone().zip(options.etcd_keyfile.clone());
-    let etcd = EtcdOptions { ca: options.etcd_cafile.clone(), identity, ..EtcdOptions::new(options.etcd_servers.clone()) };
+    let etcd = EtcdOptions {
+        ca: options.etcd_cafile.clone(),
+        identity,
+        ..EtcdOptions::new(options.etcd_servers.clone())
+    };
     let store = EtcdKv::connect(env, etcd)
         .await
         .with_context(|| format!("connecting to etcd at {}", options.etcd_servers.join(",")))?;
@@ -178,11 +216,20 @@ async fn open_store(env: &Env, options: &StartOptions) -> Result<Arc<dyn Kv>> {
 
 fn shard_options(options: &StartOptions, place: &Place, files: &Serving, env: &Env) -> ShardOptions {
     let local = format!("https://{}", place.external);
-    let or_local = |url: &str| if url.is_empty() { local.clone() } else { url.trim_end_matches('/').to_owned() };
+    let or_local = |url: &str| {
+        if url.is_empty() {
+            local.clone()
+        } else {
+            url.trim_end_matches('/').to_owned()
+        }
+    };
     let base = or_local(&options.shard_base_url);
     let external = or_local(&options.shard_external_url);
-    let virtual_workspace =
-        if options.shard_virtual_workspace_url.is_empty() { base.clone() } else { or_local(&options.shard_virtual_workspace_url) };
+    let virtual_workspace = if options.shard_virtual_workspace_url.is_empty() {
+        base.clone()
+    } else {
+        or_local(&options.shard_virtual_workspace_url)
+    };
     ShardOptions {
         info: ShardInfo {
             name: options.shard_name.clone(),
@@ -190,7 +237,11 @@ fn shard_options(options: &StartOptions, place: &Place, files: &Serving, env: &E
             virtual_workspace_url: virtual_workspace.clone(),
             ca_pem: files.ca_pem.clone(),
         },
-        urls: ShardUrls { base, external, virtual_workspace },
+        urls: ShardUrls {
+            base,
+            external,
+            virtual_workspace,
+        },
         root: RootOptions {
             batteries: options.batteries(),
             home_creator_groups: options.home_workspaces_home_creator_groups.clone(),
@@ -206,11 +257,16 @@ fn shard_options(options: &StartOptions, place: &Place, files: &Serving, env: &E
 }
 
 fn audit(env: &Env, options: &StartOptions, metrics: &Arc<Metrics>) -> Result<Audit> {
-    let Some(path) = &options.audit_log_path else { return Ok(Audit::none()) };
+    let Some(path) = &options.audit_log_path else {
+        return Ok(Audit::none());
+    };
     let policy = match &options.audit_policy_file {
         None => AuditPolicy::everything(AuditLevel::Metadata),
         Some(file) => {
-            let text = env.disk.read(file).with_context(|| format!("reading {}", file.display()))?;
+            let text = env
+                .disk
+                .read(file)
+                .with_context(|| format!("reading {}", file.display()))?;
             AuditPolicy::parse(&text).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))?
         }
     };

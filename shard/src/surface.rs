@@ -31,7 +31,13 @@ impl ShardSurface {
         accounts: Arc<dyn Backend>,
         workspaces: Arc<dyn Backend>,
     ) -> Self {
-        Self { definitions, objects, reviews, accounts, workspaces }
+        Self {
+            definitions,
+            objects,
+            reviews,
+            accounts,
+            workspaces,
+        }
     }
 }
 
@@ -56,7 +62,12 @@ impl Surface for ShardSurface {
                 None => None,
             },
         };
-        let resolved = def.and_then(|def| Some(Resolved { version: served_version(&def, version)?, def }));
+        let resolved = def.and_then(|def| {
+            Some(Resolved {
+                version: served_version(&def, version)?,
+                def,
+            })
+        });
         // Some groups have the same resource in several compiled-in versions, each with a definition of its own.
         Ok(resolved.or_else(|| self.other_common(group, version, resource)))
     }
@@ -80,7 +91,10 @@ impl Surface for ShardSurface {
 
     fn content_key(&self, scope: &Scope) -> [u8; 32] {
         let mut hash = Sha256::new();
-        let particular = scope.cluster().map(|cluster| self.definitions.particular(cluster)).unwrap_or_default();
+        let particular = scope
+            .cluster()
+            .map(|cluster| self.definitions.particular(cluster))
+            .unwrap_or_default();
         for def in &particular {
             hash_definition(&mut hash, def);
         }
@@ -92,7 +106,12 @@ impl ShardSurface {
     fn other_common(&self, group: &str, version: &str, resource: &str) -> Option<Resolved> {
         self.definitions.all_common().find_map(|def| {
             let same = &*def.group == group && def.names.plural == resource;
-            same.then(|| Some(Resolved { version: served_version(def, version)?, def: def.clone() }))?
+            same.then(|| {
+                Some(Resolved {
+                    version: served_version(def, version)?,
+                    def: def.clone(),
+                })
+            })?
         })
     }
 }
@@ -116,7 +135,11 @@ fn hash_definition(hash: &mut Sha256, def: &ResourceDef) {
     put(def.storage_version_hash.as_bytes());
     for version in &def.versions {
         put(version.name.as_bytes());
-        put(&[u8::from(version.served), u8::from(version.status), u8::from(version.scale.is_some())]);
+        put(&[
+            u8::from(version.served),
+            u8::from(version.status),
+            u8::from(version.scale.is_some()),
+        ]);
         put(&version.schema.content);
     }
 }

@@ -32,7 +32,9 @@ impl virtual_workspaces::Shard for ShardViews {
     }
 
     fn exports_by_identity(&self, hash: &str) -> Vec<Value> {
-        let mut exports = self.facts.list(&exports_key(), &Scope::All, &LabelSelector::everything());
+        let mut exports = self
+            .facts
+            .list(&exports_key(), &Scope::All, &LabelSelector::everything());
         exports.retain(|export| export.str_at(&["status", "identityHash"]) == Some(hash));
         exports
     }
@@ -50,11 +52,13 @@ impl virtual_workspaces::Shard for ShardViews {
     }
 
     fn bindings(&self, of: &Cluster) -> Vec<Value> {
-        self.facts.list(&bindings_key(), &Scope::One(of.clone()), &LabelSelector::everything())
+        self.facts
+            .list(&bindings_key(), &Scope::One(of.clone()), &LabelSelector::everything())
     }
 
     fn schema(&self, of: &Cluster, name: &str) -> Option<Value> {
-        self.facts.object(&ResourceKey::custom(group::APIS, "apiresourceschemas"), of, "", name)
+        self.facts
+            .object(&ResourceKey::custom(group::APIS, "apiresourceschemas"), of, "", name)
     }
 
     fn cluster(&self, of: &Cluster) -> Option<ClusterFacts> {
@@ -62,7 +66,8 @@ impl virtual_workspaces::Shard for ShardViews {
     }
 
     fn logical_cluster(&self, of: &Cluster) -> Option<Value> {
-        self.facts.object(&logical_clusters_key(), of, "", object::LOGICAL_CLUSTER)
+        self.facts
+            .object(&logical_clusters_key(), of, "", object::LOGICAL_CLUSTER)
     }
 
     fn workspace_type(&self, of: &Cluster, name: &str) -> Option<Value> {

@@ -23,7 +23,7 @@ struct Totals {
 pub fn run(tree: &Tree) -> anyhow::Result<()> {
     let started = Instant::now();
     tidy::run(tree)?;
-    report_format(tree)?;
+    cargo(tree, &["fmt", "--all", "--", "--check"]).context("`cargo fmt --all` mends this")?;
     // The end-to-end tests start the server's binary, which cargo builds for its own package's tests only.
     cargo(tree, &["build", "--package", "shard", "--bin", "kcp"])?;
     let (totals, succeeded) = tests(tree)?;
@@ -40,25 +40,6 @@ pub fn run(tree: &Tree) -> anyhow::Result<()> {
     }
     if totals.passed == 0 {
         bail!("no test ran");
-    }
-    Ok(())
-}
-
-/// Says which files differ from rustfmt's form. Not every crate keeps to it today, so that nothing is refused for it.
-fn report_format(tree: &Tree) -> anyhow::Result<()> {
-    let output = command(tree)
-        .args(["fmt", "--all", "--", "--check", "--files-with-diff"])
-        .output();
-    let output = output.context("starting cargo fmt")?;
-    if output.status.success() {
-        println!("format: every file is as rustfmt writes it");
-    } else {
-        let differing = output
-            .stdout
-            .split(|byte| *byte == b'\n')
-            .filter(|line| !line.is_empty())
-            .count();
-        println!("format: {differing} file(s) differ from rustfmt's form (`cargo fmt --all` changes them)");
     }
     Ok(())
 }

@@ -91,7 +91,10 @@ struct Work {
 
 impl Default for DriverOptions {
     fn default() -> Self {
-        Self { concurrency: 64, resync: Duration::from_secs(600) }
+        Self {
+            concurrency: 64,
+            resync: Duration::from_secs(600),
+        }
     }
 }
 
@@ -121,8 +124,13 @@ impl Driver {
                 }
             }
         }
-        let work =
-            controllers.into_iter().map(|controller| Work { controller, queue: Mutex::new(Queue::default()) }).collect();
+        let work = controllers
+            .into_iter()
+            .map(|controller| Work {
+                controller,
+                queue: Mutex::new(Queue::default()),
+            })
+            .collect();
         let seats = Arc::new(Semaphore::new(options.concurrency));
         Self(Arc::new(Inner {
             env,
@@ -170,7 +178,11 @@ impl Driver {
 
     /// (controller, keys waiting), for metrics.
     pub fn depths(&self) -> Vec<(&'static str, usize)> {
-        self.0.work.iter().map(|work| (work.controller.name(), work.queue.lock().len())).collect()
+        self.0
+            .work
+            .iter()
+            .map(|work| (work.controller.name(), work.queue.lock().len()))
+            .collect()
     }
 
     /// After taking the lease the events of the past are not known: every object is looked at once.
@@ -179,8 +191,17 @@ impl Driver {
         for resource in self.0.store.resources() {
             let permit = permit::Permit::internal(permit::Scope::All);
             let all = machinery::selector::LabelSelector::everything();
-            for entry in self.0.store.peek_list(&permit, &resource, &permit::Scope::All, "", &all) {
-                let event = Event { resource: resource.clone(), key: entry.key(), old: None, new: Some(entry) };
+            for entry in self
+                .0
+                .store
+                .peek_list(&permit, &resource, &permit::Scope::All, "", &all)
+            {
+                let event = Event {
+                    resource: resource.clone(),
+                    key: entry.key(),
+                    old: None,
+                    new: Some(entry),
+                };
                 self.enqueue(&event);
             }
         }
@@ -259,7 +280,9 @@ impl Driver {
             let mut next: Option<Duration> = None;
             for index in 0..self.0.work.len() {
                 while let Some(key) = self.take(index, now) {
-                    let Ok(seat) = self.0.seats.clone().acquire_owned().await else { return };
+                    let Ok(seat) = self.0.seats.clone().acquire_owned().await else {
+                        return;
+                    };
                     let driver = self.clone();
                     let run = async move {
                         driver.run_key(index, key).await;
@@ -315,7 +338,10 @@ impl Driver {
     async fn plan_and_carry_out(&self, controller: &Arc<dyn Controller>, key: &Key) -> Result<Option<Duration>> {
         let plan = self.plan(controller, key).await?;
         for effect in &plan.effects {
-            self.0.effects.carry_out(controller.name(), effect, &self.0.lease).await?;
+            self.0
+                .effects
+                .carry_out(controller.name(), effect, &self.0.lease)
+                .await?;
         }
         match plan.error {
             Some(why) => Err(Status::internal(why)),
@@ -328,7 +354,11 @@ impl Driver {
         let mut fetched: BTreeMap<ObjectRef, Fetched> = BTreeMap::new();
         for _ in 0..NEEDS_ROUNDS_MAX {
             let context = self.context();
-            let plan = controller.plan(key, &StoreView::new(&self.0.store, &*self.0.catalog, &fetched), &context);
+            let plan = controller.plan(
+                key,
+                &StoreView::new(&self.0.store, &*self.0.catalog, &fetched),
+                &context,
+            );
             if plan.needs.is_empty() {
                 return Ok(plan);
             }
@@ -337,13 +367,20 @@ impl Driver {
                 fetched.insert(object, found);
             }
         }
-        Err(Status::internal(format!("{} asks for ever more objects", controller.name())))
+        Err(Status::internal(format!(
+            "{} asks for ever more objects",
+            controller.name()
+        )))
     }
 
     fn context(&self) -> Context {
         let now = self.0.env.clock.now();
         let mut seed = [0; 32];
         self.0.env.rng.fill(&mut seed);
-        Context { now_seconds: now.as_secs(), now: machinery::time::format_seconds(now.as_nanos().into()), seed }
+        Context {
+            now_seconds: now.as_secs(),
+            now: machinery::time::format_seconds(now.as_nanos().into()),
+            seed,
+        }
     }
 }

@@ -34,15 +34,24 @@ pub struct Lease {
 impl Lease {
     /// Begins to compete for the lease; ends when the returned task is aborted or dropped with the process.
     pub fn acquire(env: &Env, kv: Arc<dyn Kv>, options: LeaseOptions) -> (Arc<Self>, env::Task<()>) {
-        let lease = Arc::new(Self { options, held: RwLock::new(None), changed: Notify::new() });
-        let task = env.spawn.spawn("controller lease", lease.clone().compete(env.clone(), kv));
+        let lease = Arc::new(Self {
+            options,
+            held: RwLock::new(None),
+            changed: Notify::new(),
+        });
+        let task = env
+            .spawn
+            .spawn("controller lease", lease.clone().compete(env.clone(), kv));
         (lease, task)
     }
 
     /// The guard that every effect of the holder carries. `None`: not held.
     pub fn guard(&self) -> Option<Guard> {
         let revision = (*self.held.read())?;
-        Some(Guard::ModRevision { key: self.options.key.clone().into_bytes().into(), revision })
+        Some(Guard::ModRevision {
+            key: self.options.key.clone().into_bytes().into(),
+            revision,
+        })
     }
 
     pub fn is_held(&self) -> bool {
@@ -86,8 +95,15 @@ impl Lease {
         let key: bytes::Bytes = self.options.key.clone().into_bytes().into();
         let value: bytes::Bytes = self.options.holder.clone().into_bytes().into();
         let txn = Txn {
-            guards: vec![Guard::ModRevision { key: key.clone(), revision: Revision(0) }],
-            ops: vec![Op::Put { key, value, lease: Some(id) }],
+            guards: vec![Guard::ModRevision {
+                key: key.clone(),
+                revision: Revision(0),
+            }],
+            ops: vec![Op::Put {
+                key,
+                value,
+                lease: Some(id),
+            }],
         };
         match kv.txn(txn).await {
             Ok(TxnOutcome::Committed(revision)) => {
@@ -108,7 +124,10 @@ impl Lease {
         let mut confirmed = env.clock.monotonic();
         loop {
             env.clock.sleep(period).await;
-            let bound = self.options.ttl.saturating_sub(env.clock.monotonic().saturating_sub(confirmed));
+            let bound = self
+                .options
+                .ttl
+                .saturating_sub(env.clock.monotonic().saturating_sub(confirmed));
             match env.clock.timeout(bound, kv.lease_keep_alive(id)).await {
                 Ok(Ok(_)) => confirmed = env.clock.monotonic(),
                 Ok(Err(kv::Error::LeaseNotFound)) | Err(_) => break,

@@ -26,7 +26,12 @@ pub(crate) struct Seeing<'a>(pub &'a Arc<Entry>);
 
 impl<'a> StoreView<'a> {
     pub fn new(store: &'a Store, catalog: &'a dyn Catalog, fetched: &'a BTreeMap<ObjectRef, Fetched>) -> Self {
-        Self { store, catalog, fetched, permit: Permit::internal(Scope::All) }
+        Self {
+            store,
+            catalog,
+            fetched,
+            permit: Permit::internal(Scope::All),
+        }
     }
 }
 
@@ -41,7 +46,9 @@ impl View for StoreView<'_> {
         if !self.catalog.is_local(&object.cluster) {
             return Seen::Unknown;
         }
-        let Some(resource) = self.catalog.store_key(&object.resource) else { return Seen::Absent };
+        let Some(resource) = self.catalog.store_key(&object.resource) else {
+            return Seen::Absent;
+        };
         let key = ObjectKey::new(object.cluster.clone(), &object.namespace, &object.name);
         match self.store.peek(&self.permit, &resource, &key) {
             Some(entry) => Seen::Found(entry.to_value()),
@@ -50,13 +57,17 @@ impl View for StoreView<'_> {
     }
 
     fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Value> {
-        let Some(resource) = self.catalog.store_key(resource) else { return Vec::new() };
+        let Some(resource) = self.catalog.store_key(resource) else {
+            return Vec::new();
+        };
         let entries = self.store.peek_list(&self.permit, &resource, scope, namespace, labels);
         entries.iter().map(|entry| entry.to_value()).collect()
     }
 
     fn any(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> bool {
-        let Some(resource) = self.catalog.store_key(resource) else { return false };
+        let Some(resource) = self.catalog.store_key(resource) else {
+            return false;
+        };
         self.store.peek_any(&self.permit, &resource, scope, namespace, labels)
     }
 
@@ -64,7 +75,10 @@ impl View for StoreView<'_> {
         let found = self.catalog.dependants(cluster, uid);
         let read = |(resource, key): (ResourceKey, ObjectKey)| {
             let entry = self.store.peek(&self.permit, &resource, &key)?;
-            let of = self.catalog.resource_ref(&resource).object(cluster, &key.namespace, &key.name);
+            let of = self
+                .catalog
+                .resource_ref(&resource)
+                .object(cluster, &key.namespace, &key.name);
             Some((of, entry.to_value()))
         };
         found.into_iter().filter_map(read).collect()
@@ -76,8 +90,10 @@ impl View for StoreView<'_> {
 
     fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)> {
         let counts = self.store.objects_in(cluster);
-        let mut out: Vec<(ResourceRef, usize)> =
-            counts.into_iter().map(|(resource, count)| (self.catalog.resource_ref(&resource), count)).collect();
+        let mut out: Vec<(ResourceRef, usize)> = counts
+            .into_iter()
+            .map(|(resource, count)| (self.catalog.resource_ref(&resource), count))
+            .collect();
         out.sort();
         out
     }

@@ -46,7 +46,13 @@ impl Controller for Bindings {
     }
 
     fn watches(&self) -> Vec<ResourceRef> {
-        vec![refs::bindings(), refs::exports(), refs::schemas(), refs::crds(), refs::logical_clusters()]
+        vec![
+            refs::bindings(),
+            refs::exports(),
+            refs::schemas(),
+            refs::crds(),
+            refs::logical_clusters(),
+        ]
     }
 
     fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
@@ -66,29 +72,55 @@ impl Controller for Bindings {
             }
             let all = LabelSelector::everything();
             let exports = view.list(&refs::exports(), &Scope::One(trigger.cluster.clone()), "", &all);
-            let names = |export: &Value| resources(export).iter().any(|r| r.str_at(&["schema"]) == Some(trigger.name));
+            let names = |export: &Value| {
+                resources(export)
+                    .iter()
+                    .any(|r| r.str_at(&["schema"]) == Some(trigger.name))
+            };
             let concerned = exports.iter().filter(|export| names(export));
-            return concerned.flat_map(|export| consumers(view, trigger.cluster, export.name())).collect();
+            return concerned
+                .flat_map(|export| consumers(view, trigger.cluster, export.name()))
+                .collect();
         }
         if *trigger.resource == refs::logical_clusters() {
             // Its locks were set up.
             let locks = |o: Option<&dyn plan::Labelled>| {
-                o.map(plan::Labelled::parse).is_some_and(|lc| lc.annotation(annotation::RESOURCE_BINDINGS).is_some())
+                o.map(plan::Labelled::parse)
+                    .is_some_and(|lc| lc.annotation(annotation::RESOURCE_BINDINGS).is_some())
             };
             let set_up = trigger.new.is_some() && locks(trigger.new) && !locks(trigger.old);
-            return if set_up { bindings_in(view, trigger.cluster, is_unbound) } else { Vec::new() };
+            return if set_up {
+                bindings_in(view, trigger.cluster, is_unbound)
+            } else {
+                Vec::new()
+            };
         }
-        if trigger.new.is_none() { bindings_in(view, trigger.cluster, is_unbound) } else { Vec::new() }
+        if trigger.new.is_none() {
+            bindings_in(view, trigger.cluster, is_unbound)
+        } else {
+            Vec::new()
+        }
     }
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::bindings().object(&key.cluster, "", &key.name);
-        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(seen) = view.get(&of) else {
+            return Plan::done();
+        };
         if seen.deletion_timestamp().is_some() {
             return Plan::done();
         }
         let want = seen.clone();
-        Run { view, context, key, of, seen, want, effects: Vec::new() }.reconcile()
+        Run {
+            view,
+            context,
+            key,
+            of,
+            seen,
+            want,
+            effects: Vec::new(),
+        }
+        .reconcile()
     }
 }
 
@@ -97,8 +129,16 @@ fn is_unbound(binding: &Value) -> bool {
 }
 
 fn bindings_in(view: &dyn View, cluster: &Cluster, wanted: fn(&Value) -> bool) -> Vec<Key> {
-    let all = view.list(&refs::bindings(), &Scope::One(cluster.clone()), "", &LabelSelector::everything());
-    all.iter().filter(|b| wanted(b)).map(|b| Key::new(cluster, "", b.name())).collect()
+    let all = view.list(
+        &refs::bindings(),
+        &Scope::One(cluster.clone()),
+        "",
+        &LabelSelector::everything(),
+    );
+    all.iter()
+        .filter(|b| wanted(b))
+        .map(|b| Key::new(cluster, "", b.name()))
+        .collect()
 }
 
 /// Bindings of an export, on this shard.
@@ -106,7 +146,13 @@ pub(crate) fn consumers(view: &dyn View, cluster: &Cluster, export: &str) -> Vec
     let exported = Requirement::equals(label::EXPORT, hashes::export_label(cluster.as_str(), export));
     view.list(&refs::bindings(), &Scope::All, "", &LabelSelector::of(vec![exported]))
         .iter()
-        .filter_map(|b| Some(Key::new(&Cluster::parse(b.annotation(annotation::CLUSTER)?).ok()?, "", b.name())))
+        .filter_map(|b| {
+            Some(Key::new(
+                &Cluster::parse(b.annotation(annotation::CLUSTER)?).ok()?,
+                "",
+                b.name(),
+            ))
+        })
         .collect()
 }
 
@@ -115,16 +161,26 @@ pub(crate) fn find_export(view: &dyn View, own: &Cluster, path: &str, name: &str
     if name.is_empty() {
         return None;
     }
-    let direct = if path.is_empty() { Some(own.clone()) } else { Cluster::parse(path).ok() };
+    let direct = if path.is_empty() {
+        Some(own.clone())
+    } else {
+        Cluster::parse(path).ok()
+    };
     if let Some(found) = direct.and_then(|cluster| view.get(&refs::exports().object(&cluster, "", name)).found()) {
         return Some(found);
     }
     let all = view.list(&refs::exports(), &Scope::All, "", &LabelSelector::everything());
-    all.into_iter().find(|export| export.name() == name && !path.is_empty() && types::path_of(export) == path)
+    all.into_iter()
+        .find(|export| export.name() == name && !path.is_empty() && types::path_of(export) == path)
 }
 
 fn resources(export: &Value) -> Vec<&Value> {
-    export.at(&["spec", "resources"]).and_then(Value::as_array).into_iter().flatten().collect()
+    export
+        .at(&["spec", "resources"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 // === impl Run ===
@@ -148,10 +204,17 @@ impl Run<'_> {
         let summary = [condition::API_EXPORT_VALID, condition::INITIAL_BINDING_COMPLETED];
         conditions::set_summary(&mut self.want, &summary, &now);
         if self.want != self.seen {
-            self.effects.push(Effect::Update { of: self.of.clone(), object: self.want.clone() });
+            self.effects.push(Effect::Update {
+                of: self.of.clone(),
+                object: self.want.clone(),
+            });
         }
         let requeue = (blocked && self.effects.is_empty()).then_some(RETRY);
-        Plan { effects: self.effects, requeue, ..Plan::default() }
+        Plan {
+            effects: self.effects,
+            requeue,
+            ..Plan::default()
+        }
     }
 
     fn bind(&mut self) -> Result<(), Blocked> {
@@ -159,15 +222,27 @@ impl Run<'_> {
         self.apply_claims(&export);
         let invalid = |reason, severity, text| Blocked(condition::API_EXPORT_VALID, reason, severity, text);
         let Some(export_cluster) = types::cluster_of(&export) else {
-            return Err(invalid(condition::reason::INTERNAL_ERROR, Severity::Error, "the export has no cluster".to_owned()));
+            return Err(invalid(
+                condition::reason::INTERNAL_ERROR,
+                Severity::Error,
+                "the export has no cluster".to_owned(),
+            ));
         };
-        let hash = export.str_at(&["status", "identityHash"]).unwrap_or_default().to_owned();
+        let hash = export
+            .str_at(&["status", "identityHash"])
+            .unwrap_or_default()
+            .to_owned();
         if hash.is_empty() {
             let shown = self.shown(&export_cluster);
             let text = format!("APIExport {shown}|{} is missing status.identityHash", export.name());
-            return Err(invalid(condition::reason::MISSING_IDENTITY_HASH, Severity::Warning, text));
+            return Err(invalid(
+                condition::reason::MISSING_IDENTITY_HASH,
+                Severity::Warning,
+                text,
+            ));
         }
-        self.want.set_at(&["status", "apiExportClusterName"], json!(export_cluster.as_str()));
+        self.want
+            .set_at(&["status", "apiExportClusterName"], json!(export_cluster.as_str()));
         let schemas = self.schemas(&export, &export_cluster)?;
         conditions::mark_true(&mut self.want, condition::API_EXPORT_VALID, &self.context.now);
         let held = self.take_names(&schemas)?;
@@ -185,22 +260,43 @@ impl Run<'_> {
     }
 
     fn export(&self) -> Result<Value, Blocked> {
-        let reference = |member: &str| self.seen.str_at(&["spec", "reference", "export", member]).unwrap_or_default();
+        let reference = |member: &str| {
+            self.seen
+                .str_at(&["spec", "reference", "export", member])
+                .unwrap_or_default()
+        };
         let (path, name) = (reference("path"), reference("name"));
         let kind = condition::API_EXPORT_VALID;
         if name.is_empty() {
             let reason = condition::reason::API_EXPORT_INVALID_REFERENCE;
-            return Err(Blocked(kind, reason, Severity::Error, "Missing APIExport reference".to_owned()));
+            return Err(Blocked(
+                kind,
+                reason,
+                Severity::Error,
+                "Missing APIExport reference".to_owned(),
+            ));
         }
         find_export(self.view, &self.key.cluster, path, name).ok_or_else(|| {
-            let shown = if path.is_empty() { self.key.cluster.as_str() } else { path };
+            let shown = if path.is_empty() {
+                self.key.cluster.as_str()
+            } else {
+                path
+            };
             let reason = condition::reason::API_EXPORT_NOT_FOUND;
-            Blocked(kind, reason, Severity::Error, format!("APIExport {shown}|{name} not found"))
+            Blocked(
+                kind,
+                reason,
+                Severity::Error,
+                format!("APIExport {shown}|{name} not found"),
+            )
         })
     }
 
     fn shown(&self, export_cluster: &Cluster) -> String {
-        let path = self.seen.str_at(&["spec", "reference", "export", "path"]).filter(|p| !p.is_empty());
+        let path = self
+            .seen
+            .str_at(&["spec", "reference", "export", "path"])
+            .filter(|p| !p.is_empty());
         path.unwrap_or(export_cluster.as_str()).to_owned()
     }
 
@@ -230,7 +326,12 @@ impl Run<'_> {
         let Seen::Found(mut lc) = self.view.get(&of) else {
             let reason = condition::reason::LOGICAL_CLUSTER_NOT_FOUND;
             let text = "logicalclusters.core.kcp.io \"cluster\" not found".to_owned();
-            return Err(Blocked(condition::INITIAL_BINDING_COMPLETED, reason, Severity::Error, text));
+            return Err(Blocked(
+                condition::INITIAL_BINDING_COMPLETED,
+                reason,
+                Severity::Error,
+                text,
+            ));
         };
         // Whoever comes first sets the map up: established CRDs hold their names (facts E.5).
         let mut locks = ResourceLocks::read(&lc).unwrap_or_else(|| self.initial_locks());
@@ -253,7 +354,10 @@ impl Run<'_> {
                 locks.0.insert(crd_key(&crd), Holder::of_crd());
             }
         }
-        for binding in self.view.list(&refs::bindings(), &scope, "", &LabelSelector::everything()) {
+        for binding in self
+            .view
+            .list(&refs::bindings(), &scope, "", &LabelSelector::everything())
+        {
             for bound in bound_resources(&binding) {
                 let member = |name: &str| bound.str_at(&[name]).unwrap_or_default();
                 let key = resource_key(member("group"), member("resource"));
@@ -264,15 +368,26 @@ impl Run<'_> {
     }
 
     fn check_conflicts(&self, schema: &Value) -> Result<(), Blocked> {
-        let Some(text) = conflict::find(self.view, self.key, schema) else { return Ok(()) };
+        let Some(text) = conflict::find(self.view, self.key, schema) else {
+            return Ok(());
+        };
         let text = format!("Unable to bind APIs: {text}");
-        Err(Blocked(condition::BINDING_UP_TO_DATE, condition::reason::NAMING_CONFLICTS, Severity::Error, text))
+        Err(Blocked(
+            condition::BINDING_UP_TO_DATE,
+            condition::reason::NAMING_CONFLICTS,
+            Severity::Error,
+            text,
+        ))
     }
 
     /// Makes sure that the shard holds the schema, and points to it.
     fn bind_schema(&mut self, schema: &Value, identity_hash: &str) -> Result<(), Blocked> {
         let blocked = |reason, text| Blocked(condition::BINDING_UP_TO_DATE, reason, Severity::Error, text);
-        let of = refs::crds().object(&Cluster::well_known(keys::cluster::BOUND_CRDS), "", bound_crd_name(schema));
+        let of = refs::crds().object(
+            &Cluster::well_known(keys::cluster::BOUND_CRDS),
+            "",
+            bound_crd_name(schema),
+        );
         let stored_versions = match self.view.get(&of) {
             Seen::Found(crd) if crd.deletion_timestamp().is_some() => {
                 let text = format!("Waiting for API(s) to be established: {}", schema.name());
@@ -289,7 +404,11 @@ impl Run<'_> {
                     .map_err(|why| blocked(condition::reason::API_RESOURCE_SCHEMA_INVALID, why.to_string()))?;
                 let crd = crate::crd::established(crd, &self.context.now);
                 let versions = crd.at(&["status", "storedVersions"]).cloned().unwrap_or_default();
-                self.effects.push(Effect::Create { of, object: crd, adopt: true });
+                self.effects.push(Effect::Create {
+                    of,
+                    object: crd,
+                    adopt: true,
+                });
                 versions
             }
         };
@@ -305,7 +424,11 @@ impl Run<'_> {
 
     /// Records the export's claims and which of them are in force (facts E.7).
     fn apply_claims(&mut self, export: &Value) {
-        let exported = export.at(&["spec", "permissionClaims"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        let exported = export
+            .at(&["spec", "permissionClaims"])
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         set_list(&mut self.want, "exportPermissionClaims", exported);
         let in_force: Vec<Value> = claims::in_force(&self.want)
             .into_iter()
@@ -323,12 +446,21 @@ impl Run<'_> {
     fn judge_claims(&mut self, export: &Value) {
         let now = self.context.now.clone();
         let kind = condition::PERMISSION_CLAIMS_VALID;
-        let made: Vec<&Value> =
-            export.at(&["spec", "permissionClaims"]).and_then(Value::as_array).into_iter().flatten().collect();
+        let made: Vec<&Value> = export
+            .at(&["spec", "permissionClaims"])
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .collect();
         let unexpected: Vec<String> = claims::accepted(&self.want)
             .map(claims::ClaimKey::read)
             .filter(|key| !made.iter().any(|m| claims::ClaimKey::read(m) == *key))
-            .map(|k| format!("unexpected/invalid claim for {}.{} (identity {:?})", k.resource, k.group, k.identity_hash))
+            .map(|k| {
+                format!(
+                    "unexpected/invalid claim for {}.{} (identity {:?})",
+                    k.resource, k.group, k.identity_hash
+                )
+            })
             .collect();
         let mismatched = mismatches(&self.want, &made);
         if !mismatched.is_empty() {
@@ -358,21 +490,33 @@ impl Run<'_> {
 /// Accepted claims whose verbs or selector differ from what the export asks for.
 fn mismatches(binding: &Value, made: &[&Value]) -> Vec<String> {
     let verbs = |claim: &Value| -> Vec<String> {
-        let mut verbs: Vec<String> = crate::workspace::names(claim.get("verbs")).into_iter().map(str::to_owned).collect();
+        let mut verbs: Vec<String> = crate::workspace::names(claim.get("verbs"))
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         verbs.sort();
         verbs
     };
     let mut out = Vec::new();
     for accepted in claims::accepted(binding) {
         let key = claims::ClaimKey::read(accepted);
-        let Some(exported) = made.iter().find(|m| claims::ClaimKey::read(m) == key) else { continue };
+        let Some(exported) = made.iter().find(|m| claims::ClaimKey::read(m) == key) else {
+            continue;
+        };
         let (ours, theirs) = (verbs(accepted), verbs(exported));
         let wild = ours.iter().chain(&theirs).any(|v| v == "*");
         let mut why = Vec::new();
         if !wild && ours != theirs {
-            why.push(format!("verbs: accepted [{}], exported [{}]", ours.join(" "), theirs.join(" ")));
+            why.push(format!(
+                "verbs: accepted [{}], exported [{}]",
+                ours.join(" "),
+                theirs.join(" ")
+            ));
         }
-        if exported.get("defaultSelector").is_some_and(|default| accepted.get("selector") != Some(default)) {
+        if exported
+            .get("defaultSelector")
+            .is_some_and(|default| accepted.get("selector") != Some(default))
+        {
             why.push("selector differs from defaultSelector".to_owned());
         }
         if !why.is_empty() {
@@ -383,12 +527,20 @@ fn mismatches(binding: &Value, made: &[&Value]) -> Vec<String> {
 }
 
 fn held_by_others(held: &BTreeMap<String, Holder>) -> Blocked {
-    let texts: Vec<String> = held.iter().map(|(key, h)| format!("{key}:{{{} {}}}", h.binding, h.crd)).collect();
+    let texts: Vec<String> = held
+        .iter()
+        .map(|(key, h)| format!("{key}:{{{} {}}}", h.binding, h.crd))
+        .collect();
     let text = format!(
         "Unable to bind APIs because they are bound by other APIBindings or CRDs: map[{}]",
         texts.join(" ")
     );
-    Blocked(condition::BINDING_UP_TO_DATE, condition::reason::NAMING_CONFLICTS, Severity::Error, text)
+    Blocked(
+        condition::BINDING_UP_TO_DATE,
+        condition::reason::NAMING_CONFLICTS,
+        Severity::Error,
+        text,
+    )
 }
 
 fn set_list(object: &mut Value, member: &str, list: Vec<Value>) {
@@ -402,11 +554,21 @@ fn set_list(object: &mut Value, member: &str, list: Vec<Value>) {
 /// Puts an entry in the place of the one of its resource; a new one goes to the end. Stored versions only grow.
 fn replace_bound(binding: &mut Value, mut entry: Value) {
     let mut list = bound_resources(binding).into_iter().cloned().collect::<Vec<_>>();
-    let same = |other: &Value| other.get("group") == entry.get("group") && other.get("resource") == entry.get("resource");
+    let same =
+        |other: &Value| other.get("group") == entry.get("group") && other.get("resource") == entry.get("resource");
     match list.iter().position(same) {
         Some(index) => {
-            let mut versions: Vec<Value> = list[index].at(&["storageVersions"]).and_then(Value::as_array).cloned().unwrap_or_default();
-            for version in entry.at(&["storageVersions"]).and_then(Value::as_array).into_iter().flatten() {
+            let mut versions: Vec<Value> = list[index]
+                .at(&["storageVersions"])
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            for version in entry
+                .at(&["storageVersions"])
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+            {
                 if !versions.contains(version) {
                     versions.push(version.clone());
                 }
@@ -420,7 +582,12 @@ fn replace_bound(binding: &mut Value, mut entry: Value) {
 }
 
 pub(crate) fn bound_resources(binding: &Value) -> Vec<&Value> {
-    binding.at(&["status", "boundResources"]).and_then(Value::as_array).into_iter().flatten().collect()
+    binding
+        .at(&["status", "boundResources"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn key_of(schema: &Value) -> String {

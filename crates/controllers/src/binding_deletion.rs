@@ -30,12 +30,21 @@ impl Controller for BindingDeletion {
         let is_dying = |binding: &Value| binding.deletion_timestamp().is_some();
         if *trigger.resource == refs::bindings() {
             let dying = trigger.new.is_some_and(|new| new.is_terminating());
-            return if dying { vec![Key::new(trigger.cluster, "", trigger.name)] } else { Vec::new() };
+            return if dying {
+                vec![Key::new(trigger.cluster, "", trigger.name)]
+            } else {
+                Vec::new()
+            };
         }
         if trigger.new.is_some() || trigger.cluster.is_system() {
             return Vec::new();
         }
-        let all = view.list(&refs::bindings(), &Scope::One(trigger.cluster.clone()), "", &LabelSelector::everything());
+        let all = view.list(
+            &refs::bindings(),
+            &Scope::One(trigger.cluster.clone()),
+            "",
+            &LabelSelector::everything(),
+        );
         let binds = |binding: &&Value| {
             is_dying(binding)
                 && bound_resources(binding).iter().any(|bound| {
@@ -43,18 +52,26 @@ impl Controller for BindingDeletion {
                         && bound.str_at(&["group"]) == Some(&trigger.resource.group)
                 })
         };
-        all.iter().filter(binds).map(|binding| Key::new(trigger.cluster, "", binding.name())).collect()
+        all.iter()
+            .filter(binds)
+            .map(|binding| Key::new(trigger.cluster, "", binding.name()))
+            .collect()
     }
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::bindings().object(&key.cluster, "", &key.name);
-        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(seen) = view.get(&of) else {
+            return Plan::done();
+        };
         if seen.deletion_timestamp().is_none() || !seen.has_finalizer(finalizer::API_BINDING) {
             return Plan::done();
         }
         let scope = Scope::One(key.cluster.clone());
         let (mut effects, mut remaining, mut held) = (Vec::new(), Vec::new(), Vec::new());
-        for bound in bound_resources(&seen).into_iter().filter(|bound| !is_adopted(bound, key, view)) {
+        for bound in bound_resources(&seen)
+            .into_iter()
+            .filter(|bound| !is_adopted(bound, key, view))
+        {
             let member = |path: &[&str]| bound.str_at(path).unwrap_or_default();
             let (group, plural) = (member(&["group"]), member(&["resource"]));
             let resource = ResourceRef::new(group, plural).with_identity(member(&["schema", "identityHash"]));
@@ -66,7 +83,11 @@ impl Controller for BindingDeletion {
                 held.extend(object.finalizers().into_iter().map(str::to_owned));
                 if object.deletion_timestamp().is_none() && effects.len() < BATCH_MAX {
                     let of = resource.object(&key.cluster, object.namespace(), object.name());
-                    effects.push(Effect::Delete { of, uid: object.uid().to_owned(), resource_version: None });
+                    effects.push(Effect::Delete {
+                        of,
+                        uid: object.uid().to_owned(),
+                        resource_version: None,
+                    });
                 }
             }
         }
@@ -77,7 +98,10 @@ impl Controller for BindingDeletion {
             want.remove_finalizer(finalizer::API_BINDING);
             effects.extend(give_names_back(key, view));
             effects.push(Effect::Update { of, object: want });
-            return Plan { effects, ..Plan::default() };
+            return Plan {
+                effects,
+                ..Plan::default()
+            };
         }
         if effects.is_empty() {
             let (reason, text) = why_not(&remaining, &held);
@@ -86,7 +110,10 @@ impl Controller for BindingDeletion {
                 effects.push(Effect::Update { of, object: want });
             }
         }
-        Plan { effects, ..Plan::default() }
+        Plan {
+            effects,
+            ..Plan::default()
+        }
     }
 }
 
@@ -99,17 +126,32 @@ fn why_not(remaining: &[String], held: &[String]) -> (&'static str, String) {
     for finalizer in held {
         *counts.entry(finalizer).or_default() += 1;
     }
-    let texts: Vec<String> = counts.iter().map(|(f, n)| format!("{f} in {n} resource instances")).collect();
-    let text = format!("Some content in the workspace has finalizers remaining: {}", texts.join(", "));
+    let texts: Vec<String> = counts
+        .iter()
+        .map(|(f, n)| format!("{f} in {n} resource instances"))
+        .collect();
+    let text = format!(
+        "Some content in the workspace has finalizers remaining: {}",
+        texts.join(", ")
+    );
     (condition::reason::SOME_FINALIZERS_REMAIN, text)
 }
 
 /// Another binding of the cluster serves the same objects.
 fn is_adopted(bound: &Value, key: &Key, view: &dyn View) -> bool {
-    let all = view.list(&refs::bindings(), &Scope::One(key.cluster.clone()), "", &LabelSelector::everything());
+    let all = view.list(
+        &refs::bindings(),
+        &Scope::One(key.cluster.clone()),
+        "",
+        &LabelSelector::everything(),
+    );
     all.iter()
         .filter(|other| other.name() != key.name && other.deletion_timestamp().is_none())
-        .any(|other| bound_resources(other).iter().any(|theirs| theirs.get("schema") == bound.get("schema")))
+        .any(|other| {
+            bound_resources(other)
+                .iter()
+                .any(|theirs| theirs.get("schema") == bound.get("schema"))
+        })
 }
 
 fn give_names_back(key: &Key, view: &dyn View) -> Option<Effect> {
@@ -155,9 +197,17 @@ mod tests {
     fn objects_go_then_names_then_the_binding() {
         let mut world = world();
         world.settle(&BindingDeletion, &Key::new(&cluster("abc"), "", "b"));
-        assert!(!world.objects.keys().any(|of| &*of.resource.resource == "widgets" || of.name == "b"));
+        assert!(
+            !world
+                .objects
+                .keys()
+                .any(|of| &*of.resource.resource == "widgets" || of.name == "b")
+        );
         let lc = world.object(&refs::logical_clusters(), "abc", "", "cluster").unwrap();
-        assert_eq!(lc.annotation(annotation::RESOURCE_BINDINGS), Some(r#"{"foos.g.io":{"c":true}}"#));
+        assert_eq!(
+            lc.annotation(annotation::RESOURCE_BINDINGS),
+            Some(r#"{"foos.g.io":{"c":true}}"#)
+        );
     }
 
     #[test]

@@ -26,16 +26,22 @@ impl Controller for BoundSchemas {
     }
 
     fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
-        let (None, Some(old)) = (trigger.new, trigger.old) else { return Vec::new() };
+        let (None, Some(old)) = (trigger.new, trigger.old) else {
+            return Vec::new();
+        };
         let bound_crds = Cluster::well_known(keys::cluster::BOUND_CRDS);
         let binding = old.parse();
-        let uids = bound_resources(&binding).into_iter().filter_map(|b| b.str_at(&["schema", "UID"]).map(str::to_owned));
+        let uids = bound_resources(&binding)
+            .into_iter()
+            .filter_map(|b| b.str_at(&["schema", "UID"]).map(str::to_owned));
         uids.map(|uid| Key::new(&bound_crds, "", &uid)).collect()
     }
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::crds().object(&key.cluster, "", &key.name);
-        let Seen::Found(crd) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(crd) = view.get(&of) else {
+            return Plan::done();
+        };
         let created = crd.str_at(&["metadata", "creationTimestamp"]).unwrap_or_default();
         let created = machinery::time::parse_rfc3339(created).unwrap_or_default() / 1_000_000_000;
         let age = context.now_seconds - i64::try_from(created).unwrap_or_default();
@@ -47,32 +53,57 @@ impl Controller for BoundSchemas {
             return Plan::done();
         }
         let all = view.list(&refs::bindings(), &Scope::All, "", &LabelSelector::everything());
-        let used = all.iter().any(|b| bound_resources(b).iter().any(|r| r.str_at(&["schema", "UID"]) == Some(&key.name)));
+        let used = all.iter().any(|b| {
+            bound_resources(b)
+                .iter()
+                .any(|r| r.str_at(&["schema", "UID"]) == Some(&key.name))
+        });
         if used {
             return Plan::done();
         }
-        Plan::effect(Effect::Delete { of, uid: crd.uid().to_owned(), resource_version: Some(crd.resource_version().to_owned()) })
+        Plan::effect(Effect::Delete {
+            of,
+            uid: crd.uid().to_owned(),
+            resource_version: Some(crd.resource_version().to_owned()),
+        })
     }
 
     fn resync(&self, view: &dyn View) -> Vec<Key> {
         let bound_crds = Cluster::well_known(keys::cluster::BOUND_CRDS);
-        let all = view.list(&refs::crds(), &Scope::One(bound_crds.clone()), "", &LabelSelector::everything());
+        let all = view.list(
+            &refs::crds(),
+            &Scope::One(bound_crds.clone()),
+            "",
+            &LabelSelector::everything(),
+        );
         all.iter().map(|crd| Key::new(&bound_crds, "", crd.name())).collect()
     }
 }
 
 /// The common case, told without reading all bindings: an export that has the schema still has consumers.
 fn is_exported_and_consumed(crd: &Value, uid: &str, view: &dyn View) -> bool {
-    let home = crd.annotation(keys::annotation::SCHEMA_CLUSTER).and_then(|c| Cluster::parse(c).ok());
-    let (Some(home), Some(name)) = (home, crd.annotation(keys::annotation::SCHEMA_NAME)) else { return false };
+    let home = crd
+        .annotation(keys::annotation::SCHEMA_CLUSTER)
+        .and_then(|c| Cluster::parse(c).ok());
+    let (Some(home), Some(name)) = (home, crd.annotation(keys::annotation::SCHEMA_NAME)) else {
+        return false;
+    };
     let schema = view.get(&refs::schemas().object(&home, "", name)).found();
     if schema.is_none_or(|schema| schema.uid() != uid) {
         return false;
     }
-    let exports = view.list(&refs::exports(), &Scope::One(home.clone()), "", &LabelSelector::everything());
+    let exports = view.list(
+        &refs::exports(),
+        &Scope::One(home.clone()),
+        "",
+        &LabelSelector::everything(),
+    );
     exports.iter().any(|export| {
         let resources = export.at(&["spec", "resources"]).and_then(Value::as_array);
-        let has_it = resources.into_iter().flatten().any(|r| r.str_at(&["schema"]) == Some(name));
+        let has_it = resources
+            .into_iter()
+            .flatten()
+            .any(|r| r.str_at(&["schema"]) == Some(name));
         let label = hashes::export_label(home.as_str(), export.name());
         let exported = LabelSelector::of(vec![Requirement::equals(keys::label::EXPORT, label)]);
         has_it && view.any(&refs::bindings(), &Scope::All, "", &exported)

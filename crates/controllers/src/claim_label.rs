@@ -53,12 +53,18 @@ impl Controller for ClaimLabels {
                 let mut wanted = labels_for(&bindings, &resource.group, &resource.resource, &object);
                 wanted.sort();
                 if carried(&object) != wanted {
-                    effects.push(Effect::Touch { of: resource.object(&key.cluster, object.namespace(), object.name()) });
+                    effects.push(Effect::Touch {
+                        of: resource.object(&key.cluster, object.namespace(), object.name()),
+                    });
                 }
             }
         }
         let more = effects.len() >= BATCH_MAX;
-        Plan { effects, requeue: more.then_some(std::time::Duration::ZERO), ..Plan::default() }
+        Plan {
+            effects,
+            requeue: more.then_some(std::time::Duration::ZERO),
+            ..Plan::default()
+        }
     }
 }
 
@@ -87,16 +93,31 @@ mod tests {
             "spec": {"reference": {"export": {"name": "e"}}, "permissionClaims": [claim]},
             "status": {"apiExportClusterName": "prov", "exportPermissionClaims": [{"group": "", "resource": "configmaps"}]}});
         world.put(&refs::bindings(), "abc", binding);
-        world.put(&refs::config_maps(), "abc", json!({"metadata": {"name": "bare", "namespace": "n"}}));
-        let (key, value) =
-            (api::hashes::claim_label_key("prov", "e"), api::hashes::claim_label_value("", "configmaps", ""));
+        world.put(
+            &refs::config_maps(),
+            "abc",
+            json!({"metadata": {"name": "bare", "namespace": "n"}}),
+        );
+        let (key, value) = (
+            api::hashes::claim_label_key("prov", "e"),
+            api::hashes::claim_label_value("", "configmaps", ""),
+        );
         let labelled = json!({"metadata": {"name": "right", "namespace": "n", "labels": {key.clone(): value}}});
         world.put(&refs::config_maps(), "abc", labelled);
         let leftover = json!({"metadata": {"name": "s", "namespace": "n", "labels": {key: "x"}}});
         world.put(&refs::secrets(), "abc", leftover);
         let plan = ClaimLabels.plan(&Key::of_cluster(&cluster("abc")), &world, &context());
-        let touched: Vec<&str> =
-            plan.effects.iter().map(|e| if let Effect::Touch { of } = e { of.name.as_str() } else { "" }).collect();
+        let touched: Vec<&str> = plan
+            .effects
+            .iter()
+            .map(|e| {
+                if let Effect::Touch { of } = e {
+                    of.name.as_str()
+                } else {
+                    ""
+                }
+            })
+            .collect();
         assert_eq!(touched, ["bare", "s"]);
     }
 }

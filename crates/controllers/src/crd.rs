@@ -44,19 +44,32 @@ impl Controller for Crds {
         }
         let name = format!("{}.{}", trigger.resource.resource, trigger.resource.group);
         let of = refs::crds().object(trigger.cluster, "", &name);
-        let dying = view.get(&of).found().is_some_and(|crd| crd.deletion_timestamp().is_some());
-        if dying { vec![Key::new(trigger.cluster, "", &name)] } else { Vec::new() }
+        let dying = view
+            .get(&of)
+            .found()
+            .is_some_and(|crd| crd.deletion_timestamp().is_some());
+        if dying {
+            vec![Key::new(trigger.cluster, "", &name)]
+        } else {
+            Vec::new()
+        }
     }
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::crds().object(&key.cluster, "", &key.name);
-        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(seen) = view.get(&of) else {
+            return Plan::done();
+        };
         if seen.deletion_timestamp().is_some() {
             return delete(key, view, &seen, context);
         }
         let mut want = seen.clone();
         let shared = [keys::cluster::BOUND_CRDS, keys::cluster::SYSTEM_CRDS].contains(&key.cluster.as_str());
-        let conflict = if shared || is_established(&seen) { None } else { conflict(key, view, &seen) };
+        let conflict = if shared || is_established(&seen) {
+            None
+        } else {
+            conflict(key, view, &seen)
+        };
         let mut effects = Vec::new();
         match conflict {
             Some((reason, text)) => refuse(&mut want, &reason, &text, &context.now),
@@ -71,13 +84,24 @@ impl Controller for Crds {
         if want != seen {
             effects.push(Effect::Update { of, object: want });
         }
-        Plan { effects, ..Plan::default() }
+        Plan {
+            effects,
+            ..Plan::default()
+        }
     }
 }
 
 fn all_in(view: &dyn View, cluster: &Cluster, wanted: fn(&Value) -> bool) -> Vec<Key> {
-    let all = view.list(&refs::crds(), &Scope::One(cluster.clone()), "", &LabelSelector::everything());
-    all.iter().filter(|crd| wanted(crd)).map(|crd| Key::new(cluster, "", crd.name())).collect()
+    let all = view.list(
+        &refs::crds(),
+        &Scope::One(cluster.clone()),
+        "",
+        &LabelSelector::everything(),
+    );
+    all.iter()
+        .filter(|crd| wanted(crd))
+        .map(|crd| Key::new(cluster, "", crd.name()))
+        .collect()
 }
 
 /// The CRD as it stands when its names are accepted and it is served. Kubernetes waits five seconds before it serves a new
@@ -93,14 +117,25 @@ pub fn established(mut crd: Value, now: &str) -> Value {
         .filter(|v| v.get("storage").and_then(Value::as_bool) == Some(true))
         .filter_map(|v| v.get("name").cloned())
         .collect();
-    let mut versions = crd.at(&["status", "storedVersions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut versions = crd
+        .at(&["status", "storedVersions"])
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     for version in stored {
         if !versions.contains(&version) {
             versions.push(version);
         }
     }
     crd.set_at(&["status", "storedVersions"], Value::Array(versions));
-    set_condition(&mut crd, "NamesAccepted", "True", "NoConflicts", "no conflicts found", now);
+    set_condition(
+        &mut crd,
+        "NamesAccepted",
+        "True",
+        "NoConflicts",
+        "no conflicts found",
+        now,
+    );
     let text = "the initial names have been accepted";
     set_condition(&mut crd, "Established", "True", "InitialNamesAccepted", text, now);
     crd
@@ -113,14 +148,26 @@ fn refuse(crd: &mut Value, reason: &str, text: &str, now: &str) {
         crd.set_at(&["status", "storedVersions"], json!([]));
     }
     set_condition(crd, "NamesAccepted", "False", reason, text, now);
-    set_condition(crd, "Established", "False", "NotAccepted", "not all names are accepted", now);
+    set_condition(
+        crd,
+        "Established",
+        "False",
+        "NotAccepted",
+        "not all names are accepted",
+        now,
+    );
 }
 
 /// CRD conditions are Kubernetes' own: kept in order of appearance, with reason and message.
 fn set_condition(crd: &mut Value, kind: &str, status: &str, reason: &str, message: &str, now: &str) {
-    let mut list = crd.at(&["status", "conditions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut list = crd
+        .at(&["status", "conditions"])
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let known = list.iter().position(|c| c.str_at(&["type"]) == Some(kind));
-    let mut entry = json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now});
+    let mut entry =
+        json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now});
     if let Some(index) = known {
         if list[index].str_at(&["status"]) == Some(status) {
             if let Some(time) = list[index].get("lastTransitionTime").cloned() {
@@ -144,7 +191,9 @@ fn conflict(key: &Key, view: &dyn View, crd: &Value) -> Option<(String, String)>
         .filter(|other| other.name() != key.name && is_established(other))
         .collect();
     for binding in view.list(&refs::bindings(), &scope, "", &LabelSelector::everything()) {
-        let uids = crate::binding::bound_resources(&binding).into_iter().filter_map(|b| b.str_at(&["schema", "UID"]));
+        let uids = crate::binding::bound_resources(&binding)
+            .into_iter()
+            .filter_map(|b| b.str_at(&["schema", "UID"]));
         others.extend(uids.filter_map(|uid| view.get(&refs::crds().object(&bound_crds, "", uid)).found()));
     }
     others.iter().find_map(|other| clash(crd, other))
@@ -158,7 +207,8 @@ fn clash(crd: &Value, other: &Value) -> Option<(String, String)> {
     let ours = |member: &str| crd.str_at(&["spec", "names", member]).unwrap_or_default();
     let theirs = |member: &str| other.str_at(&["spec", "names", member]).unwrap_or_default();
     let their_short = crate::workspace::names(other.at(&["spec", "names", "shortNames"]));
-    let is_resource = |name: &str| name == theirs("plural") || name == theirs("singular") || their_short.contains(&name);
+    let is_resource =
+        |name: &str| name == theirs("plural") || name == theirs("singular") || their_short.contains(&name);
     let text = |name: &str| format!("{name:?} is already in use");
     let plain = [("plural", "PluralConflict"), ("singular", "SingularConflict")];
     for (member, reason) in plain {
@@ -185,7 +235,11 @@ fn take_name(key: &Key, view: &dyn View, crd: &Value) -> Option<Effect> {
     let mut lc = view.get(&of).found()?;
     let mut locks = ResourceLocks::read(&lc).unwrap_or_default();
     let name = crd_key(crd);
-    if locks.0.get(&name).is_some_and(|holder| holder.crd && holder.expiry.is_none()) {
+    if locks
+        .0
+        .get(&name)
+        .is_some_and(|holder| holder.crd && holder.expiry.is_none())
+    {
         return None;
     }
     locks.0.insert(name, Holder::of_crd());
@@ -200,10 +254,21 @@ fn delete(key: &Key, view: &dyn View, seen: &Value, context: &Context) -> Plan {
     }
     let mut want = seen.clone();
     let text = "CustomResource deletion is in progress";
-    set_condition(&mut want, "Terminating", "True", "InstanceDeletionInProgress", text, &context.now);
+    set_condition(
+        &mut want,
+        "Terminating",
+        "True",
+        "InstanceDeletionInProgress",
+        text,
+        &context.now,
+    );
     if want != *seen {
         // Creates are refused from here on; only then are the instances counted.
-        return Plan { effects: vec![Effect::Update { of, object: want }], requeue: Some(std::time::Duration::ZERO), ..Plan::default() };
+        return Plan {
+            effects: vec![Effect::Update { of, object: want }],
+            requeue: Some(std::time::Duration::ZERO),
+            ..Plan::default()
+        };
     }
     let group = seen.str_at(&["spec", "group"]).unwrap_or_default();
     let plural = seen.str_at(&["spec", "names", "plural"]).unwrap_or_default();
@@ -218,7 +283,10 @@ fn delete(key: &Key, view: &dyn View, seen: &Value, context: &Context) -> Plan {
         want.remove_finalizer(FINALIZER);
         let mut effects = give_name_back(key, view, seen);
         effects.push(Effect::Update { of, object: want });
-        return Plan { effects, ..Plan::default() };
+        return Plan {
+            effects,
+            ..Plan::default()
+        };
     }
     let effects = instances
         .iter()
@@ -230,13 +298,20 @@ fn delete(key: &Key, view: &dyn View, seen: &Value, context: &Context) -> Plan {
             resource_version: None,
         })
         .collect();
-    Plan { effects, ..Plan::default() }
+    Plan {
+        effects,
+        ..Plan::default()
+    }
 }
 
 fn give_name_back(key: &Key, view: &dyn View, crd: &Value) -> Vec<Effect> {
     let of = refs::logical_clusters().object(&key.cluster, "", keys::object::LOGICAL_CLUSTER);
-    let Some(mut lc) = view.get(&of).found() else { return Vec::new() };
-    let Some(mut locks) = ResourceLocks::read(&lc) else { return Vec::new() };
+    let Some(mut lc) = view.get(&of).found() else {
+        return Vec::new();
+    };
+    let Some(mut locks) = ResourceLocks::read(&lc) else {
+        return Vec::new();
+    };
     let name = crd_key(crd);
     if !locks.0.get(&name).is_some_and(|holder| holder.crd) {
         return Vec::new();
@@ -260,19 +335,29 @@ mod tests {
 
     fn settle(world: &mut Literals, name: &str) -> Value {
         world.settle(&Crds, &Key::new(&cluster("abc"), "", name));
-        world.object(&refs::crds(), "abc", "", name).cloned().unwrap_or_default()
+        world
+            .object(&refs::crds(), "abc", "", name)
+            .cloned()
+            .unwrap_or_default()
     }
 
     #[test]
     fn accepted_and_established_at_once() {
         let mut world = Literals::default();
-        world.put(&refs::logical_clusters(), "abc", json!({"metadata": {"name": "cluster"}}));
+        world.put(
+            &refs::logical_clusters(),
+            "abc",
+            json!({"metadata": {"name": "cluster"}}),
+        );
         world.put(&refs::crds(), "abc", crd("foos.g.io", "Foo"));
         let seen = settle(&mut world, "foos.g.io");
         assert!(is_established(&seen) && seen.has_finalizer(FINALIZER));
         assert_eq!(seen.at(&["status", "storedVersions"]).unwrap(), &json!(["v1"]));
         let lc = world.object(&refs::logical_clusters(), "abc", "", "cluster").unwrap();
-        assert_eq!(lc.annotation(annotation::RESOURCE_BINDINGS), Some(r#"{"foos.g.io":{"c":true}}"#));
+        assert_eq!(
+            lc.annotation(annotation::RESOURCE_BINDINGS),
+            Some(r#"{"foos.g.io":{"c":true}}"#)
+        );
     }
 
     #[test]
@@ -295,10 +380,17 @@ mod tests {
         world.put(&foos, "abc", json!({"metadata": {"name": "x", "namespace": "n"}}));
         world.put(&foos, "other", json!({"metadata": {"name": "x", "namespace": "n"}}));
         let of = refs::crds().object(&cluster("abc"), "", "foos.g.io");
-        world.carry_out(&[Effect::Delete { of: of.clone(), uid: String::new(), resource_version: None }]);
+        world.carry_out(&[Effect::Delete {
+            of: of.clone(),
+            uid: String::new(),
+            resource_version: None,
+        }]);
         world.settle(&Crds, &Key::new(&cluster("abc"), "", "foos.g.io"));
         assert!(!world.objects.contains_key(&of));
         assert!(world.object(&foos, "abc", "n", "x").is_none());
-        assert!(world.object(&foos, "other", "n", "x").is_some(), "only the CRD's own cluster is emptied");
+        assert!(
+            world.object(&foos, "other", "n", "x").is_some(),
+            "only the CRD's own cluster is emptied"
+        );
     }
 }

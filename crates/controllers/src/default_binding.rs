@@ -30,19 +30,31 @@ impl Controller for DefaultBindings {
         let of = refs::logical_clusters().object(trigger.cluster, "", object::LOGICAL_CLUSTER);
         if *trigger.resource == refs::logical_clusters() {
             let waits = trigger.new.is_some_and(|new| new.label(&label.key).is_some());
-            return if waits { vec![Key::of_cluster(trigger.cluster)] } else { Vec::new() };
+            return if waits {
+                vec![Key::of_cluster(trigger.cluster)]
+            } else {
+                Vec::new()
+            };
         }
         if *trigger.resource == refs::bindings() {
-            let waits = view.get(&of).found().is_some_and(|lc| {
-                has_initializer(&lc, initializer::API_BINDINGS) || trigger.new.is_none()
-            });
-            return if waits { vec![Key::of_cluster(trigger.cluster)] } else { Vec::new() };
+            let waits = view
+                .get(&of)
+                .found()
+                .is_some_and(|lc| has_initializer(&lc, initializer::API_BINDINGS) || trigger.new.is_none());
+            return if waits {
+                vec![Key::of_cluster(trigger.cluster)]
+            } else {
+                Vec::new()
+            };
         }
         if trigger.old.is_some() {
             return Vec::new();
         }
         // A new export may be what somebody waits for.
-        let waiting = LabelSelector::of(vec![machinery::selector::Requirement::equals(&*label.key, &*label.value)]);
+        let waiting = LabelSelector::of(vec![machinery::selector::Requirement::equals(
+            &*label.key,
+            &*label.value,
+        )]);
         view.list(&refs::logical_clusters(), &Scope::All, "", &waiting)
             .iter()
             .filter_map(|lc| Cluster::parse(lc.annotation(keys::annotation::CLUSTER)?).ok())
@@ -52,7 +64,9 @@ impl Controller for DefaultBindings {
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::logical_clusters().object(&key.cluster, "", object::LOGICAL_CLUSTER);
-        let Seen::Found(lc) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(lc) = view.get(&of) else {
+            return Plan::done();
+        };
         if lc.deletion_timestamp().is_some() {
             return Plan::done();
         }
@@ -65,17 +79,26 @@ impl Controller for DefaultBindings {
             }
             Err(_) => return Plan::done(),
         };
-        if initializing { initialize(key, of, lc, &wanted, view, context) } else { maintain(key, &wanted, view) }
+        if initializing {
+            initialize(key, of, lc, &wanted, view, context)
+        } else {
+            maintain(key, &wanted, view)
+        }
     }
 }
 
 fn wanted_bindings(lc: &Value, view: &dyn View) -> Result<Vec<DefaultBinding>, String> {
     let recorded = lc.annotation(keys::annotation::WORKSPACE_TYPE).unwrap_or_default();
-    let Some(reference) = TypeRef::parse(recorded) else { return Ok(Vec::new()) };
+    let Some(reference) = TypeRef::parse(recorded) else {
+        return Ok(Vec::new());
+    };
     let source = Types { view };
-    let concrete = source
-        .workspace_type(&reference.path, &reference.name)
-        .ok_or_else(|| format!("error getting WorkspaceType {}|{}: not found", reference.path, reference.name))?;
+    let concrete = source.workspace_type(&reference.path, &reference.name).ok_or_else(|| {
+        format!(
+            "error getting WorkspaceType {}|{}: not found",
+            reference.path, reference.name
+        )
+    })?;
     let aliases = types::aliases(&source, &concrete)
         .map_err(|why| format!("error resolving transitive set of workspace types: {why}"))?;
     Ok(types::default_bindings(&aliases))
@@ -97,22 +120,44 @@ fn initialize(
             Seen::Found(found) if is_bound(&found) => {}
             Seen::Found(_) => waiting.push(name),
             Seen::Absent | Seen::Unknown => match export(view, binding) {
-                Some(found) => effects.push(Effect::Create { of: at, object: body(&name, binding, &found), adopt: true }),
+                Some(found) => effects.push(Effect::Create {
+                    of: at,
+                    object: body(&name, binding, &found),
+                    adopt: true,
+                }),
                 None => missing.push(format!("{}:{}", binding.path, binding.export)),
             },
         }
     }
     if !effects.is_empty() {
-        return Plan { effects, ..Plan::default() };
+        return Plan {
+            effects,
+            ..Plan::default()
+        };
     }
     if !missing.is_empty() {
-        let text = "encountered errors: unable to complete initialization: unable to find at least 1 APIExport".to_owned();
+        let text =
+            "encountered errors: unable to complete initialization: unable to find at least 1 APIExport".to_owned();
         let text = format!("{text} ({})", missing.join(", "));
-        return report(of, lc, condition::reason::API_BINDING_ERRORS, Severity::Error, &text, context);
+        return report(
+            of,
+            lc,
+            condition::reason::API_BINDING_ERRORS,
+            Severity::Error,
+            &text,
+            context,
+        );
     }
     if !waiting.is_empty() {
         let text = format!("APIBinding(s) not yet fully bound: {}", waiting.join(", "));
-        return report(of, lc, condition::reason::WAITING_ON_API_BINDINGS, Severity::Info, &text, context);
+        return report(
+            of,
+            lc,
+            condition::reason::WAITING_ON_API_BINDINGS,
+            Severity::Info,
+            &text,
+            context,
+        );
     }
     let mut done = without_initializer(lc, initializer::API_BINDINGS);
     conditions::remove(&mut done, condition::API_BINDINGS_INITIALIZED);
@@ -128,7 +173,11 @@ fn maintain(key: &Key, wanted: &[DefaultBinding], view: &dyn View) -> Plan {
         let Some(found) = export(view, binding) else { continue };
         let fresh = body(&name, binding, &found);
         match view.get(&at) {
-            Seen::Absent => effects.push(Effect::Create { of: at, object: fresh, adopt: true }),
+            Seen::Absent => effects.push(Effect::Create {
+                of: at,
+                object: fresh,
+                adopt: true,
+            }),
             Seen::Found(mut seen) if seen.get("spec") != fresh.get("spec") && seen.deletion_timestamp().is_none() => {
                 seen.set_at(&["spec"], fresh.get("spec").cloned().unwrap_or_default());
                 effects.push(Effect::Update { of: at, object: seen });
@@ -136,7 +185,10 @@ fn maintain(key: &Key, wanted: &[DefaultBinding], view: &dyn View) -> Plan {
             _ => {}
         }
     }
-    Plan { effects, ..Plan::default() }
+    Plan {
+        effects,
+        ..Plan::default()
+    }
 }
 
 fn is_bound(binding: &Value) -> bool {
@@ -147,12 +199,15 @@ fn is_bound(binding: &Value) -> bool {
 
 /// The export by the path or name of its cluster.
 pub(crate) fn export(view: &dyn View, binding: &DefaultBinding) -> Option<Value> {
-    let direct = Cluster::parse(&binding.path).ok().map(|cluster| refs::exports().object(&cluster, "", &binding.export));
+    let direct = Cluster::parse(&binding.path)
+        .ok()
+        .map(|cluster| refs::exports().object(&cluster, "", &binding.export));
     if let Some(found) = direct.and_then(|of| view.get(&of).found()) {
         return Some(found);
     }
     let all = view.list(&refs::exports(), &Scope::All, "", &LabelSelector::everything());
-    all.into_iter().find(|object| object.name() == binding.export && types::path_of(object) == binding.path)
+    all.into_iter()
+        .find(|object| object.name() == binding.export && types::path_of(object) == binding.path)
 }
 
 /// Accepts every claim of the export, with its default selector.
@@ -164,7 +219,9 @@ fn body(name: &str, binding: &DefaultBinding, export: &Value) -> Value {
         .flatten()
         .map(|claim| {
             let mut accepted = claim.clone();
-            let selector = accepted.remove_at(&["defaultSelector"]).unwrap_or_else(|| json!({"matchAll": true}));
+            let selector = accepted
+                .remove_at(&["defaultSelector"])
+                .unwrap_or_else(|| json!({"matchAll": true}));
             accepted.set_at(&["selector"], selector);
             accepted.set_at(&["state"], json!(phase::claim::ACCEPTED));
             accepted
@@ -184,7 +241,14 @@ fn body(name: &str, binding: &DefaultBinding, export: &Value) -> Value {
 
 fn report(of: ObjectRef, lc: Value, reason: &str, severity: Severity, text: &str, context: &Context) -> Plan {
     let mut want = lc.clone();
-    conditions::mark_false(&mut want, condition::API_BINDINGS_INITIALIZED, reason, severity, text, &context.now);
+    conditions::mark_false(
+        &mut want,
+        condition::API_BINDINGS_INITIALIZED,
+        reason,
+        severity,
+        text,
+        &context.now,
+    );
     // Waiting is the normal course of a second; it is worth a write only when it lasts.
     let worth_it = severity != Severity::Info || conditions::get(&lc, condition::API_BINDINGS_INITIALIZED).is_some();
     if want == lc || !worth_it {
@@ -210,7 +274,10 @@ mod tests {
     }
 
     fn lc(world: &Literals) -> Value {
-        world.object(&refs::logical_clusters(), "abc", "", "cluster").unwrap().clone()
+        world
+            .object(&refs::logical_clusters(), "abc", "", "cluster")
+            .unwrap()
+            .clone()
     }
 
     #[test]
@@ -225,13 +292,26 @@ mod tests {
     #[test]
     fn leaves_when_every_binding_is_complete() {
         let mut world = world();
-        world.put(&refs::exports(), "root", json!({"metadata": {"name": "tenancy.kcp.io"}, "spec": {}}));
+        world.put(
+            &refs::exports(),
+            "root",
+            json!({"metadata": {"name": "tenancy.kcp.io"}, "spec": {}}),
+        );
         let key = Key::of_cluster(&cluster("abc"));
         world.settle(&DefaultBindings, &key);
-        let mut binding = world.objects.values().find(|o| o.kind() == "APIBinding").unwrap().clone();
+        let mut binding = world
+            .objects
+            .values()
+            .find(|o| o.kind() == "APIBinding")
+            .unwrap()
+            .clone();
         assert!(binding.name().starts_with("tenancy.kcp.io-"));
         assert!(has_initializer(&lc(&world), initializer::API_BINDINGS));
-        conditions::mark_true(&mut binding, condition::INITIAL_BINDING_COMPLETED, "2023-11-14T22:13:20Z");
+        conditions::mark_true(
+            &mut binding,
+            condition::INITIAL_BINDING_COMPLETED,
+            "2023-11-14T22:13:20Z",
+        );
         world.put(&refs::bindings(), "abc", binding);
         world.settle(&DefaultBindings, &key);
         assert!(!has_initializer(&lc(&world), initializer::API_BINDINGS));

@@ -33,12 +33,21 @@ impl Controller for EndpointSlices {
     }
 
     fn watches(&self) -> Vec<ResourceRef> {
-        vec![refs::endpoint_slices(), refs::exports(), refs::bindings(), refs::partitions()]
+        vec![
+            refs::endpoint_slices(),
+            refs::exports(),
+            refs::bindings(),
+            refs::partitions(),
+        ]
     }
 
     fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
         if *trigger.resource == refs::endpoint_slices() {
-            return trigger.new.map(|_| Key::new(trigger.cluster, "", trigger.name)).into_iter().collect();
+            return trigger
+                .new
+                .map(|_| Key::new(trigger.cluster, "", trigger.name))
+                .into_iter()
+                .collect();
         }
         // Only the first and the last consumer matter, so a change of a binding does not.
         let is_binding = *trigger.resource == refs::bindings();
@@ -60,7 +69,9 @@ impl Controller for EndpointSlices {
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::endpoint_slices().object(&key.cluster, "", &key.name);
-        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(seen) = view.get(&of) else {
+            return Plan::done();
+        };
         let mut want = seen.clone();
         let now = &context.now;
         let partition = self.partition(&mut want, key, view, context);
@@ -70,7 +81,14 @@ impl Controller for EndpointSlices {
                 let shown = if path.is_empty() { key.cluster.as_str() } else { path };
                 let text = format!("Error getting APIExport {shown}|{name}");
                 let reason = condition::reason::API_EXPORT_NOT_FOUND;
-                conditions::mark_false(&mut want, condition::API_EXPORT_VALID, reason, Severity::Error, &text, now);
+                conditions::mark_false(
+                    &mut want,
+                    condition::API_EXPORT_VALID,
+                    reason,
+                    Severity::Error,
+                    &text,
+                    now,
+                );
             }
             Some((cluster, export)) => {
                 conditions::mark_true(&mut want, condition::API_EXPORT_VALID, now);
@@ -79,7 +97,11 @@ impl Controller for EndpointSlices {
                 }
             }
         }
-        if want == seen { Plan::done() } else { Plan::effect(Effect::Update { of, object: want }) }
+        if want == seen {
+            Plan::done()
+        } else {
+            Plan::effect(Effect::Update { of, object: want })
+        }
     }
 }
 
@@ -95,11 +117,19 @@ impl EndpointSlices {
         let Seen::Found(partition) = view.get(&refs::partitions().object(&key.cluster, "", &name)) else {
             let reason = condition::reason::PARTITION_INVALID_REFERENCE;
             let text = format!("partitions.topology.kcp.io {name:?} not found");
-            conditions::mark_false(want, condition::PARTITION_VALID, reason, Severity::Error, &text, &context.now);
+            conditions::mark_false(
+                want,
+                condition::PARTITION_VALID,
+                reason,
+                Severity::Error,
+                &text,
+                &context.now,
+            );
             return None;
         };
         let selector = partition.at(&["spec", "selector"]).cloned().unwrap_or_default();
-        let parsed = machinery::selector::LabelSelector::from_json(Some(&selector)).unwrap_or_else(|_| LabelSelector::nothing());
+        let parsed =
+            machinery::selector::LabelSelector::from_json(Some(&selector)).unwrap_or_else(|_| LabelSelector::nothing());
         want.set_at(&["status", "shardSelector"], json!(parsed.to_string()));
         conditions::mark_true(want, condition::PARTITION_VALID, &context.now);
         let root = Cluster::well_known("root");
@@ -110,7 +140,11 @@ impl EndpointSlices {
     fn set_url(&self, want: &mut Value, cluster: &Cluster, export: &str, selects_us: bool, view: &dyn View) {
         let url = apiexport_url(&self.shard.virtual_workspace_url, cluster.as_str(), export);
         let ours = |endpoint: &Value| endpoint.str_at(&["url"]) == Some(&url);
-        let mut urls = want.at(&["status", "endpoints"]).and_then(Value::as_array).cloned().unwrap_or_default();
+        let mut urls = want
+            .at(&["status", "endpoints"])
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
         let consumed = has_consumers(view, cluster, export);
         if !consumed {
             urls.retain(|endpoint| !ours(endpoint));

@@ -1,9 +1,9 @@
 //! kcp-apiexport: the identity of an export and its endpoint slice (kcp's facts, E.1, E.2).
 
 use api::conditions::{self, Severity};
+use api::hashes;
 use api::keys::{annotation, condition, namespace};
 use api::types::{default_endpoint_slice, identity_key, identity_secret, secret_key};
-use api::hashes;
 use machinery::object::ObjectExt;
 use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::{Value, json};
@@ -23,7 +23,11 @@ impl Controller for Exports {
 
     fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
         if *trigger.resource == refs::exports() {
-            return trigger.new.map(|_| Key::new(trigger.cluster, "", trigger.name)).into_iter().collect();
+            return trigger
+                .new
+                .map(|_| Key::new(trigger.cluster, "", trigger.name))
+                .into_iter()
+                .collect();
         }
         // Any secret may be some export's identity; few clusters have exports.
         let all = machinery::selector::LabelSelector::everything();
@@ -37,7 +41,9 @@ impl Controller for Exports {
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::exports().object(&key.cluster, "", &key.name);
-        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(seen) = view.get(&of) else {
+            return Plan::done();
+        };
         if seen.deletion_timestamp().is_some() {
             return Plan::done();
         }
@@ -54,7 +60,10 @@ impl Controller for Exports {
         if want != seen {
             effects.push(Effect::Update { of, object: want });
         }
-        Plan { effects, ..Plan::default() }
+        Plan {
+            effects,
+            ..Plan::default()
+        }
     }
 }
 
@@ -68,18 +77,28 @@ fn new_secret(key: &Key, view: &dyn View, context: &Context) -> Vec<Effect> {
     let namespace = refs::namespaces().object(&key.cluster, "", namespace::KCP_SYSTEM);
     if view.get(&namespace) == Seen::Absent {
         let object = api::types::namespace(namespace::KCP_SYSTEM);
-        effects.push(Effect::Create { of: namespace, object, adopt: true });
+        effects.push(Effect::Create {
+            of: namespace,
+            object,
+            adopt: true,
+        });
     }
     let of = refs::secrets().object(&key.cluster, namespace::KCP_SYSTEM, &key.name);
     if view.get(&of) == Seen::Absent {
         let object = identity_secret(&key.name, &identity_key(&context.seed));
-        effects.push(Effect::Create { of, object, adopt: true });
+        effects.push(Effect::Create {
+            of,
+            object,
+            adopt: true,
+        });
     }
     effects
 }
 
 fn verify(want: &mut Value, key: &Key, view: &dyn View, context: &Context) {
-    let Some((namespace, name)) = secret_of(want).map(|(ns, n)| (ns.to_owned(), n.to_owned())) else { return };
+    let Some((namespace, name)) = secret_of(want).map(|(ns, n)| (ns.to_owned(), n.to_owned())) else {
+        return;
+    };
     let kind = condition::IDENTITY_VALID;
     let reason = condition::reason::IDENTITY_VERIFICATION_FAILED;
     let now = &context.now;
@@ -96,9 +115,8 @@ fn verify(want: &mut Value, key: &Key, view: &dyn View, context: &Context) {
     let hash = hashes::identity_hash(&identity_key);
     match want.str_at(&["status", "identityHash"]).filter(|h| !h.is_empty()) {
         Some(recorded) if recorded != hash => {
-            let text = format!(
-                "hash mismatch: identity secret hash {hash:?} must match status.identityHash {recorded:?}"
-            );
+            let text =
+                format!("hash mismatch: identity secret hash {hash:?} must match status.identityHash {recorded:?}");
             conditions::mark_false(want, kind, reason, Severity::Error, &text, now);
         }
         _ => {
@@ -114,7 +132,11 @@ fn endpoint_slice(key: &Key, view: &dyn View, export: &Value) -> Option<Effect> 
     }
     let of = refs::endpoint_slices().object(&key.cluster, "", &key.name);
     let absent = view.get(&of) == Seen::Absent;
-    absent.then(|| Effect::Create { of, object: default_endpoint_slice(export), adopt: true })
+    absent.then(|| Effect::Create {
+        of,
+        object: default_endpoint_slice(export),
+        adopt: true,
+    })
 }
 
 #[cfg(test)]

@@ -64,7 +64,10 @@ impl Controller for GarbageCollector {
             None if dependants.is_empty() => Vec::new(),
             None => collect(dependants, view, &view.served(&key.cluster)),
         };
-        Plan { effects, ..Plan::default() }
+        Plan {
+            effects,
+            ..Plan::default()
+        }
     }
 }
 
@@ -81,12 +84,20 @@ struct Owner {
 impl Owner {
     fn of(resource: &ResourceRef, namespace: &str, name: &str, uid: &str) -> Self {
         let (namespace, name, uid) = (namespace.to_owned(), name.to_owned(), uid.to_owned());
-        Self { resource: resource.clone(), namespace, name, uid }
+        Self {
+            resource: resource.clone(),
+            namespace,
+            name,
+            uid,
+        }
     }
 
     fn key(&self, cluster: &Cluster) -> Key {
         let identity = self.resource.identity.as_deref().unwrap_or_default();
-        let place = format!("{}|{}|{identity}|{}", self.resource.resource, self.resource.group, self.namespace);
+        let place = format!(
+            "{}|{}|{identity}|{}",
+            self.resource.resource, self.resource.group, self.namespace
+        );
         Key::new(cluster, &place, &format!("{}|{}", self.name, self.uid))
     }
 
@@ -118,11 +129,18 @@ fn owner_keys(object: &Value, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key
 fn served_kind<'a>(owner: &Value, served: &'a [Served]) -> Option<&'a Served> {
     let member = |name: &str| owner.str_at(&[name]).unwrap_or_default();
     let gv = GroupVersion::parse(member("apiVersion"));
-    served.iter().find(|s| *s.resource.group == *gv.group && s.kind == member("kind"))
+    served
+        .iter()
+        .find(|s| *s.resource.group == *gv.group && s.kind == member("kind"))
 }
 
 fn owners(object: &Value) -> Vec<&Value> {
-    object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array).into_iter().flatten().collect()
+    object
+        .at(&["metadata", "ownerReferences"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Takes the owner's reference off every dependant, then lets the owner go.
@@ -131,11 +149,22 @@ fn orphan(of: ObjectRef, mut owner: Value, dependants: Vec<(ObjectRef, Value)>, 
         owner.remove_finalizer(ORPHAN);
         return vec![Effect::Update { of, object: owner }];
     }
-    dependants.into_iter().take(BATCH_MAX).map(|(of, object)| Effect::Update { of, object: without_owner(object, uid) }).collect()
+    dependants
+        .into_iter()
+        .take(BATCH_MAX)
+        .map(|(of, object)| Effect::Update {
+            of,
+            object: without_owner(object, uid),
+        })
+        .collect()
 }
 
 fn without_owner(mut object: Value, uid: &str) -> Value {
-    let kept: Vec<Value> = owners(&object).into_iter().filter(|o| o.str_at(&["uid"]) != Some(uid)).cloned().collect();
+    let kept: Vec<Value> = owners(&object)
+        .into_iter()
+        .filter(|o| o.str_at(&["uid"]) != Some(uid))
+        .cloned()
+        .collect();
     if kept.is_empty() {
         object.remove_at(&["metadata", "ownerReferences"]);
     } else {
@@ -165,7 +194,11 @@ fn delete_all(dependants: Vec<(ObjectRef, Value)>) -> Vec<Effect> {
         .into_iter()
         .filter(|(_, object)| object.deletion_timestamp().is_none())
         .take(BATCH_MAX)
-        .map(|(of, object)| Effect::Delete { of, uid: object.uid().to_owned(), resource_version: None })
+        .map(|(of, object)| Effect::Delete {
+            of,
+            uid: object.uid().to_owned(),
+            resource_version: None,
+        })
         .collect()
 }
 
@@ -177,12 +210,18 @@ fn collect(dependants: Vec<(ObjectRef, Value)>, view: &dyn View, served: &[Serve
 
 fn may_exist(owner: &Value, dependant: &ObjectRef, view: &dyn View, served: &[Served]) -> bool {
     let member = |name: &str| owner.str_at(&[name]).unwrap_or_default();
-    let Some(known) = served_kind(owner, served) else { return true };
+    let Some(known) = served_kind(owner, served) else {
+        return true;
+    };
     if known.namespaced && dependant.namespace.is_empty() {
         // A cluster-scoped object cannot have a namespaced owner; Kubernetes leaves it alone and says so in an event.
         return true;
     }
-    let namespace = if known.namespaced { dependant.namespace.as_str() } else { "" };
+    let namespace = if known.namespaced {
+        dependant.namespace.as_str()
+    } else {
+        ""
+    };
     match view.get(&known.resource.object(&dependant.cluster, namespace, member("name"))) {
         Seen::Found(object) => object.uid() == member("uid"),
         Seen::Absent => false,
@@ -205,9 +244,17 @@ mod tests {
             namespaced: true,
             bound: false,
         };
-        let mut world = Literals { served: vec![served], ..Literals::default() };
-        world.put(&refs::config_maps(), "abc", json!({"metadata": {"name": "owner", "namespace": "n", "uid": "u1"}}));
-        let owner = json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "u1", "blockOwnerDeletion": true});
+        let mut world = Literals {
+            served: vec![served],
+            ..Literals::default()
+        };
+        world.put(
+            &refs::config_maps(),
+            "abc",
+            json!({"metadata": {"name": "owner", "namespace": "n", "uid": "u1"}}),
+        );
+        let owner =
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": "u1", "blockOwnerDeletion": true});
         let dependant = json!({"metadata": {"name": "dep", "namespace": "n", "ownerReferences": [owner]}});
         world.put(&refs::secrets(), "abc", dependant);
         world
@@ -228,7 +275,11 @@ mod tests {
             owner.add_finalizer(finalizer);
             world.put(&refs::config_maps(), "abc", owner);
         }
-        world.carry_out(&[Effect::Delete { of, uid: "u1".to_owned(), resource_version: None }]);
+        world.carry_out(&[Effect::Delete {
+            of,
+            uid: "u1".to_owned(),
+            resource_version: None,
+        }]);
     }
 
     #[test]
@@ -246,7 +297,12 @@ mod tests {
         let mut world = world();
         delete_owner(&mut world, Some(ORPHAN));
         world.settle(&GarbageCollector, &key());
-        assert!(dependant(&world).unwrap().at(&["metadata", "ownerReferences"]).is_none());
+        assert!(
+            dependant(&world)
+                .unwrap()
+                .at(&["metadata", "ownerReferences"])
+                .is_none()
+        );
         assert!(world.object(&refs::config_maps(), "abc", "n", "owner").is_none());
     }
 
@@ -263,7 +319,11 @@ mod tests {
     fn an_owner_of_the_same_name_is_another() {
         let mut world = world();
         delete_owner(&mut world, None);
-        world.put(&refs::config_maps(), "abc", json!({"metadata": {"name": "owner", "namespace": "n", "uid": "u2"}}));
+        world.put(
+            &refs::config_maps(),
+            "abc",
+            json!({"metadata": {"name": "owner", "namespace": "n", "uid": "u2"}}),
+        );
         world.settle(&GarbageCollector, &key());
         assert!(dependant(&world).is_none());
     }

@@ -33,18 +33,28 @@ impl Controller for LogicalClusters {
     }
 
     fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
-        trigger.new.map(|_| Key::of_cluster(trigger.cluster)).into_iter().collect()
+        trigger
+            .new
+            .map(|_| Key::of_cluster(trigger.cluster))
+            .into_iter()
+            .collect()
     }
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::logical_clusters().object(&key.cluster, "", LOGICAL_CLUSTER);
-        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(seen) = view.get(&of) else {
+            return Plan::done();
+        };
         let mut want = seen.clone();
         if want.annotation(annotation::SHARD) != Some(&self.shard.name) {
             want.set_annotation(annotation::SHARD, &self.shard.name);
         }
         move_phase(&mut want, &context.now);
-        let url = format!("{}/clusters/{}", self.shard.external_url.trim_end_matches('/'), key.cluster);
+        let url = format!(
+            "{}/clusters/{}",
+            self.shard.external_url.trim_end_matches('/'),
+            key.cluster
+        );
         want.set_at(&["status", "URL"], json!(url));
         let phase_now = want.str_at(&["status", "phase"]).unwrap_or_default().to_owned();
         want.set_label(label::PHASE, &phase_now);
@@ -64,9 +74,14 @@ impl Controller for LogicalClusters {
         let before = seen.str_at(&["status", "phase"]).unwrap_or_default();
         let mut effects = vec![Effect::Update { of, object: want }];
         if closing.contains(&phase_now.as_str()) && before != phase_now {
-            effects.push(Effect::Disconnect { cluster: key.cluster.clone() });
+            effects.push(Effect::Disconnect {
+                cluster: key.cluster.clone(),
+            });
         }
-        Plan { effects, ..Plan::default() }
+        Plan {
+            effects,
+            ..Plan::default()
+        }
     }
 }
 
@@ -75,7 +90,14 @@ fn move_phase(want: &mut Value, now: &str) {
     let phase_now = want.str_at(&["status", "phase"]).unwrap_or_default().to_owned();
     if want.deletion_timestamp().is_some() {
         let terminating = !names(want.at(&["status", "terminators"])).is_empty();
-        want.set_at(&["status", "phase"], json!(if terminating { phase::TERMINATING } else { phase::DELETING }));
+        want.set_at(
+            &["status", "phase"],
+            json!(if terminating {
+                phase::TERMINATING
+            } else {
+                phase::DELETING
+            }),
+        );
         return;
     }
     match phase_now.as_str() {
@@ -96,7 +118,10 @@ fn move_phase(want: &mut Value, now: &str) {
 }
 
 fn initialize(want: &mut Value, kind: &str, now: &str) {
-    let left: Vec<String> = names(want.at(&["status", "initializers"])).into_iter().map(str::to_owned).collect();
+    let left: Vec<String> = names(want.at(&["status", "initializers"]))
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
     if left.is_empty() {
         want.remove_at(&["status", "initializers"]);
         want.set_at(&["status", "phase"], json!(phase::READY));
@@ -104,17 +129,30 @@ fn initialize(want: &mut Value, kind: &str, now: &str) {
         return;
     }
     let text = format!("Initializers still exist: [{}]", left.join(" "));
-    conditions::mark_false(want, kind, condition::reason::INITIALIZER_EXISTS, Severity::Info, &text, now);
+    conditions::mark_false(
+        want,
+        kind,
+        condition::reason::INITIALIZER_EXISTS,
+        Severity::Info,
+        &text,
+        now,
+    );
 }
 
 fn is_inactive(object: &Value) -> bool {
-    [annotation::INACTIVE, annotation::INACTIVE_LEGACY].iter().any(|key| object.annotation(key) == Some("true"))
+    [annotation::INACTIVE, annotation::INACTIVE_LEGACY]
+        .iter()
+        .any(|key| object.annotation(key) == Some("true"))
 }
 
 /// One label a remaining initializer and terminator: the lifecycle views select by them.
 fn set_lifecycle_labels(want: &mut Value) {
-    let initializers = names(want.at(&["status", "initializers"])).into_iter().map(hashes::initializer_label);
-    let terminators = names(want.at(&["status", "terminators"])).into_iter().map(hashes::terminator_label);
+    let initializers = names(want.at(&["status", "initializers"]))
+        .into_iter()
+        .map(hashes::initializer_label);
+    let terminators = names(want.at(&["status", "terminators"]))
+        .into_iter()
+        .map(hashes::terminator_label);
     let wanted: Vec<(String, String)> = initializers.chain(terminators).map(|l| (l.key, l.value)).collect();
     let is_lifecycle =
         |key: &str| key.starts_with(label::INITIALIZER_PREFIX) || key.starts_with(label::TERMINATOR_PREFIX);
@@ -150,12 +188,19 @@ mod tests {
 
     fn world(spec: Value) -> Literals {
         let mut world = Literals::default();
-        world.put(&refs::logical_clusters(), "abc", json!({"metadata": {"name": "cluster"}, "spec": spec}));
+        world.put(
+            &refs::logical_clusters(),
+            "abc",
+            json!({"metadata": {"name": "cluster"}, "spec": spec}),
+        );
         world
     }
 
     fn object(world: &Literals) -> Value {
-        world.object(&refs::logical_clusters(), "abc", "", "cluster").unwrap().clone()
+        world
+            .object(&refs::logical_clusters(), "abc", "", "cluster")
+            .unwrap()
+            .clone()
     }
 
     #[test]
@@ -166,7 +211,10 @@ mod tests {
         let seen = object(&world);
         assert_eq!(seen.str_at(&["status", "phase"]), Some("Initializing"));
         assert_eq!(seen.str_at(&["status", "URL"]), Some("https://front/clusters/abc"));
-        assert!(seen.label("initializer.internal.kcp.io/d1d6459a03641b6fd7560fc2849f6c66fa9").is_some());
+        assert!(
+            seen.label("initializer.internal.kcp.io/d1d6459a03641b6fd7560fc2849f6c66fa9")
+                .is_some()
+        );
 
         let mut released = seen;
         released.remove_at(&["status", "initializers"]);
@@ -174,7 +222,10 @@ mod tests {
         world.settle(&controller(), &key);
         let seen = object(&world);
         assert_eq!(seen.str_at(&["status", "phase"]), Some("Ready"));
-        assert_eq!(seen.at(&["metadata", "labels"]).unwrap(), &json!({"tenancy.kcp.io/phase": "Ready"}));
+        assert_eq!(
+            seen.at(&["metadata", "labels"]).unwrap(),
+            &json!({"tenancy.kcp.io/phase": "Ready"})
+        );
     }
 
     #[test]

@@ -59,7 +59,10 @@ impl Controller for Deletion {
             return Plan::done();
         }
         let contents = view.contents(&key.cluster);
-        let left: Vec<&(ResourceRef, usize)> = contents.iter().filter(|(r, _)| *r != refs::logical_clusters()).collect();
+        let left: Vec<&(ResourceRef, usize)> = contents
+            .iter()
+            .filter(|(r, _)| *r != refs::logical_clusters())
+            .collect();
         let mut want = seen.clone();
         if left.is_empty() {
             conditions::mark_true(&mut want, condition::WORKSPACE_CONTENT_DELETED, &context.now);
@@ -77,7 +80,10 @@ impl Controller for Deletion {
                 effects.push(Effect::Update { of, object: want });
             }
         }
-        Plan { effects, ..Plan::default() }
+        Plan {
+            effects,
+            ..Plan::default()
+        }
     }
 }
 
@@ -102,11 +108,17 @@ fn delete_next(key: &Key, view: &dyn View, left: &[&(ResourceRef, usize)]) -> Ve
             return Vec::new();
         }
         if staged(wanted).next().is_some() {
-            return staged(wanted).flat_map(|(r, _)| delete_all(key, view, r)).take(BATCH_MAX).collect();
+            return staged(wanted)
+                .flat_map(|(r, _)| delete_all(key, view, r))
+                .take(BATCH_MAX)
+                .collect();
         }
     }
     // Bound objects without any binding left: nobody else would delete them.
-    staged(3).flat_map(|(r, _)| delete_all(key, view, r)).take(BATCH_MAX).collect()
+    staged(3)
+        .flat_map(|(r, _)| delete_all(key, view, r))
+        .take(BATCH_MAX)
+        .collect()
 }
 
 /// Resources of the root's exports; those of others come with an identity.
@@ -117,7 +129,12 @@ fn is_bound(resource: &ResourceRef) -> bool {
 }
 
 fn delete_all(key: &Key, view: &dyn View, resource: &ResourceRef) -> Vec<Effect> {
-    let objects = view.list(resource, &Scope::One(key.cluster.clone()), "", &LabelSelector::everything());
+    let objects = view.list(
+        resource,
+        &Scope::One(key.cluster.clone()),
+        "",
+        &LabelSelector::everything(),
+    );
     objects
         .iter()
         .filter(|object| object.deletion_timestamp().is_none())
@@ -133,30 +150,55 @@ fn delete_all(key: &Key, view: &dyn View, resource: &ResourceRef) -> Vec<Effect>
 fn sweep(key: &Key, view: &dyn View) -> Plan {
     let mut effects = Vec::new();
     for (resource, _) in view.contents(&key.cluster) {
-        let objects = view.list(&resource, &Scope::One(key.cluster.clone()), "", &LabelSelector::everything());
+        let objects = view.list(
+            &resource,
+            &Scope::One(key.cluster.clone()),
+            "",
+            &LabelSelector::everything(),
+        );
         for object in objects.into_iter().take(BATCH_MAX.saturating_sub(effects.len())) {
-            effects.push(Effect::Purge { of: resource.object(&key.cluster, object.namespace(), object.name()) });
+            effects.push(Effect::Purge {
+                of: resource.object(&key.cluster, object.namespace(), object.name()),
+            });
         }
     }
-    Plan { effects, ..Plan::default() }
+    Plan {
+        effects,
+        ..Plan::default()
+    }
 }
 
 fn remaining_text(key: &Key, view: &dyn View, left: &[&(ResourceRef, usize)]) -> String {
     let name = |r: &ResourceRef| format!("{}.{}", r.resource, r.group);
-    let resources: Vec<String> = left.iter().map(|(r, n)| format!("{} has {n} resource instances", name(r))).collect();
+    let resources: Vec<String> = left
+        .iter()
+        .map(|(r, n)| format!("{} has {n} resource instances", name(r)))
+        .collect();
     let mut finalizers: std::collections::BTreeMap<String, usize> = std::collections::BTreeMap::new();
     for (resource, _) in left {
-        let objects = view.list(resource, &Scope::One(key.cluster.clone()), "", &LabelSelector::everything());
-        for finalizer in objects.iter().flat_map(|o: &Value| o.finalizers().into_iter().map(str::to_owned).collect::<Vec<_>>())
+        let objects = view.list(
+            resource,
+            &Scope::One(key.cluster.clone()),
+            "",
+            &LabelSelector::everything(),
+        );
+        for finalizer in objects
+            .iter()
+            .flat_map(|o: &Value| o.finalizers().into_iter().map(str::to_owned).collect::<Vec<_>>())
         {
             *finalizers.entry(finalizer).or_default() += 1;
         }
     }
     let mut text = format!("Some resources are remaining: {}", resources.join(", "));
     if !finalizers.is_empty() {
-        let held: Vec<String> = finalizers.iter().map(|(f, n)| format!("{f} in {n} resource instances")).collect();
+        let held: Vec<String> = finalizers
+            .iter()
+            .map(|(f, n)| format!("{f} in {n} resource instances"))
+            .collect();
         let held = held.join(", ");
-        text.push_str(&format!("; Some content in the logical cluster has finalizers remaining: {held}"));
+        text.push_str(&format!(
+            "; Some content in the logical cluster has finalizers remaining: {held}"
+        ));
     }
     text
 }
@@ -173,11 +215,19 @@ mod tests {
         let lc = json!({"metadata": {"name": "cluster", "deletionTimestamp": "2023-11-14T22:13:20Z",
             "finalizers": [finalizer::LOGICAL_CLUSTER_DELETION]}});
         world.put(&refs::logical_clusters(), "abc", lc);
-        world.put(&refs::config_maps(), "abc", json!({"metadata": {"name": "c", "namespace": "default"}}));
+        world.put(
+            &refs::config_maps(),
+            "abc",
+            json!({"metadata": {"name": "c", "namespace": "default"}}),
+        );
         let binding = json!({"metadata": {"name": "b", "finalizers": [finalizer::API_BINDING]}});
         world.put(&refs::bindings(), "abc", binding);
         world.put(&refs::workspaces(), "abc", json!({"metadata": {"name": "child"}}));
-        world.put(&refs::cluster_role_bindings(), "abc", json!({"metadata": {"name": "workspace-admin"}}));
+        world.put(
+            &refs::cluster_role_bindings(),
+            "abc",
+            json!({"metadata": {"name": "workspace-admin"}}),
+        );
         world
     }
 
@@ -197,8 +247,13 @@ mod tests {
         assert!(!has(&world, &refs::config_maps()) && has(&world, &refs::bindings()));
         run(&mut world);
         run(&mut world);
-        assert!(has(&world, &refs::cluster_role_bindings()), "bound objects and bindings are still there");
-        world.objects.retain(|of, _| of.resource != refs::bindings() && of.resource != refs::workspaces());
+        assert!(
+            has(&world, &refs::cluster_role_bindings()),
+            "bound objects and bindings are still there"
+        );
+        world
+            .objects
+            .retain(|of, _| of.resource != refs::bindings() && of.resource != refs::workspaces());
         run(&mut world);
         assert!(!has(&world, &refs::cluster_role_bindings()));
         run(&mut world);
@@ -209,7 +264,9 @@ mod tests {
     fn what_holds_it_is_named() {
         let mut world = world();
         let key = Key::of_cluster(&cluster("abc"));
-        world.objects.retain(|of, _| of.resource != refs::config_maps() && of.resource != refs::workspaces());
+        world
+            .objects
+            .retain(|of, _| of.resource != refs::config_maps() && of.resource != refs::workspaces());
         for _ in 0..3 {
             let plan = Deletion.plan(&key, &world, &context());
             world.carry_out(&plan.effects);

@@ -26,7 +26,11 @@ impl Controller for Namespaces {
     fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
         if *trigger.resource == refs::namespaces() {
             let dying = trigger.new.is_some_and(|new| new.is_terminating());
-            return if dying { vec![Key::new(trigger.cluster, "", trigger.name)] } else { Vec::new() };
+            return if dying {
+                vec![Key::new(trigger.cluster, "", trigger.name)]
+            } else {
+                Vec::new()
+            };
         }
         if trigger.namespace.is_empty() || trigger.new.is_some() {
             return Vec::new();
@@ -36,33 +40,53 @@ impl Controller for Namespaces {
 
     fn plan(&self, key: &Key, view: &dyn View, _: &Context) -> Plan {
         let of = refs::namespaces().object(&key.cluster, "", &key.name);
-        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(seen) = view.get(&of) else {
+            return Plan::done();
+        };
         if seen.deletion_timestamp().is_none() {
             return Plan::done();
         }
         let (mut effects, mut left) = (Vec::new(), 0usize);
         for (resource, _) in view.contents(&key.cluster) {
-            let objects =
-                view.list(&resource, &Scope::One(key.cluster.clone()), &key.name, &LabelSelector::everything());
+            let objects = view.list(
+                &resource,
+                &Scope::One(key.cluster.clone()),
+                &key.name,
+                &LabelSelector::everything(),
+            );
             left += objects.len();
             for object in objects.iter().filter(|o| o.deletion_timestamp().is_none()) {
                 if effects.len() < BATCH_MAX {
                     let of = resource.object(&key.cluster, object.namespace(), object.name());
-                    effects.push(Effect::Delete { of, uid: object.uid().to_owned(), resource_version: None });
+                    effects.push(Effect::Delete {
+                        of,
+                        uid: object.uid().to_owned(),
+                        resource_version: None,
+                    });
                 }
             }
         }
         let mut want = seen.clone();
         want.set_at(&["status", "phase"], json!("Terminating"));
         if left == 0 {
-            let finalizers = want.at(&["spec", "finalizers"]).and_then(Value::as_array).cloned().unwrap_or_default();
-            let kept: Vec<Value> = finalizers.into_iter().filter(|f| f.as_str() != Some("kubernetes")).collect();
+            let finalizers = want
+                .at(&["spec", "finalizers"])
+                .and_then(Value::as_array)
+                .cloned()
+                .unwrap_or_default();
+            let kept: Vec<Value> = finalizers
+                .into_iter()
+                .filter(|f| f.as_str() != Some("kubernetes"))
+                .collect();
             want.set_at(&["spec", "finalizers"], Value::Array(kept));
         }
         if want != seen {
             effects.push(Effect::Update { of, object: want });
         }
-        Plan { effects, ..Plan::default() }
+        Plan {
+            effects,
+            ..Plan::default()
+        }
     }
 }
 
@@ -77,14 +101,24 @@ mod tests {
         let namespace = json!({"metadata": {"name": "n", "deletionTimestamp": "2023-11-14T22:13:20Z"},
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Terminating"}});
         world.put(&refs::namespaces(), "abc", namespace);
-        world.put(&refs::config_maps(), "abc", json!({"metadata": {"name": "c", "namespace": "n"}}));
-        world.put(&refs::config_maps(), "abc", json!({"metadata": {"name": "c", "namespace": "other"}}));
+        world.put(
+            &refs::config_maps(),
+            "abc",
+            json!({"metadata": {"name": "c", "namespace": "n"}}),
+        );
+        world.put(
+            &refs::config_maps(),
+            "abc",
+            json!({"metadata": {"name": "c", "namespace": "other"}}),
+        );
         let key = Key::new(&cluster("abc"), "", "n");
         let plan = Namespaces.plan(&key, &world, &context());
         assert!(matches!(plan.effects.as_slice(), [Effect::Delete { of, .. }] if of.namespace == "n"));
         world.carry_out(&plan.effects);
         let plan = Namespaces.plan(&key, &world, &context());
-        let [Effect::Update { object, .. }] = plan.effects.as_slice() else { panic!("{plan:?}") };
+        let [Effect::Update { object, .. }] = plan.effects.as_slice() else {
+            panic!("{plan:?}")
+        };
         assert_eq!(object.at(&["spec", "finalizers"]).unwrap(), &json!([]));
     }
 }

@@ -39,7 +39,11 @@ impl Controller for NamespaceContent {
         }
         if *trigger.resource == refs::namespaces() {
             let fresh = trigger.old.is_none() && trigger.new.is_some();
-            return if fresh { vec![Key::new(trigger.cluster, "", trigger.name)] } else { Vec::new() };
+            return if fresh {
+                vec![Key::new(trigger.cluster, "", trigger.name)]
+            } else {
+                Vec::new()
+            };
         }
         let ours = if *trigger.resource == refs::config_maps() {
             trigger.name == object::KUBE_ROOT_CA
@@ -47,12 +51,18 @@ impl Controller for NamespaceContent {
             trigger.name == object::DEFAULT_SERVICE_ACCOUNT && trigger.new.is_none()
         };
         let own_write = trigger.old.is_none();
-        if ours && !own_write { vec![Key::new(trigger.cluster, "", trigger.namespace)] } else { Vec::new() }
+        if ours && !own_write {
+            vec![Key::new(trigger.cluster, "", trigger.namespace)]
+        } else {
+            Vec::new()
+        }
     }
 
     fn plan(&self, key: &Key, view: &dyn View, _: &Context) -> Plan {
         let namespace = refs::namespaces().object(&key.cluster, "", &key.name);
-        let Seen::Found(namespace) = view.get(&namespace) else { return Plan::done() };
+        let Seen::Found(namespace) = view.get(&namespace) else {
+            return Plan::done();
+        };
         if namespace.deletion_timestamp().is_some() {
             return Plan::done();
         }
@@ -61,7 +71,11 @@ impl Controller for NamespaceContent {
         if view.get(&account) == Seen::Absent {
             let body = json!({"apiVersion": "v1", "kind": "ServiceAccount",
                 "metadata": {"name": object::DEFAULT_SERVICE_ACCOUNT, "namespace": key.name}});
-            effects.push(Effect::Create { of: account, object: body, adopt: true });
+            effects.push(Effect::Create {
+                of: account,
+                object: body,
+                adopt: true,
+            });
         }
         let config_map = refs::config_maps().object(&key.cluster, &key.name, object::KUBE_ROOT_CA);
         match view.get(&config_map) {
@@ -72,14 +86,24 @@ impl Controller for NamespaceContent {
                         "kubernetes.io/description": "The CA that this server's certificate is signed by."}},
                     "data": {CA_MEMBER: self.shard.ca_pem},
                 });
-                effects.push(Effect::Create { of: config_map, object: body, adopt: true });
+                effects.push(Effect::Create {
+                    of: config_map,
+                    object: body,
+                    adopt: true,
+                });
             }
             Seen::Found(mut seen) if seen.str_at(&["data", CA_MEMBER]) != Some(&self.shard.ca_pem) => {
                 seen.set_at(&["data"], json!({CA_MEMBER: self.shard.ca_pem}));
-                effects.push(Effect::Update { of: config_map, object: seen });
+                effects.push(Effect::Update {
+                    of: config_map,
+                    object: seen,
+                });
             }
             _ => {}
         }
-        Plan { effects, ..Plan::default() }
+        Plan {
+            effects,
+            ..Plan::default()
+        }
     }
 }

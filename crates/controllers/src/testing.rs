@@ -21,7 +21,11 @@ pub(crate) fn cluster(name: &str) -> Cluster {
 }
 
 pub(crate) fn context() -> Context {
-    Context { now_seconds: 1_700_000_000, now: "2023-11-14T22:13:20Z".to_owned(), seed: [7; 32] }
+    Context {
+        now_seconds: 1_700_000_000,
+        now: "2023-11-14T22:13:20Z".to_owned(),
+        seed: [7; 32],
+    }
 }
 
 impl Literals {
@@ -37,7 +41,8 @@ impl Literals {
     }
 
     pub fn object(&self, resource: &ResourceRef, in_cluster: &str, namespace: &str, name: &str) -> Option<&Value> {
-        self.objects.get(&resource.object(&cluster(in_cluster), namespace, name))
+        self.objects
+            .get(&resource.object(&cluster(in_cluster), namespace, name))
     }
 
     /// Carries effects out as the registry would, finalizers included.
@@ -58,7 +63,9 @@ impl Literals {
                     }
                 }
                 Effect::Delete { of, .. } => {
-                    let Some(mut object) = self.objects.remove(of) else { continue };
+                    let Some(mut object) = self.objects.remove(of) else {
+                        continue;
+                    };
                     if !object.finalizers().is_empty() {
                         object.set_at(&["metadata", "deletionTimestamp"], json!(context().now));
                         self.put(&of.resource, of.cluster.as_str(), object);
@@ -86,7 +93,9 @@ impl Literals {
 
 impl View for Literals {
     fn get(&self, object: &ObjectRef) -> Seen {
-        self.objects.get(object).map_or(Seen::Absent, |value| Seen::Found(value.clone()))
+        self.objects
+            .get(object)
+            .map_or(Seen::Absent, |value| Seen::Found(value.clone()))
     }
 
     fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Value> {
@@ -105,9 +114,15 @@ impl View for Literals {
     fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Value)> {
         let owned = |object: &Value| {
             let references = object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array);
-            references.into_iter().flatten().any(|r| r.str_at(&["uid"]) == Some(uid))
+            references
+                .into_iter()
+                .flatten()
+                .any(|r| r.str_at(&["uid"]) == Some(uid))
         };
-        let here = self.objects.iter().filter(|(of, object)| of.cluster == *cluster && owned(object));
+        let here = self
+            .objects
+            .iter()
+            .filter(|(of, object)| of.cluster == *cluster && owned(object));
         here.map(|(of, object)| (of.clone(), object.clone())).collect()
     }
 

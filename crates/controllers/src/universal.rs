@@ -23,12 +23,18 @@ impl Controller for Universal {
     fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
         let label = api::hashes::initializer_label(initializer::UNIVERSAL);
         let waits = trigger.new.is_some_and(|new| new.label(&label.key).is_some());
-        if waits { vec![Key::of_cluster(trigger.cluster)] } else { Vec::new() }
+        if waits {
+            vec![Key::of_cluster(trigger.cluster)]
+        } else {
+            Vec::new()
+        }
     }
 
     fn plan(&self, key: &Key, view: &dyn View, _: &Context) -> Plan {
         let of = refs::logical_clusters().object(&key.cluster, "", object::LOGICAL_CLUSTER);
-        let Seen::Found(lc) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(lc) = view.get(&of) else {
+            return Plan::done();
+        };
         if lc.deletion_timestamp().is_some() || !has_initializer(&lc, initializer::UNIVERSAL) {
             return Plan::done();
         }
@@ -38,23 +44,38 @@ impl Controller for Universal {
             if view.get(&of) == Seen::Absent {
                 let object = json!({"apiVersion": "v1", "kind": "Namespace",
                     "metadata": {"name": name, "annotations": {annotation::CREATE_ONLY: "true"}}});
-                effects.push(Effect::Create { of, object, adopt: true });
+                effects.push(Effect::Create {
+                    of,
+                    object,
+                    adopt: true,
+                });
             }
         }
         if effects.is_empty() {
-            return Plan::effect(Effect::Update { of, object: without_initializer(lc, initializer::UNIVERSAL) });
+            return Plan::effect(Effect::Update {
+                of,
+                object: without_initializer(lc, initializer::UNIVERSAL),
+            });
         }
         // The namespaces' own events do not come here; look again once they are written.
-        Plan { effects, requeue: Some(std::time::Duration::ZERO), ..Plan::default() }
+        Plan {
+            effects,
+            requeue: Some(std::time::Duration::ZERO),
+            ..Plan::default()
+        }
     }
 }
 
 pub(crate) fn has_initializer(lc: &Value, which: &str) -> bool {
-    lc.str_at(&["status", "phase"]) == Some("Initializing") && names(lc.at(&["status", "initializers"])).contains(&which)
+    lc.str_at(&["status", "phase"]) == Some("Initializing")
+        && names(lc.at(&["status", "initializers"])).contains(&which)
 }
 
 pub(crate) fn without_initializer(mut lc: Value, which: &str) -> Value {
-    let left: Vec<&str> = names(lc.at(&["status", "initializers"])).into_iter().filter(|i| *i != which).collect();
+    let left: Vec<&str> = names(lc.at(&["status", "initializers"]))
+        .into_iter()
+        .filter(|i| *i != which)
+        .collect();
     let left = json!(left);
     lc.set_at(&["status", "initializers"], left);
     lc

@@ -50,7 +50,11 @@ impl Controller for Workspaces {
 
     fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
         if *trigger.resource == refs::workspaces() {
-            return trigger.new.map(|_| Key::new(trigger.cluster, "", trigger.name)).into_iter().collect();
+            return trigger
+                .new
+                .map(|_| Key::new(trigger.cluster, "", trigger.name))
+                .into_iter()
+                .collect();
         }
         if *trigger.resource == refs::logical_clusters() {
             let object = trigger.new.or(trigger.old).map(plan::Labelled::parse);
@@ -61,7 +65,9 @@ impl Controller for Workspaces {
         for phase in [phase::SCHEDULING, phase::UNAVAILABLE] {
             let waiting = LabelSelector::of(vec![machinery::selector::Requirement::equals(label::PHASE, phase)]);
             for workspace in view.list(&refs::workspaces(), &Scope::All, "", &waiting) {
-                let cluster = workspace.annotation(annotation::CLUSTER).and_then(|c| Cluster::parse(c).ok());
+                let cluster = workspace
+                    .annotation(annotation::CLUSTER)
+                    .and_then(|c| Cluster::parse(c).ok());
                 keys.extend(cluster.map(|cluster| Key::new(&cluster, "", workspace.name())));
             }
         }
@@ -70,10 +76,23 @@ impl Controller for Workspaces {
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::workspaces().object(&key.cluster, "", &key.name);
-        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(seen) = view.get(&of) else {
+            return Plan::done();
+        };
         let want = seen.clone();
-        let run = Run { shard: &self.shard, view, context, of, seen, want };
-        if run.seen.deletion_timestamp().is_some() { run.delete() } else { run.live() }
+        let run = Run {
+            shard: &self.shard,
+            view,
+            context,
+            of,
+            seen,
+            want,
+        };
+        if run.seen.deletion_timestamp().is_some() {
+            run.delete()
+        } else {
+            run.live()
+        }
     }
 }
 
@@ -115,8 +134,10 @@ impl Run<'_> {
             return Plan::need(self.logical_cluster_ref());
         };
         self.want.set_annotation(annotation::SHARD, shard.name());
-        self.want.set_annotation(annotation::SHARD_HASH, &hashes::shard_hash(shard.name()));
-        self.want.set_annotation(annotation::SCHEDULED_CLUSTER, cluster.as_str());
+        self.want
+            .set_annotation(annotation::SHARD_HASH, &hashes::shard_hash(shard.name()));
+        self.want
+            .set_annotation(annotation::SCHEDULED_CLUSTER, cluster.as_str());
         self.want.add_finalizer(finalizer::LOGICAL_CLUSTER);
         match shard.label(label::REGION) {
             Some(region) => self.want.set_label(label::REGION, region),
@@ -128,11 +149,17 @@ impl Run<'_> {
         match self.view.get(&self.logical_cluster_ref()) {
             Seen::Unknown => Plan::need(self.logical_cluster_ref()),
             Seen::Absent => match self.new_logical_cluster() {
-                Ok(object) => Plan::effect(Effect::Create { of: self.logical_cluster_ref(), object, adopt: false }),
+                Ok(object) => Plan::effect(Effect::Create {
+                    of: self.logical_cluster_ref(),
+                    object,
+                    adopt: false,
+                }),
                 Err(why) => Plan::retry(why),
             },
             Seen::Found(_) => {
-                let external = shard.str_at(&["spec", "externalURL"]).unwrap_or(&self.shard.external_url);
+                let external = shard
+                    .str_at(&["spec", "externalURL"])
+                    .unwrap_or(&self.shard.external_url);
                 let url = format!("{}/clusters/{}", external.trim_end_matches('/'), self.path());
                 self.want.set_at(&["spec", "URL"], json!(url));
                 self.want.set_at(&["spec", "cluster"], json!(cluster.as_str()));
@@ -144,7 +171,9 @@ impl Run<'_> {
     /// The shard written down earlier, or one of those that fit, by chance.
     fn choose_shard(&self) -> Result<Value, String> {
         let root = Cluster::well_known(keys::cluster::ROOT);
-        let shards = self.view.list(&refs::shards(), &Scope::One(root), "", &LabelSelector::everything());
+        let shards = self
+            .view
+            .list(&refs::shards(), &Scope::One(root), "", &LabelSelector::everything());
         if let Some(chosen) = self.want.annotation(annotation::SHARD) {
             let found = shards.into_iter().find(|shard| shard.name() == chosen);
             return found.ok_or_else(|| format!("chosen shard {chosen:?} does not exist anymore"));
@@ -154,7 +183,9 @@ impl Run<'_> {
         let fits = |shard: &Value| is_empty_selector(selector) || tenancy::claims::selects(&claim, shard);
         let mut candidates: Vec<Value> = shards
             .into_iter()
-            .filter(|shard| shard.annotation(annotation::UNSCHEDULABLE).is_none() && shard.deletion_timestamp().is_none())
+            .filter(|shard| {
+                shard.annotation(annotation::UNSCHEDULABLE).is_none() && shard.deletion_timestamp().is_none()
+            })
             .filter(fits)
             .collect();
         if candidates.is_empty() {
@@ -167,7 +198,11 @@ impl Run<'_> {
     /// The name written down earlier, unless somebody else's cluster has it. `None`: must be fetched first.
     fn choose_cluster(&self) -> Option<Cluster> {
         let fresh = || Cluster::parse(&hashes::cluster_name(&self.context.seed)).ok();
-        let Some(chosen) = self.want.annotation(annotation::SCHEDULED_CLUSTER).and_then(|c| Cluster::parse(c).ok()) else {
+        let Some(chosen) = self
+            .want
+            .annotation(annotation::SCHEDULED_CLUSTER)
+            .and_then(|c| Cluster::parse(c).ok())
+        else {
             return fresh();
         };
         match self.view.get(&self.logical_cluster_ref()) {
@@ -181,7 +216,14 @@ impl Run<'_> {
         self.want.set_at(&["status", "phase"], json!(phase::UNAVAILABLE));
         let now = &self.context.now;
         let reason = condition::reason::UNSCHEDULABLE;
-        conditions::mark_false(&mut self.want, condition::WORKSPACE_SCHEDULED, reason, Severity::Error, why, now);
+        conditions::mark_false(
+            &mut self.want,
+            condition::WORKSPACE_SCHEDULED,
+            reason,
+            Severity::Error,
+            why,
+            now,
+        );
         self.set_phase_label();
         self.finish(Vec::new(), None)
     }
@@ -234,7 +276,11 @@ impl Run<'_> {
             return None;
         }
         let left = names(object.at(&["status", "initializers"]));
-        let text = if left.is_empty() { String::new() } else { format!("Initializers still exist: {}", left.join(", ")) };
+        let text = if left.is_empty() {
+            String::new()
+        } else {
+            format!("Initializers still exist: {}", left.join(", "))
+        };
         conditions::mark_false(&mut self.want, kind, reason, Severity::Info, &text, &now);
         None
     }
@@ -245,7 +291,9 @@ impl Run<'_> {
         if initializing && !ready {
             return;
         }
-        let broken = conditions::all(&self.want).iter().any(|c| c.kind.starts_with("Workspace") && c.status == conditions::ConditionStatus::False);
+        let broken = conditions::all(&self.want)
+            .iter()
+            .any(|c| c.kind.starts_with("Workspace") && c.status == conditions::ConditionStatus::False);
         let phase = if broken { phase::UNAVAILABLE } else { phase::READY };
         self.want.set_at(&["status", "phase"], json!(phase));
     }
@@ -282,7 +330,11 @@ impl Run<'_> {
         }
         let mut effects = Vec::new();
         if object.deletion_timestamp().is_none() {
-            effects.push(Effect::Delete { of, uid: object.uid().to_owned(), resource_version: None });
+            effects.push(Effect::Delete {
+                of,
+                uid: object.uid().to_owned(),
+                resource_version: None,
+            });
         } else {
             self.mirror_deletion(&object);
         }
@@ -299,7 +351,11 @@ impl Run<'_> {
             return;
         }
         let terminating = !names(object.at(&["status", "terminators"])).is_empty();
-        let phase = if terminating { phase::TERMINATING } else { phase::DELETING };
+        let phase = if terminating {
+            phase::TERMINATING
+        } else {
+            phase::DELETING
+        };
         self.want.set_at(&["status", "phase"], json!(phase));
         self.set_phase_label();
     }
@@ -332,7 +388,10 @@ impl Run<'_> {
         });
         object.set_annotation(annotation::WORKSPACE_TYPE, &reference.to_string());
         object.set_annotation(annotation::PATH, &self.path());
-        object.set_annotation(annotation::SHARD, self.want.annotation(annotation::SHARD).unwrap_or_default());
+        object.set_annotation(
+            annotation::SHARD,
+            self.want.annotation(annotation::SHARD).unwrap_or_default(),
+        );
         for key in [annotation::OWNER, annotation::REQUIRED_GROUPS] {
             if let Some(value) = self.want.annotation(key) {
                 object.set_annotation(key, value);
@@ -353,13 +412,17 @@ impl Run<'_> {
     fn path(&self) -> String {
         let parent = refs::logical_clusters().object(&self.of.cluster, "", keys::object::LOGICAL_CLUSTER);
         let recorded = self.view.get(&parent).found();
-        let path = recorded.as_ref().and_then(|lc| lc.annotation(annotation::PATH)).filter(|p| !p.is_empty());
+        let path = recorded
+            .as_ref()
+            .and_then(|lc| lc.annotation(annotation::PATH))
+            .filter(|p| !p.is_empty());
         format!("{}:{}", path.unwrap_or(self.of.cluster.as_str()), self.seen.name())
     }
 
     fn cluster_name(&self) -> &str {
         let spec = self.want.str_at(&["spec", "cluster"]).filter(|c| !c.is_empty());
-        spec.or_else(|| self.want.annotation(annotation::SCHEDULED_CLUSTER)).unwrap_or_default()
+        spec.or_else(|| self.want.annotation(annotation::SCHEDULED_CLUSTER))
+            .unwrap_or_default()
     }
 
     fn cluster(&self) -> Option<Cluster> {
@@ -385,9 +448,19 @@ impl Run<'_> {
 
     fn finish(self, mut effects: Vec<Effect>, requeue: Option<std::time::Duration>) -> Plan {
         if self.differs() {
-            effects.insert(0, Effect::Update { of: self.of, object: self.want });
+            effects.insert(
+                0,
+                Effect::Update {
+                    of: self.of,
+                    object: self.want,
+                },
+            );
         }
-        Plan { effects, requeue, ..Plan::default() }
+        Plan {
+            effects,
+            requeue,
+            ..Plan::default()
+        }
     }
 }
 
@@ -398,18 +471,25 @@ pub(crate) struct Types<'a> {
 
 impl types::TypeSource for Types<'_> {
     fn workspace_type(&self, path: &str, name: &str) -> Option<Value> {
-        let direct = Cluster::parse(path).ok().map(|cluster| refs::workspace_types().object(&cluster, "", name));
+        let direct = Cluster::parse(path)
+            .ok()
+            .map(|cluster| refs::workspace_types().object(&cluster, "", name));
         if let Some(found) = direct.and_then(|of| self.view.get(&of).found()) {
             return Some(found);
         }
-        let all = self.view.list(&refs::workspace_types(), &Scope::All, "", &LabelSelector::everything());
-        all.into_iter().find(|object| object.name() == name && types::path_of(object) == path)
+        let all = self
+            .view
+            .list(&refs::workspace_types(), &Scope::All, "", &LabelSelector::everything());
+        all.into_iter()
+            .find(|object| object.name() == name && types::path_of(object) == path)
     }
 }
 
 /// `{"username": …}` is what stays of the owner annotation; one that cannot be read goes.
 pub(crate) fn reduce_owner(object: &mut Value) {
-    let Some(text) = object.annotation(annotation::OWNER).map(str::to_owned) else { return };
+    let Some(text) = object.annotation(annotation::OWNER).map(str::to_owned) else {
+        return;
+    };
     let user: Option<Value> = serde_json::from_str(&text).ok();
     match user.as_ref().and_then(|user| user.str_at(&["username"])) {
         Some(name) => object.set_annotation(annotation::OWNER, &json!({"username": name}).to_string()),
@@ -418,7 +498,11 @@ pub(crate) fn reduce_owner(object: &mut Value) {
 }
 
 pub(crate) fn names(list: Option<&Value>) -> Vec<&str> {
-    list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    list.and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect()
 }
 
 /// Copies a list of the status; an empty one is left out.

@@ -1,7 +1,7 @@
 //! kcp-workspacetype: announces the lifecycle virtual workspaces of a type, one pair a shard (kcp's facts, D.8).
 
-use api::keys::{annotation, cluster, condition, phase};
 use api::conditions;
+use api::keys::{annotation, cluster, condition, phase};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
@@ -23,22 +23,37 @@ impl Controller for WorkspaceTypes {
 
     fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
         if *trigger.resource == refs::workspace_types() {
-            return trigger.new.map(|_| Key::new(trigger.cluster, "", trigger.name)).into_iter().collect();
+            return trigger
+                .new
+                .map(|_| Key::new(trigger.cluster, "", trigger.name))
+                .into_iter()
+                .collect();
         }
         let all = view.list(&refs::workspace_types(), &Scope::All, "", &LabelSelector::everything());
         all.iter()
-            .filter_map(|t| Some(Key::new(&Cluster::parse(t.annotation(annotation::CLUSTER)?).ok()?, "", t.name())))
+            .filter_map(|t| {
+                Some(Key::new(
+                    &Cluster::parse(t.annotation(annotation::CLUSTER)?).ok()?,
+                    "",
+                    t.name(),
+                ))
+            })
             .collect()
     }
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let of = refs::workspace_types().object(&key.cluster, "", &key.name);
-        let Seen::Found(seen) = view.get(&of) else { return Plan::done() };
+        let Seen::Found(seen) = view.get(&of) else {
+            return Plan::done();
+        };
         let root = Cluster::well_known(cluster::ROOT);
         let shards = view.list(&refs::shards(), &Scope::One(root), "", &LabelSelector::everything());
         let mut urls: Vec<Value> = Vec::new();
         for shard in &shards {
-            let base = shard.str_at(&["spec", "virtualWorkspaceURL"]).unwrap_or_default().trim_end_matches('/');
+            let base = shard
+                .str_at(&["spec", "virtualWorkspaceURL"])
+                .unwrap_or_default()
+                .trim_end_matches('/');
             for (kind, service) in [
                 (phase::virtual_workspace::INITIALIZING, "initializingworkspaces"),
                 (phase::virtual_workspace::TERMINATING, "terminatingworkspaces"),
@@ -55,6 +70,10 @@ impl Controller for WorkspaceTypes {
         }
         conditions::mark_true(&mut want, condition::VIRTUAL_WORKSPACE_URLS_READY, &context.now);
         conditions::set_summary(&mut want, &[condition::VIRTUAL_WORKSPACE_URLS_READY], &context.now);
-        if want == seen { Plan::done() } else { Plan::effect(Effect::Update { of, object: want }) }
+        if want == seen {
+            Plan::done()
+        } else {
+            Plan::effect(Effect::Update { of, object: want })
+        }
     }
 }

@@ -28,16 +28,26 @@ pub struct Access {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// The selector narrows what may be seen; usually everything.
-    Allow { reason: String, selector: LabelSelector },
-    Deny { reason: String },
-    NoOpinion { reason: String },
+    Allow {
+        reason: String,
+        selector: LabelSelector,
+    },
+    Deny {
+        reason: String,
+    },
+    NoOpinion {
+        reason: String,
+    },
 }
 
 // === impl Decision ===
 
 impl Decision {
     pub fn allow(reason: impl Into<String>) -> Self {
-        Self::Allow { reason: reason.into(), selector: LabelSelector::everything() }
+        Self::Allow {
+            reason: reason.into(),
+            selector: LabelSelector::everything(),
+        }
     }
 
     pub fn deny(reason: impl Into<String>) -> Self {

@@ -30,11 +30,17 @@ impl Cluster {
         let ok = match name.strip_prefix("system:") {
             Some(rest) => {
                 (1..=63).contains(&rest.len())
-                    && rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b':')
+                    && rest
+                        .bytes()
+                        .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b':')
             }
             None => is_plain_name(name),
         };
-        if ok { Ok(Self(CompactString::new(name))) } else { Err(ClusterParseError(name.to_owned())) }
+        if ok {
+            Ok(Self(CompactString::new(name)))
+        } else {
+            Err(ClusterParseError(name.to_owned()))
+        }
     }
 
     /// For names known at compile time.
@@ -120,7 +126,9 @@ mod tests {
         for good in ["root", "2x8kq0c7v4n1m5za", "a-b", "system:admin", "system:cache:server"] {
             assert!(Cluster::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", "a", "-a", "a-", "A", "root:org", "*", "system:", "a/b", "a\u{0}b", "é"] {
+        for bad in [
+            "", "a", "-a", "a-", "A", "root:org", "*", "system:", "a/b", "a\u{0}b", "é",
+        ] {
             assert!(Cluster::parse(bad).is_err(), "{bad}");
         }
         assert!(Cluster::parse(&"a".repeat(64)).is_err());

@@ -50,12 +50,22 @@ pub struct OutsidePermit {
 impl Permit {
     /// What the authorizer decided for one request. `selector` narrows every object touched (empty: no narrowing).
     pub fn granted(scope: Scope, resources: Resources, verbs: Verbs, selector: LabelSelector) -> Self {
-        Self { scope, resources, verbs, selector }
+        Self {
+            scope,
+            resources,
+            verbs,
+            selector,
+        }
     }
 
     /// For the listed internal components (controllers' driver, bootstrap): everything within `scope`.
     pub fn internal(scope: Scope) -> Self {
-        Self { scope, resources: Resources::All, verbs: Verbs::ALL, selector: LabelSelector::everything() }
+        Self {
+            scope,
+            resources: Resources::All,
+            verbs: Verbs::ALL,
+            selector: LabelSelector::everything(),
+        }
     }
 
     pub fn scope(&self) -> &Scope {
@@ -86,7 +96,11 @@ impl Permit {
         if resource_ok && self.verbs.contains(verb) && self.scope.covers(scope) {
             return Ok(());
         }
-        Err(OutsidePermit { verb, resource: format!("{resource}.{group}"), cluster: scope.to_string() })
+        Err(OutsidePermit {
+            verb,
+            resource: format!("{resource}.{group}"),
+            cluster: scope.to_string(),
+        })
     }
 }
 

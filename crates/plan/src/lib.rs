@@ -10,6 +10,4 @@
 
 mod plan;
 
-pub use plan::{
-    Context, Controller, Effect, Key, Labelled, ObjectRef, Plan, ResourceRef, Seen, Served, Trigger, View,
-};
+pub use plan::{Context, Controller, Effect, Key, Labelled, ObjectRef, Plan, ResourceRef, Seen, Served, Trigger, View};

@@ -81,7 +81,11 @@ pub enum Effect {
     /// Writes the whole object, status included (it carries uid and resourceVersion, so a stale plan conflicts).
     Update { of: ObjectRef, object: Value },
     /// Deletes if uid (and resourceVersion, if given) are still these; absent is a success.
-    Delete { of: ObjectRef, uid: String, resource_version: Option<String> },
+    Delete {
+        of: ObjectRef,
+        uid: String,
+        resource_version: Option<String>,
+    },
     /// Writes an object as it is (empty patch), so that admission sets what it derives.
     Touch { of: ObjectRef },
     /// Removes an object of a cluster that does not exist any more, finalizers or not.
@@ -158,7 +162,11 @@ pub trait Controller: Send + Sync {
 
 impl ResourceRef {
     pub fn new(group: &str, resource: &str) -> Self {
-        Self { group: group.into(), resource: resource.into(), identity: None }
+        Self {
+            group: group.into(),
+            resource: resource.into(),
+            identity: None,
+        }
     }
 
     #[must_use]
@@ -183,7 +191,11 @@ impl ResourceRef {
 
 impl Key {
     pub fn new(cluster: &Cluster, namespace: &str, name: &str) -> Self {
-        Self { cluster: cluster.clone(), namespace: namespace.to_owned(), name: name.to_owned() }
+        Self {
+            cluster: cluster.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     pub fn of_cluster(cluster: &Cluster) -> Self {
@@ -206,18 +218,30 @@ impl Plan {
     }
 
     pub fn effect(effect: Effect) -> Self {
-        Self { effects: vec![effect], ..Self::default() }
+        Self {
+            effects: vec![effect],
+            ..Self::default()
+        }
     }
 
     pub fn need(object: ObjectRef) -> Self {
-        Self { needs: vec![object], ..Self::default() }
+        Self {
+            needs: vec![object],
+            ..Self::default()
+        }
     }
 
     pub fn retry(why: impl Into<String>) -> Self {
-        Self { error: Some(why.into()), ..Self::default() }
+        Self {
+            error: Some(why.into()),
+            ..Self::default()
+        }
     }
 
     pub fn after(time: Duration) -> Self {
-        Self { requeue: Some(time), ..Self::default() }
+        Self {
+            requeue: Some(time),
+            ..Self::default()
+        }
     }
 }

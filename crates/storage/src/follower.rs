@@ -230,9 +230,10 @@ impl Shared {
                 self.project(&resource.key, visible, old.as_ref(), new.as_ref());
             }
         }
-        let mut events = Vec::with_capacity(changes.len());
+        let mut appended = SmallVec::<[(u64, Arc<Event>); 1]>::with_capacity(changes.len());
         {
-            // One lock for all of them: nobody may see half of a revision.
+            // One lock for all of them: nobody may see half of a revision, nor objects that are ahead of the log, by which
+            // readers at an older revision undo what is newer.
             let mut objects = resource.objects.write();
             for (path, new) in changes {
                 let previous = match &new {
@@ -240,18 +241,13 @@ impl Shared {
                     None => objects.remove(path, &resource.indexed),
                 };
                 if new.is_some() || previous.is_some() {
-                    events.push(Arc::new(Event::new(
-                        visible,
-                        new,
-                        previous,
-                        Arc::clone(self.log.held()),
-                    )));
+                    let event = Arc::new(Event::new(visible, new, previous, Arc::clone(self.log.held())));
+                    appended.push((self.log.append(resource, Arc::clone(&event)), event));
                 }
             }
             objects.latest = visible;
         }
-        for event in events {
-            let sequence = self.log.append(resource, Arc::clone(&event));
+        for (sequence, event) in appended {
             let (new, previous) = (event.new_entry(), event.previous());
             resource
                 .interest

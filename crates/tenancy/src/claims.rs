@@ -17,14 +17,21 @@ pub struct ClaimKey {
 impl ClaimKey {
     pub fn read(claim: &Value) -> Self {
         let member = |name: &str| claim.str_at(&[name]).unwrap_or_default().to_owned();
-        Self { group: member("group"), resource: member("resource"), identity_hash: member("identityHash") }
+        Self {
+            group: member("group"),
+            resource: member("resource"),
+            identity_hash: member("identityHash"),
+        }
     }
 }
 
 /// Claims of a binding's spec in state Accepted.
 pub fn accepted(binding: &Value) -> impl Iterator<Item = &Value> {
     let claims = binding.at(&["spec", "permissionClaims"]).and_then(Value::as_array);
-    claims.into_iter().flatten().filter(|claim| claim.str_at(&["state"]) == Some(keys::phase::claim::ACCEPTED))
+    claims
+        .into_iter()
+        .flatten()
+        .filter(|claim| claim.str_at(&["state"]) == Some(keys::phase::claim::ACCEPTED))
 }
 
 /// Claims that are in force: accepted by the binding and (as last seen) made by the export.
@@ -36,12 +43,16 @@ pub fn in_force(binding: &Value) -> Vec<&Value> {
         .flatten()
         .map(ClaimKey::read)
         .collect();
-    accepted(binding).filter(|claim| exported.contains(&ClaimKey::read(claim))).collect()
+    accepted(binding)
+        .filter(|claim| exported.contains(&ClaimKey::read(claim)))
+        .collect()
 }
 
 /// Whether a claim's selector covers an object.
 pub fn selects(claim: &Value, object: &Value) -> bool {
-    let Some(selector) = claim.get("selector") else { return false };
+    let Some(selector) = claim.get("selector") else {
+        return false;
+    };
     if selector.get("matchAll").and_then(Value::as_bool) == Some(true) {
         return true;
     }
@@ -50,15 +61,27 @@ pub fn selects(claim: &Value, object: &Value) -> bool {
     if labels.is_none_or(|l| l.is_empty()) && expressions.is_none_or(Vec::is_empty) {
         return false;
     }
-    let labels_match = labels.into_iter().flatten().all(|(key, value)| object.label(key) == value.as_str());
-    labels_match && expressions.into_iter().flatten().all(|term| expression_matches(term, object))
+    let labels_match = labels
+        .into_iter()
+        .flatten()
+        .all(|(key, value)| object.label(key) == value.as_str());
+    labels_match
+        && expressions
+            .into_iter()
+            .flatten()
+            .all(|term| expression_matches(term, object))
 }
 
 fn expression_matches(term: &Value, object: &Value) -> bool {
     let Some(key) = term.str_at(&["key"]) else { return false };
     let found = object.label(key);
-    let values: Vec<&str> =
-        term.get("values").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let values: Vec<&str> = term
+        .get("values")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     match term.str_at(&["operator"]) {
         Some("In") => found.is_some_and(|v| values.contains(&v)),
         Some("NotIn") => found.is_none_or(|v| !values.contains(&v)),
@@ -75,8 +98,12 @@ pub fn labels_for(bindings: &[Value], group: &str, resource: &str, object: &Valu
     let group = if group == "events.k8s.io" { "" } else { group };
     let mut out: Vec<(String, String)> = Vec::new();
     for binding in bindings.iter().filter(|b| b.deletion_timestamp().is_none()) {
-        let Some(export_cluster) = binding.str_at(&["status", "apiExportClusterName"]) else { continue };
-        let Some(export) = binding.str_at(&["spec", "reference", "export", "name"]) else { continue };
+        let Some(export_cluster) = binding.str_at(&["status", "apiExportClusterName"]) else {
+            continue;
+        };
+        let Some(export) = binding.str_at(&["spec", "reference", "export", "name"]) else {
+            continue;
+        };
         for claim in in_force(binding) {
             let key = ClaimKey::read(claim);
             let claimed = if key.group == "events.k8s.io" { "" } else { &key.group };
@@ -116,7 +143,10 @@ mod tests {
     fn only_claims_of_both_sides_label() {
         let object = json!({"metadata": {"labels": {"a": "b"}}});
         let all = json!({"matchAll": true});
-        assert_eq!(labels_for(&[binding(all.clone(), true)], "", "configmaps", &object).len(), 1);
+        assert_eq!(
+            labels_for(&[binding(all.clone(), true)], "", "configmaps", &object).len(),
+            1
+        );
         assert!(labels_for(&[binding(all.clone(), false)], "", "configmaps", &object).is_empty());
         assert!(labels_for(&[binding(all, true)], "", "secrets", &object).is_empty());
     }
@@ -128,7 +158,10 @@ mod tests {
             (json!({"matchLabels": {"a": "b"}}), true),
             (json!({"matchLabels": {"a": "c"}}), false),
             (json!({"matchExpressions": [{"key": "a", "operator": "Exists"}]}), true),
-            (json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}), false),
+            (
+                json!({"matchExpressions": [{"key": "a", "operator": "NotIn", "values": ["b"]}]}),
+                false,
+            ),
             (json!({}), false),
         ] {
             assert_eq!(selects(&json!({"selector": selector}), &object), selected, "{selector}");

@@ -28,8 +28,10 @@ pub fn effective_users<'a>(user: &'a User, cluster: &Cluster) -> Vec<Cow<'a, Use
 
 /// All groups of all effective users.
 pub fn effective_groups(user: &User, cluster: &Cluster) -> Vec<String> {
-    let mut groups: Vec<String> =
-        effective_users(user, cluster).iter().flat_map(|user| user.groups.iter().cloned()).collect();
+    let mut groups: Vec<String> = effective_users(user, cluster)
+        .iter()
+        .flat_map(|user| user.groups.iter().cloned())
+        .collect();
     groups.sort();
     groups.dedup();
     groups
@@ -50,7 +52,10 @@ pub fn service_account_cluster(user: &User) -> Option<&str> {
 /// A service account outside of its own cluster.
 pub fn is_foreign(user: &User, cluster: &Cluster) -> bool {
     is_service_account(user)
-        && user.extra.get(CLUSTER_NAME).is_some_and(|names| !names.iter().any(|name| name == cluster.as_str()))
+        && user
+            .extra
+            .get(CLUSTER_NAME)
+            .is_some_and(|names| !names.iter().any(|name| name == cluster.as_str()))
 }
 
 /// Every value of the scopes extra (each a comma separated list) must contain `cluster:<cluster>`.
@@ -59,18 +64,28 @@ pub fn is_in_scope(user: &User, cluster: &Cluster) -> bool {
         return false;
     }
     let covers = |value: &String| {
-        value.split(',').filter_map(|s| s.trim().strip_prefix(SCOPE_PREFIX)).any(|name| name == cluster.as_str())
+        value
+            .split(',')
+            .filter_map(|s| s.trim().strip_prefix(SCOPE_PREFIX))
+            .any(|name| name == cluster.as_str())
     };
     user.extra.get(SCOPES).is_none_or(|values| values.iter().all(covers))
 }
 
 /// The clusters that all of a user's scopes have in common.
 fn common_scopes(user: &User) -> Vec<&str> {
-    let Some(values) = user.extra.get(SCOPES) else { return Vec::new() };
+    let Some(values) = user.extra.get(SCOPES) else {
+        return Vec::new();
+    };
     let mut lists = values.iter().map(|value| -> Vec<&str> {
-        value.split(',').filter_map(|s| s.trim().strip_prefix(SCOPE_PREFIX)).collect()
+        value
+            .split(',')
+            .filter_map(|s| s.trim().strip_prefix(SCOPE_PREFIX))
+            .collect()
     });
-    let Some(mut common) = lists.next() else { return Vec::new() };
+    let Some(mut common) = lists.next() else {
+        return Vec::new();
+    };
     for list in lists {
         common.retain(|name| list.contains(name));
     }
@@ -98,7 +113,9 @@ fn collect<'a>(user: Cow<'a, User>, cluster: &Cluster, depth: usize, out: &mut V
     } else {
         groups.push(UNAUTHENTICATED.to_owned());
     }
-    let foreign = service_account_cluster(&user).filter(|_| is_foreign(&user, cluster)).map(str::to_owned);
+    let foreign = service_account_cluster(&user)
+        .filter(|_| is_foreign(&user, cluster))
+        .map(str::to_owned);
     if let Some(home) = foreign {
         let group = format!("system:cluster:{home}");
         if !groups.contains(&group) {
@@ -112,14 +129,24 @@ fn collect<'a>(user: Cow<'a, User>, cluster: &Cluster, depth: usize, out: &mut V
             }));
         }
     }
-    out.push(Cow::Owned(User { name: ANONYMOUS.to_owned(), groups, ..User::default() }));
+    out.push(Cow::Owned(User {
+        name: ANONYMOUS.to_owned(),
+        groups,
+        ..User::default()
+    }));
 }
 
 /// `{user, groups, extra, uid}`. Invalid JSON, and service accounts that do not name their cluster, are ignored.
 fn parse_warrant(text: &str) -> Option<User> {
     let value: Value = serde_json::from_str(text).ok()?;
     let strings = |value: Option<&Value>| -> Vec<String> {
-        value.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+        value
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
     };
     let extra: BTreeMap<String, Vec<String>> = value
         .get("extra")
@@ -147,12 +174,16 @@ mod tests {
     }
 
     fn scoped(mut user: User, values: &[&str]) -> User {
-        user.extra.insert(SCOPES.to_owned(), values.iter().map(|v| (*v).to_owned()).collect());
+        user.extra
+            .insert(SCOPES.to_owned(), values.iter().map(|v| (*v).to_owned()).collect());
         user
     }
 
     fn account(home: &str) -> User {
-        let mut user = User::new("system:serviceaccount:default:ci", &["system:serviceaccounts", AUTHENTICATED]);
+        let mut user = User::new(
+            "system:serviceaccount:default:ci",
+            &["system:serviceaccounts", AUTHENTICATED],
+        );
         user.extra.insert(CLUSTER_NAME.to_owned(), vec![home.to_owned()]);
         scoped(user, &[&format!("cluster:{home}")])
     }
@@ -167,7 +198,10 @@ mod tests {
 
     #[test]
     fn several_scopes_must_all_cover() {
-        let user = scoped(User::new("alice", &[AUTHENTICATED]), &["cluster:abc,cluster:def", "cluster:def"]);
+        let user = scoped(
+            User::new("alice", &[AUTHENTICATED]),
+            &["cluster:abc,cluster:def", "cluster:def"],
+        );
         assert!(!is_in_scope(&user, &cluster("abc")));
         assert!(is_in_scope(&user, &cluster("def")));
         let users = effective_users(&user, &cluster("abc"));
@@ -189,9 +223,13 @@ mod tests {
     fn warrants_add_users_and_never_recurse_without_end() {
         let mut user = User::new("alice", &[AUTHENTICATED]);
         let warrant = r#"{"user":"bob","groups":["dev"]}"#.to_owned();
-        user.extra.insert(WARRANT.to_owned(), vec![warrant, "not json".to_owned()]);
+        user.extra
+            .insert(WARRANT.to_owned(), vec![warrant, "not json".to_owned()]);
         let users = effective_users(&user, &cluster("abc"));
-        assert_eq!(users.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(), ["bob", "alice"]);
+        assert_eq!(
+            users.iter().map(|u| u.name.as_str()).collect::<Vec<_>>(),
+            ["bob", "alice"]
+        );
         assert_eq!(effective_groups(&user, &cluster("abc")), ["dev", AUTHENTICATED]);
     }
 }

@@ -129,7 +129,9 @@ impl ClusterIndex {
         };
         let cluster = object.str_at(&["spec", "cluster"]).and_then(|c| Cluster::parse(c).ok());
         let is_mount = object.at(&["spec", "mount"]).is_some();
-        let url = object.str_at(&["spec", "URL"]).filter(|url| is_mount && !url.is_empty());
+        let url = object
+            .str_at(&["spec", "URL"])
+            .filter(|url| is_mount && !url.is_empty());
         let child = Child {
             cluster,
             unavailable: object.str_at(&["status", "phase"]) == Some("Unavailable"),
@@ -161,16 +163,22 @@ impl ClusterIndex {
             Resolution::Refused(Status::not_found(&of, path.as_str()))
         };
         let mut segments = path.segments();
-        let Some(first) = segments.next().and_then(|name| self.first_cluster(name)) else { return not_found() };
+        let Some(first) = segments.next().and_then(|name| self.first_cluster(name)) else {
+            return not_found();
+        };
         let mut cluster = first;
         for name in segments {
-            let Some(child) = self.children.get(&(cluster.clone(), CompactString::new(name))) else { return not_found() };
+            let Some(child) = self.children.get(&(cluster.clone(), CompactString::new(name))) else {
+                return not_found();
+            };
             match child {
                 Child { unavailable: true, .. } => {
                     return Resolution::Refused(Status::new(503, Reason::ServiceUnavailable, "Not available."));
                 }
                 Child { mount: Some(url), .. } => return Resolution::Mount(url.clone()),
-                Child { cluster: Some(next), .. } if self.clusters.contains_key(next) => cluster = next.clone(),
+                Child {
+                    cluster: Some(next), ..
+                } if self.clusters.contains_key(next) => cluster = next.clone(),
                 Child { .. } => return not_found(),
             }
         }
@@ -227,19 +235,30 @@ mod tests {
     #[test]
     fn resolves_through_workspaces_from_any_root() {
         let index = index();
-        assert_eq!(index.resolve(&path("root:org:team")), Resolution::Cluster(cluster("team1")));
+        assert_eq!(
+            index.resolve(&path("root:org:team")),
+            Resolution::Cluster(cluster("team1"))
+        );
         assert_eq!(index.resolve(&path("org1:team")), Resolution::Cluster(cluster("team1")));
-        assert_eq!(index.resolve(&path("other:child")), Resolution::Cluster(cluster("team1")));
+        assert_eq!(
+            index.resolve(&path("other:child")),
+            Resolution::Cluster(cluster("team1"))
+        );
     }
 
     #[test]
     fn names_are_taken_without_a_lookup() {
-        assert_eq!(index().resolve(&path("unknown")), Resolution::Cluster(cluster("unknown")));
+        assert_eq!(
+            index().resolve(&path("unknown")),
+            Resolution::Cluster(cluster("unknown"))
+        );
     }
 
     #[test]
     fn unknown_paths_are_not_found() {
-        let Resolution::Refused(status) = index().resolve(&path("root:org:nope")) else { panic!("resolved") };
+        let Resolution::Refused(status) = index().resolve(&path("root:org:nope")) else {
+            panic!("resolved")
+        };
         assert_eq!(status.message, r#"workspaces.tenancy.kcp.io "root:org:nope" not found"#);
         assert!(matches!(index().resolve(&path("nope:org")), Resolution::Refused(s) if s.code == 404));
     }

@@ -23,7 +23,11 @@ impl WorkspacePath {
         } else {
             !text.is_empty() && text.len() <= 4096 && text.split(':').all(is_segment)
         };
-        if ok { Ok(Self(text.to_owned())) } else { Err(PathParseError(text.to_owned())) }
+        if ok {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(PathParseError(text.to_owned()))
+        }
     }
 
     pub fn as_str(&self) -> &str {
@@ -84,7 +88,9 @@ mod tests {
         for good in ["root", "root:org", "r:a-b:c9", "2x8kq0c7v4n1m5za:child", "system:admin"] {
             assert!(WorkspacePath::parse(good).is_ok(), "{good}");
         }
-        for bad in ["", ":", "root:", ":root", "Root", "root::a", "root:-a", "root:a_", "*", "a b", "system:"] {
+        for bad in [
+            "", ":", "root:", ":root", "Root", "root::a", "root:-a", "root:a_", "*", "a b", "system:",
+        ] {
             assert!(WorkspacePath::parse(bad).is_err(), "{bad}");
         }
     }

@@ -24,7 +24,10 @@ pub trait TypeSource {
 
 impl TypeRef {
     pub fn new(path: &str, name: &str) -> Self {
-        Self { path: path.to_owned(), name: name.to_owned() }
+        Self {
+            path: path.to_owned(),
+            name: name.to_owned(),
+        }
     }
 
     /// From `{path, name}`.
@@ -47,14 +50,19 @@ impl TypeRef {
 
 impl fmt::Display for TypeRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.name) } else { write!(f, "{}:{}", self.path, self.name) }
+        if self.path.is_empty() {
+            f.write_str(&self.name)
+        } else {
+            write!(f, "{}:{}", self.path, self.name)
+        }
     }
 }
 
 /// The canonical path of the cluster that holds the object; its name where no path is recorded.
 pub fn path_of(object: &Value) -> &str {
     let path = object.annotation(keys::annotation::PATH).filter(|p| !p.is_empty());
-    path.or_else(|| object.annotation(keys::annotation::CLUSTER)).unwrap_or_default()
+    path.or_else(|| object.annotation(keys::annotation::CLUSTER))
+        .unwrap_or_default()
 }
 
 /// The type and all that it extends, transitively: depth first over `extend.with`, the type itself last. That is also the
@@ -79,11 +87,21 @@ fn visit(
     if stack.contains(&this) {
         let mut names: Vec<String> = stack.iter().map(TypeRef::to_string).collect();
         names.push(this.to_string());
-        return Err(format!("circular dependency detected in workspace type {this}: {}", names.join(" -> ")));
+        return Err(format!(
+            "circular dependency detected in workspace type {this}: {}",
+            names.join(" -> ")
+        ));
     }
     stack.push(this.clone());
-    for reference in object.at(&["spec", "extend", "with"]).and_then(Value::as_array).into_iter().flatten() {
-        let Some(mut base) = TypeRef::read(Some(reference)) else { continue };
+    for reference in object
+        .at(&["spec", "extend", "with"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+    {
+        let Some(mut base) = TypeRef::read(Some(reference)) else {
+            continue;
+        };
         if base.path.is_empty() {
             base.path.clone_from(&this.path);
         }
@@ -101,9 +119,12 @@ fn visit(
 /// default bindings.
 pub fn initializers(aliases: &[Value]) -> Vec<String> {
     let mut out = lifecycle(aliases, "initializer");
-    let has_bindings = aliases
-        .iter()
-        .any(|alias| alias.at(&["spec", "defaultAPIBindings"]).and_then(Value::as_array).is_some_and(|b| !b.is_empty()));
+    let has_bindings = aliases.iter().any(|alias| {
+        alias
+            .at(&["spec", "defaultAPIBindings"])
+            .and_then(Value::as_array)
+            .is_some_and(|b| !b.is_empty())
+    });
     if has_bindings {
         out.push(keys::initializer::API_BINDINGS.to_owned());
     }
@@ -144,19 +165,32 @@ fn check_side(limiting: &[Value], other: &[Value], side: Side) -> Result<(), Str
         Side::Parents => ("limitAllowedParents", "parent"),
         Side::Children => ("limitAllowedChildren", "child"),
     };
-    let (Some(concrete), Some(other_concrete)) = (limiting.last(), other.last()) else { return Ok(()) };
+    let (Some(concrete), Some(other_concrete)) = (limiting.last(), other.last()) else {
+        return Ok(());
+    };
     let concrete = TypeRef::of(concrete);
     let mut errors = Vec::new();
     for alias in limiting {
-        let Some(limit) = alias.at(&["spec", field]) else { continue };
+        let Some(limit) = alias.at(&["spec", field]) else {
+            continue;
+        };
         let this = TypeRef::of(alias);
-        let who = if this == concrete { this.to_string() } else { format!("{concrete} extends {this}, which") };
+        let who = if this == concrete {
+            this.to_string()
+        } else {
+            format!("{concrete} extends {this}, which")
+        };
         if limit.get("none").and_then(Value::as_bool) == Some(true) {
             errors.push(format!("workspace type {concrete} cannot have any {word}"));
             continue;
         }
-        let allowed: Vec<TypeRef> =
-            limit.get("types").and_then(Value::as_array).into_iter().flatten().filter_map(|t| TypeRef::read(Some(t))).collect();
+        let allowed: Vec<TypeRef> = limit
+            .get("types")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|t| TypeRef::read(Some(t)))
+            .collect();
         if allowed.is_empty() || other.iter().any(|o| allowed.contains(&TypeRef::of(o))) {
             continue;
         }
@@ -201,12 +235,27 @@ pub fn default_bindings(aliases: &[Value]) -> Vec<DefaultBinding> {
     for alias in aliases {
         let maintained = alias.str_at(&["spec", "defaultAPIBindingLifecycle"]) == Some("Maintain");
         let own = alias.annotation(keys::annotation::CLUSTER).unwrap_or_default();
-        for binding in alias.at(&["spec", "defaultAPIBindings"]).and_then(Value::as_array).into_iter().flatten() {
-            let Some(export) = binding.get("export").and_then(Value::as_str) else { continue };
-            let path = binding.get("path").and_then(Value::as_str).filter(|p| !p.is_empty()).unwrap_or(own);
+        for binding in alias
+            .at(&["spec", "defaultAPIBindings"])
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let Some(export) = binding.get("export").and_then(Value::as_str) else {
+                continue;
+            };
+            let path = binding
+                .get("path")
+                .and_then(Value::as_str)
+                .filter(|p| !p.is_empty())
+                .unwrap_or(own);
             match out.iter_mut().find(|b| b.path == path && b.export == export) {
                 Some(known) => known.maintained |= maintained,
-                None => out.push(DefaultBinding { path: path.to_owned(), export: export.to_owned(), maintained }),
+                None => out.push(DefaultBinding {
+                    path: path.to_owned(),
+                    export: export.to_owned(),
+                    maintained,
+                }),
             }
         }
     }
@@ -239,7 +288,8 @@ mod tests {
     }
 
     fn types() -> Types {
-        let universal = json!({"initializer": true, "defaultAPIBindings": [{"path": "root", "export": "tenancy.kcp.io"}]});
+        let universal =
+            json!({"initializer": true, "defaultAPIBindings": [{"path": "root", "export": "tenancy.kcp.io"}]});
         let extends = json!({"with": [{"name": "universal", "path": "root"}]});
         let organization = json!({
             "extend": extends,
@@ -250,11 +300,18 @@ mod tests {
             {"name": "organization", "path": "root"}, {"name": "team", "path": "root"}]}});
         let all = [
             ("universal", universal),
-            ("root", json!({"extend": extends, "limitAllowedParents": {"none": true}})),
+            (
+                "root",
+                json!({"extend": extends, "limitAllowedParents": {"none": true}}),
+            ),
             ("organization", organization),
             ("team", team),
         ];
-        Types(all.into_iter().map(|(n, spec)| (TypeRef::new("root", n), shipped(n, spec))).collect())
+        Types(
+            all.into_iter()
+                .map(|(n, spec)| (TypeRef::new("root", n), shipped(n, spec)))
+                .collect(),
+        )
     }
 
     fn resolved(types: &Types, name: &str) -> Vec<Value> {
@@ -266,7 +323,10 @@ mod tests {
         let types = types();
         let names: Vec<String> = resolved(&types, "team").iter().map(|t| t.name().to_owned()).collect();
         assert_eq!(names, ["universal", "team"]);
-        assert_eq!(initializers(&resolved(&types, "team")), ["root:universal", "system:apibindings"]);
+        assert_eq!(
+            initializers(&resolved(&types, "team")),
+            ["root:universal", "system:apibindings"]
+        );
     }
 
     #[test]
@@ -279,7 +339,10 @@ mod tests {
             "workspace type root:team only allows [root:organization root:team] parent workspaces, \
              but parent type root:root only implements [root:root root:universal]"
         );
-        assert_eq!(check("organization", "root").unwrap_err(), "workspace type root:root cannot have any parent");
+        assert_eq!(
+            check("organization", "root").unwrap_err(),
+            "workspace type root:root cannot have any parent"
+        );
     }
 
     #[test]

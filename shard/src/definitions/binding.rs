@@ -66,13 +66,18 @@ impl Bindings {
     /// the lock map of the cluster makes the only one.
     pub(super) fn find(&self, cluster: &Cluster, group: &str, resource: &str) -> Option<(Arc<Bound>, usize)> {
         self.of_cluster(cluster).find_map(|bound| {
-            let index = bound.resources.iter().position(|r| r.group == group && r.resource == resource)?;
+            let index = bound
+                .resources
+                .iter()
+                .position(|r| r.group == group && r.resource == resource)?;
             Some((bound.clone(), index))
         })
     }
 
     pub(super) fn all(&self, cluster: &Cluster) -> Vec<(Arc<Bound>, usize)> {
-        self.of_cluster(cluster).flat_map(|b| (0..b.resources.len()).map(move |index| (b.clone(), index))).collect()
+        self.of_cluster(cluster)
+            .flat_map(|b| (0..b.resources.len()).map(move |index| (b.clone(), index)))
+            .collect()
     }
 
     pub(super) fn has_claims(&self, cluster: &Cluster) -> bool {
@@ -86,7 +91,10 @@ impl Bindings {
 
     fn of_cluster(&self, cluster: &Cluster) -> impl Iterator<Item = &Arc<Bound>> {
         let first = (cluster.clone(), CompactString::default());
-        self.slots.range(first..).take_while(move |((c, _), _)| c == cluster).map(|(_, bound)| bound)
+        self.slots
+            .range(first..)
+            .take_while(move |((c, _), _)| c == cluster)
+            .map(|(_, bound)| bound)
     }
 
     fn interned(&mut self, bound: Bound) -> Arc<Bound> {
@@ -100,7 +108,11 @@ impl Bindings {
 
     fn count(&mut self, bound: &Bound, more: bool) {
         for resource in &bound.resources {
-            let key = (resource.group.clone(), resource.resource.clone(), resource.identity_hash.clone());
+            let key = (
+                resource.group.clone(),
+                resource.resource.clone(),
+                resource.identity_hash.clone(),
+            );
             let schemas = self.identities.entry(key.clone()).or_default();
             let count = schemas.entry(resource.schema_uid.clone()).or_default();
             *count = if more { *count + 1 } else { count.saturating_sub(1) };
@@ -142,5 +154,9 @@ impl Bound {
 /// Names of the schemas of an export's resources.
 pub(super) fn schema_names(export: &Value) -> Vec<&str> {
     let resources = export.at(&["spec", "resources"]).and_then(Value::as_array);
-    resources.into_iter().flatten().filter_map(|r| r.str_at(&["schema"])).collect()
+    resources
+        .into_iter()
+        .flatten()
+        .filter_map(|r| r.str_at(&["schema"]))
+        .collect()
 }

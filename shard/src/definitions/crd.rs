@@ -33,7 +33,14 @@ impl Crds {
         let key = (change.key.cluster.clone(), change.key.name.clone());
         match change.new {
             Some(entry) => {
-                self.slots.insert(key, Slot { entry: entry.clone(), local: Mutex::default(), bound: Mutex::default() });
+                self.slots.insert(
+                    key,
+                    Slot {
+                        entry: entry.clone(),
+                        local: Mutex::default(),
+                        bound: Mutex::default(),
+                    },
+                );
             }
             None => _ = self.slots.remove(&key),
         }
@@ -50,7 +57,9 @@ impl Crds {
             "" => format!("{resource}.core"),
             group => format!("{resource}.{group}"),
         };
-        self.slots.get(&(cluster.clone(), CompactString::new(name)))?.local(cache)
+        self.slots
+            .get(&(cluster.clone(), CompactString::new(name)))?
+            .local(cache)
     }
 
     pub(super) fn all(&self, cluster: &Cluster, cache: &DefinitionCache) -> Vec<Arc<ResourceDef>> {
@@ -71,7 +80,9 @@ impl Crds {
         cache: &DefinitionCache,
     ) -> Option<Arc<ResourceDef>> {
         let home = Cluster::well_known(cluster::BOUND_CRDS);
-        self.slots.get(&(home, CompactString::new(uid)))?.bound(hash, terminating, cache)
+        self.slots
+            .get(&(home, CompactString::new(uid)))?
+            .bound(hash, terminating, cache)
     }
 }
 

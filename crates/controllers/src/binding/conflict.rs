@@ -20,22 +20,35 @@ pub(super) fn find(view: &dyn View, key: &Key, schema: &Value) -> Option<String>
         }
         for bound in bound_resources(&binding) {
             let uid = bound.str_at(&["schema", "UID"]).unwrap_or_default();
-            let Some(crd) = view.get(&refs::crds().object(&bound_crds, "", uid)).found() else { continue };
+            let Some(crd) = view.get(&refs::crds().object(&bound_crds, "", uid)).found() else {
+                continue;
+            };
             if let Some(detail) = clash(schema, &crd) {
-                return Some(format!("naming conflict with APIBinding {:?} {}: {detail}", binding.name(), bound_to(&binding)));
+                return Some(format!(
+                    "naming conflict with APIBinding {:?} {}: {detail}",
+                    binding.name(),
+                    bound_to(&binding)
+                ));
             }
         }
     }
     for crd in view.list(&refs::crds(), &scope, "", &LabelSelector::everything()) {
         if let Some(detail) = clash(schema, &crd) {
-            return Some(format!("naming conflict with CustomResourceDefinition {:?}: {detail}", crd.name()));
+            return Some(format!(
+                "naming conflict with CustomResourceDefinition {:?}: {detail}",
+                crd.name()
+            ));
         }
     }
     None
 }
 
 fn bound_to(binding: &Value) -> String {
-    let member = |name: &str| binding.str_at(&["spec", "reference", "export", name]).unwrap_or_default();
+    let member = |name: &str| {
+        binding
+            .str_at(&["spec", "reference", "export", name])
+            .unwrap_or_default()
+    };
     match member("path") {
         "" => format!("bound to local APIExport {:?}", member("name")),
         path => format!("bound to APIExport {path}:{}", member("name")),
@@ -48,10 +61,14 @@ fn clash(schema: &Value, crd: &Value) -> Option<String> {
         return None;
     }
     let ours = |member: &str| schema.str_at(&["spec", "names", member]).unwrap_or_default();
-    let accepted = crd.at(&["status", "acceptedNames"]).or_else(|| crd.at(&["spec", "names"]))?;
+    let accepted = crd
+        .at(&["status", "acceptedNames"])
+        .or_else(|| crd.at(&["spec", "names"]))?;
     let theirs = |member: &str| accepted.str_at(&[member]).unwrap_or_default();
     let short = crate::workspace::names(accepted.get("shortNames"));
-    let taken = |name: &str| !name.is_empty() && (name == theirs("plural") || name == theirs("singular") || short.contains(&name));
+    let taken = |name: &str| {
+        !name.is_empty() && (name == theirs("plural") || name == theirs("singular") || short.contains(&name))
+    };
     for member in ["plural", "singular"] {
         if taken(ours(member)) {
             return Some(format!("spec.names.{member}={} is forbidden", ours(member)));

@@ -10,8 +10,16 @@ fn schema(name: &str, plural: &str, kind: &str) -> Value {
 
 fn world() -> Literals {
     let mut world = Literals::default();
-    world.put(&refs::logical_clusters(), "cons", json!({"metadata": {"name": "cluster"}}));
-    world.put(&refs::schemas(), "prov", schema("v1.widgets.example.io", "widgets", "Widget"));
+    world.put(
+        &refs::logical_clusters(),
+        "cons",
+        json!({"metadata": {"name": "cluster"}}),
+    );
+    world.put(
+        &refs::schemas(),
+        "prov",
+        schema("v1.widgets.example.io", "widgets", "Widget"),
+    );
     let export = json!({"metadata": {"name": "e", "annotations": {"kcp.io/path": "root:prov"}},
         "spec": {"resources": [{"name": "widgets", "group": "example.io", "schema": "v1.widgets.example.io", "storage": {"crd": {}}}],
             "permissionClaims": [{"group": "", "resource": "configmaps", "verbs": ["get"]}]},
@@ -48,10 +56,18 @@ fn binds_in_one_step_and_points_to_the_schema() {
     let bound = bound_resources(&binding)[0];
     assert_eq!(bound.at(&["storageVersions"]).unwrap(), &json!(["v1"]));
     let uid = bound.str_at(&["schema", "UID"]).unwrap();
-    assert!(is_established(world.object(&refs::crds(), "system:bound-crds", "", uid).unwrap()));
+    assert!(is_established(
+        world.object(&refs::crds(), "system:bound-crds", "", uid).unwrap()
+    ));
     let lc = world.object(&refs::logical_clusters(), "cons", "", "cluster").unwrap();
-    assert_eq!(lc.annotation(annotation::RESOURCE_BINDINGS), Some(r#"{"widgets.example.io":{"n":"b"}}"#));
-    assert_eq!(binding.at(&["status", "appliedPermissionClaims"]).unwrap()[0]["resource"], "configmaps");
+    assert_eq!(
+        lc.annotation(annotation::RESOURCE_BINDINGS),
+        Some(r#"{"widgets.example.io":{"n":"b"}}"#)
+    );
+    assert_eq!(
+        binding.at(&["status", "appliedPermissionClaims"]).unwrap()[0]["resource"],
+        "configmaps"
+    );
 }
 
 #[test]
@@ -72,21 +88,35 @@ fn the_second_owner_of_a_resource_is_told_who_has_it() {
 fn an_established_crd_keeps_its_name() {
     let mut world = world();
     let mut crd = schema("widgets.example.io", "widgets", "Widget");
-    crd.set_at(&["status", "conditions"], json!([{"type": "Established", "status": "True"}]));
+    crd.set_at(
+        &["status", "conditions"],
+        json!([{"type": "Established", "status": "True"}]),
+    );
     world.put(&refs::crds(), "cons", crd);
     let binding = bind(&mut world, "b");
     let condition = conditions::get(&binding, condition::BINDING_UP_TO_DATE).unwrap();
-    assert!(condition.message.contains("widgets.example.io:{ true}"), "{}", condition.message);
+    assert!(
+        condition.message.contains("widgets.example.io:{ true}"),
+        "{}",
+        condition.message
+    );
 }
 
 #[test]
 fn a_kind_of_another_resource_of_the_group_clashes() {
     let mut world = world();
     let mut crd = schema("gizmos.example.io", "gizmos", "Widget");
-    crd.set_at(&["status", "conditions"], json!([{"type": "Established", "status": "True"}]));
+    crd.set_at(
+        &["status", "conditions"],
+        json!([{"type": "Established", "status": "True"}]),
+    );
     world.put(&refs::crds(), "cons", crd);
     let condition = conditions::get(&bind(&mut world, "b"), condition::BINDING_UP_TO_DATE).unwrap();
-    assert!(condition.message.starts_with("Unable to bind APIs: naming conflict with CustomResourceDefinition"));
+    assert!(
+        condition
+            .message
+            .starts_with("Unable to bind APIs: naming conflict with CustomResourceDefinition")
+    );
 }
 
 #[test]
@@ -95,6 +125,9 @@ fn missing_exports_and_identities_are_named() {
     world.objects.retain(|of, _| of.resource != refs::exports());
     let binding = bind(&mut world, "b");
     let condition = conditions::get(&binding, condition::API_EXPORT_VALID).unwrap();
-    assert_eq!((condition.reason.as_str(), condition.message.as_str()), ("APIExportNotFound", "APIExport root:prov|e not found"));
+    assert_eq!(
+        (condition.reason.as_str(), condition.message.as_str()),
+        ("APIExportNotFound", "APIExport root:prov|e not found")
+    );
     assert_eq!(conditions::get(&binding, "Ready").unwrap().reason, "APIExportNotFound");
 }

@@ -16,7 +16,11 @@ fn world() -> Literals {
     let shard = json!({"metadata": {"name": "root", "labels": {"name": "root", "region": "eu"}},
         "spec": {"externalURL": "https://front:6443"}});
     world.put(&refs::shards(), "root", shard);
-    world.put(&refs::logical_clusters(), "root", json!({"metadata": {"name": "cluster"}}));
+    world.put(
+        &refs::logical_clusters(),
+        "root",
+        json!({"metadata": {"name": "cluster"}}),
+    );
     let universal = json!({"metadata": {"name": "universal", "annotations": {"kcp.io/path": "root"}},
         "spec": {"initializer": true, "defaultAPIBindings": [{"path": "root", "export": "tenancy.kcp.io"}]}});
     world.put(&refs::workspace_types(), "root", universal);
@@ -36,8 +40,14 @@ fn team(world: &Literals) -> Value {
 }
 
 fn logical_cluster(world: &Literals) -> (String, Value) {
-    let name = team(world).annotation(annotation::SCHEDULED_CLUSTER).unwrap().to_owned();
-    let object = world.object(&refs::logical_clusters(), &name, "", "cluster").unwrap().clone();
+    let name = team(world)
+        .annotation(annotation::SCHEDULED_CLUSTER)
+        .unwrap()
+        .to_owned();
+    let object = world
+        .object(&refs::logical_clusters(), &name, "", "cluster")
+        .unwrap()
+        .clone();
     (name, object)
 }
 
@@ -53,11 +63,17 @@ fn schedules_and_becomes_ready_with_its_cluster() {
     let controller = Workspaces::new(shard());
     world.settle(&controller, &key());
     let (name, object) = logical_cluster(&world);
-    assert_eq!(object.at(&["spec", "initializers"]).unwrap(), &json!(["root:universal", "system:apibindings"]));
+    assert_eq!(
+        object.at(&["spec", "initializers"]).unwrap(),
+        &json!(["root:universal", "system:apibindings"])
+    );
     assert_eq!(object.str_at(&["spec", "createdBy", "username"]), Some("alice"));
     assert_eq!(object.annotation(annotation::PATH), Some("root:team"));
     let workspace = team(&world);
-    assert_eq!(workspace.str_at(&["spec", "URL"]), Some("https://front:6443/clusters/root:team"));
+    assert_eq!(
+        workspace.str_at(&["spec", "URL"]),
+        Some("https://front:6443/clusters/root:team")
+    );
     assert_eq!(workspace.str_at(&["spec", "cluster"]), Some(name.as_str()));
     assert_eq!(workspace.str_at(&["status", "phase"]), Some("Initializing"));
     assert_eq!(workspace.label(label::REGION), Some("eu"));
@@ -85,20 +101,32 @@ fn a_cluster_of_somebody_else_is_not_taken() {
     let controller = Workspaces::new(shard());
     let plan = controller.plan(&key(), &world, &context());
     world.carry_out(&plan.effects);
-    let name = team(&world).annotation(annotation::SCHEDULED_CLUSTER).unwrap().to_owned();
+    let name = team(&world)
+        .annotation(annotation::SCHEDULED_CLUSTER)
+        .unwrap()
+        .to_owned();
     let other = json!({"metadata": {"name": "cluster"}, "spec": {"owner": {"uid": "somebody"}}});
     world.put(&refs::logical_clusters(), &name, other);
-    let fresh = Context { seed: [9; 32], ..context() };
+    let fresh = Context {
+        seed: [9; 32],
+        ..context()
+    };
     let plan = controller.plan(&key(), &world, &fresh);
     world.carry_out(&plan.effects);
-    assert_ne!(team(&world).annotation(annotation::SCHEDULED_CLUSTER), Some(name.as_str()));
+    assert_ne!(
+        team(&world).annotation(annotation::SCHEDULED_CLUSTER),
+        Some(name.as_str())
+    );
 }
 
 #[test]
 fn without_a_fitting_shard_it_says_so() {
     let mut world = world();
     let mut workspace = team(&world);
-    workspace.set_at(&["spec", "location"], json!({"selector": {"matchLabels": {"region": "us"}}}));
+    workspace.set_at(
+        &["spec", "location"],
+        json!({"selector": {"matchLabels": {"region": "us"}}}),
+    );
     world.put(&refs::workspaces(), "root", workspace);
     world.settle(&Workspaces::new(shard()), &key());
     let workspace = team(&world);
@@ -119,7 +147,11 @@ fn deletion_waits_for_the_cluster() {
     world.put(&refs::logical_clusters(), &name, object);
     world.settle(&controller, &key());
     let of = refs::workspaces().object(&cluster("root"), "", "team");
-    world.carry_out(&[Effect::Delete { of: of.clone(), uid: String::new(), resource_version: None }]);
+    world.carry_out(&[Effect::Delete {
+        of: of.clone(),
+        uid: String::new(),
+        resource_version: None,
+    }]);
     world.settle(&controller, &key());
     assert_eq!(team(&world).str_at(&["status", "phase"]), Some("Deleting"));
     let (name, mut object) = logical_cluster(&world);
@@ -138,5 +170,10 @@ fn other_finalizers_come_first() {
     workspace.add_finalizer("example.io/mine");
     workspace.set_at(&["metadata", "deletionTimestamp"], json!(context().now));
     world.put(&refs::workspaces(), "root", workspace);
-    assert!(Workspaces::new(shard()).plan(&key(), &world, &context()).effects.is_empty());
+    assert!(
+        Workspaces::new(shard())
+            .plan(&key(), &world, &context())
+            .effects
+            .is_empty()
+    );
 }

@@ -26,7 +26,9 @@ pub(super) fn mutate(review: &mut Review<'_>, world: &dyn World) {
         return;
     }
     let wanted = wanted_label(review, world);
-    let Some(object) = review.object.as_deref_mut() else { return };
+    let Some(object) = review.object.as_deref_mut() else {
+        return;
+    };
     match wanted {
         Some(label) => object.set_label(keys::label::EXPORT, &label),
         None => _ = object.remove_label(keys::label::EXPORT),
@@ -38,7 +40,11 @@ fn wanted_label(review: &Review<'_>, world: &dyn World) -> Option<String> {
     if name.is_empty() {
         return None;
     }
-    let cluster = if path.is_empty() { Some(review.cluster.clone()) } else { world.cluster_at(path) };
+    let cluster = if path.is_empty() {
+        Some(review.cluster.clone())
+    } else {
+        world.cluster_at(path)
+    };
     Some(hashes::export_label(cluster?.as_str(), name))
 }
 
@@ -52,7 +58,11 @@ pub(super) fn validate(review: &Review<'_>, world: &dyn World, checks: &mut Vec<
     }
     let object = review.object();
     let phase = |object: &Value| object.str_at(&["status", "phase"]).unwrap_or_default().to_owned();
-    if let Some(from) = review.old.map(phase).filter(|from| !from.is_empty() && phase(object).is_empty()) {
+    if let Some(from) = review
+        .old
+        .map(phase)
+        .filter(|from| !from.is_empty() && phase(object).is_empty())
+    {
         return Err(review.forbidden(format!("cannot transition from {from:?} to \"\"")));
     }
     if !review.is_main() {
@@ -62,7 +72,11 @@ pub(super) fn validate(review: &Review<'_>, world: &dyn World, checks: &mut Vec<
     let changed = review.old.is_none_or(|old| reference(old) != reference(object));
     if changed && !review.is_system_privileged() {
         let (path, name) = reference(object);
-        let verb = if review.verb == Verb::Create { "create" } else { "update" };
+        let verb = if review.verb == Verb::Create {
+            "create"
+        } else {
+            "update"
+        };
         checks.push(bind_check(review, world, path, name, &format!("{verb} APIBinding")));
     }
     Ok(())
@@ -72,16 +86,32 @@ fn validate_slice(review: &Review<'_>, world: &dyn World, checks: &mut Vec<Acces
     let object = review.object();
     let member = |object: &Value, name: &str| object.str_at(&["spec", "export", name]).unwrap_or_default().to_owned();
     let (path, name) = (member(object, "path"), member(object, "name"));
-    let changed = review.old.is_none_or(|old| (member(old, "path"), member(old, "name")) != (path.clone(), name.clone()));
+    let changed = review
+        .old
+        .is_none_or(|old| (member(old, "path"), member(old, "name")) != (path.clone(), name.clone()));
     if changed && !review.is_system_privileged() {
-        let verb = if review.verb == Verb::Create { "create" } else { "update" };
-        checks.push(bind_check(review, world, &path, &name, &format!("{verb} APIExportEndpointSlice")));
+        let verb = if review.verb == Verb::Create {
+            "create"
+        } else {
+            "update"
+        };
+        checks.push(bind_check(
+            review,
+            world,
+            &path,
+            &name,
+            &format!("{verb} APIExportEndpointSlice"),
+        ));
     }
 }
 
 /// Verb `bind` on the export, in its own cluster. An unknown path is answered like a missing right.
 pub(super) fn bind_check(review: &Review<'_>, world: &dyn World, path: &str, name: &str, doing: &str) -> AccessCheck {
-    let cluster = if path.is_empty() { Some(review.cluster.clone()) } else { world.cluster_at(path) };
+    let cluster = if path.is_empty() {
+        Some(review.cluster.clone())
+    } else {
+        world.cluster_at(path)
+    };
     let shown = if path.is_empty() { review.cluster.as_str() } else { path };
     AccessCheck {
         cluster,
@@ -89,7 +119,9 @@ pub(super) fn bind_check(review: &Review<'_>, world: &dyn World, path: &str, nam
         group: keys::group::APIS,
         resource: "apiexports",
         name: name.to_owned(),
-        denied: review.forbidden(format!("unable to {doing}: no permission to bind to export {shown}:{name}")),
+        denied: review.forbidden(format!(
+            "unable to {doing}: no permission to bind to export {shown}:{name}"
+        )),
     }
 }
 

@@ -10,8 +10,21 @@ use super::Review;
 
 /// Built-in resources that may be claimed without an identity (facts E.7).
 const CLAIMABLE: &[(&str, &[&str])] = &[
-    ("", &["configmaps", "events", "namespaces", "resourcequotas", "secrets", "serviceaccounts"]),
-    ("rbac.authorization.k8s.io", &["roles", "rolebindings", "clusterroles", "clusterrolebindings"]),
+    (
+        "",
+        &[
+            "configmaps",
+            "events",
+            "namespaces",
+            "resourcequotas",
+            "secrets",
+            "serviceaccounts",
+        ],
+    ),
+    (
+        "rbac.authorization.k8s.io",
+        &["roles", "rolebindings", "clusterroles", "clusterrolebindings"],
+    ),
     ("certificates.k8s.io", &["certificatesigningrequests"]),
     ("coordination.k8s.io", &["leases"]),
     (
@@ -28,13 +41,18 @@ const CLAIMABLE: &[(&str, &[&str])] = &[
     ("events.k8s.io", &["events"]),
     ("apiextensions.k8s.io", &["customresourcedefinitions"]),
     ("core.kcp.io", &["logicalclusters"]),
-    ("authorization.k8s.io", &["subjectaccessreviews", "localsubjectaccessreviews"]),
+    (
+        "authorization.k8s.io",
+        &["subjectaccessreviews", "localsubjectaccessreviews"],
+    ),
     ("authentication.k8s.io", &["tokenreviews"]),
 ];
 
 /// Whether a claim on this resource needs no identity.
 pub fn is_claimable_builtin(group: &str, resource: &str) -> bool {
-    CLAIMABLE.iter().any(|(g, resources)| *g == group && resources.contains(&resource))
+    CLAIMABLE
+        .iter()
+        .any(|(g, resources)| *g == group && resources.contains(&resource))
 }
 
 pub(super) fn validate(review: &Review<'_>) -> Result<(), Status> {
@@ -56,7 +74,11 @@ pub(super) fn validate(review: &Review<'_>) -> Result<(), Status> {
     let resources = object.at(&["spec", "resources"]).and_then(Value::as_array);
     for (index, resource) in resources.into_iter().flatten().enumerate() {
         let member = |name: &str| resource.str_at(&[name]).unwrap_or_default();
-        let group = if member("group").is_empty() { keys::group::CORE_IN_NAMES } else { member("group") };
+        let group = if member("group").is_empty() {
+            keys::group::CORE_IN_NAMES
+        } else {
+            member("group")
+        };
         let suffix = format!(".{}.{group}", member("name"));
         if !member("schema").ends_with(&suffix) {
             let path = spec.child("resources").index(index).child("schema");

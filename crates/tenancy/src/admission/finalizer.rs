@@ -20,7 +20,9 @@ fn guarded(review: &Review<'_>) -> Option<&'static str> {
 
 pub(super) fn mutate(review: &mut Review<'_>) {
     let Some(name) = guarded(review) else { return };
-    let Some(object) = review.object.as_deref_mut() else { return };
+    let Some(object) = review.object.as_deref_mut() else {
+        return;
+    };
     if object.deletion_timestamp().is_none() {
         object.add_finalizer(name);
     }

@@ -28,7 +28,9 @@ pub(super) fn mutate(review: &mut Review<'_>) {
         return;
     }
     let Some(old) = review.old else { return };
-    let Some(object) = review.object.as_deref_mut() else { return };
+    let Some(object) = review.object.as_deref_mut() else {
+        return;
+    };
     if phase_of(object) != phase::workspace::INITIALIZING || phase_of(old) == phase::workspace::INITIALIZING {
         return;
     }
@@ -47,7 +49,11 @@ pub(super) fn validate(review: &Review<'_>) -> Result<(), Status> {
         (Verb::Create, _) => Err(review.forbidden("LogicalCluster cannot be created")),
         (Verb::Delete, Some(old)) => {
             let deletable = old.at(&["spec", "directlyDeletable"]).and_then(Value::as_bool) == Some(true);
-            if deletable { Ok(()) } else { Err(review.forbidden("LogicalCluster cannot be deleted")) }
+            if deletable {
+                Ok(())
+            } else {
+                Err(review.forbidden("LogicalCluster cannot be deleted"))
+            }
         }
         (Verb::Delete, None) => Err(review.forbidden("LogicalCluster cannot be deleted")),
         (_, Some(old)) => validate_update(review, old),

@@ -135,7 +135,11 @@ impl Review<'_> {
     }
 
     fn object_name(&self) -> &str {
-        if self.name.is_empty() { self.object().name() } else { self.name }
+        if self.name.is_empty() {
+            self.object().name()
+        } else {
+            self.name
+        }
     }
 
     /// `workspaces.tenancy.kcp.io "x" is forbidden: why`.

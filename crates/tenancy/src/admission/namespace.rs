@@ -11,7 +11,9 @@ use super::{Review, World};
 pub(super) fn check(review: &Review<'_>, world: &dyn World) -> Result<(), Status> {
     let is_namespace = review.is("", "namespaces");
     if is_namespace && review.verb == Verb::Delete && [DEFAULT, KUBE_SYSTEM, KUBE_PUBLIC].contains(&review.name) {
-        let dying = world.logical_cluster(review.cluster).is_some_and(|lc| lc.deletion_timestamp().is_some());
+        let dying = world
+            .logical_cluster(review.cluster)
+            .is_some_and(|lc| lc.deletion_timestamp().is_some());
         if !dying {
             return Err(review.forbidden("this namespace may not be deleted"));
         }
@@ -21,12 +23,18 @@ pub(super) fn check(review: &Review<'_>, world: &dyn World) -> Result<(), Status
         return Ok(());
     }
     let Some(namespace) = world.namespace(review.cluster, review.namespace) else {
-        return Err(Status::not_found(&GroupResource::new("", "namespaces"), review.namespace));
+        return Err(Status::not_found(
+            &GroupResource::new("", "namespaces"),
+            review.namespace,
+        ));
     };
     if namespace.deletion_timestamp().is_none() {
         return Ok(());
     }
-    let why = format!("unable to create new content in namespace {} because it is being terminated", review.namespace);
+    let why = format!(
+        "unable to create new content in namespace {} because it is being terminated",
+        review.namespace
+    );
     let cause = Cause {
         reason: "NamespaceTerminating".to_owned(),
         message: format!("namespace {} is being terminated", review.namespace),

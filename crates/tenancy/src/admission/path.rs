@@ -27,7 +27,10 @@ fn canonical(review: &Review<'_>, world: &dyn World) -> Result<Option<String>, S
         let why = "logicalclusters.core.kcp.io \"cluster\" not found";
         return Err(review.forbidden(format!("cannot get this workspace: {why}")));
     };
-    let path = lc.annotation(annotation::PATH).filter(|p| !p.is_empty()).unwrap_or(review.cluster.as_str());
+    let path = lc
+        .annotation(annotation::PATH)
+        .filter(|p| !p.is_empty())
+        .unwrap_or(review.cluster.as_str());
     Ok(Some(path.to_owned()))
 }
 
@@ -48,11 +51,15 @@ pub(super) fn validate(review: &Review<'_>, world: &dyn World) -> Result<(), Sta
     if !concerns(review) {
         return Ok(());
     }
-    let Some(path) = canonical(review, world)? else { return Ok(()) };
+    let Some(path) = canonical(review, world)? else {
+        return Ok(());
+    };
     let found = review.object().annotation(annotation::PATH).unwrap_or_default();
     if found == path {
         return Ok(());
     }
     let name = review.object_name();
-    Err(review.forbidden(format!("annotation for {name}, \"kcp.io/path\" must match canonical path {path:?}, but got {found:?}")))
+    Err(review.forbidden(format!(
+        "annotation for {name}, \"kcp.io/path\" must match canonical path {path:?}, but got {found:?}"
+    )))
 }

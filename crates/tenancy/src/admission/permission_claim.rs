@@ -16,7 +16,12 @@ fn concerns(review: &Review<'_>) -> bool {
 }
 
 fn wanted(review: &Review<'_>, world: &dyn World) -> Vec<(String, String)> {
-    labels_for(&world.bindings_with_claims(review.cluster), review.group, review.resource, review.object())
+    labels_for(
+        &world.bindings_with_claims(review.cluster),
+        review.group,
+        review.resource,
+        review.object(),
+    )
 }
 
 fn carried(object: &Value) -> Vec<(String, String)> {
@@ -34,7 +39,9 @@ pub(super) fn mutate(review: &mut Review<'_>, world: &dyn World) {
         return;
     }
     let wanted = wanted(review, world);
-    let Some(object) = review.object.as_deref_mut() else { return };
+    let Some(object) = review.object.as_deref_mut() else {
+        return;
+    };
     for (key, _) in carried(object) {
         if !wanted.iter().any(|(k, _)| *k == key) {
             object.remove_label(&key);
@@ -55,7 +62,11 @@ pub(super) fn validate(review: &Review<'_>, world: &dyn World) -> Result<(), Sta
     let mut errors = Vec::new();
     for (key, value) in &carried {
         match wanted.iter().find(|(k, _)| k == key) {
-            None => errors.push(FieldError::invalid(&path(key), &Value::from(value.as_str()), "must not be set")),
+            None => errors.push(FieldError::invalid(
+                &path(key),
+                &Value::from(value.as_str()),
+                "must not be set",
+            )),
             Some((_, right)) if right != value => {
                 let detail = format!("must be {right:?}");
                 errors.push(FieldError::invalid(&path(key), &Value::from(value.as_str()), detail));
@@ -64,7 +75,11 @@ pub(super) fn validate(review: &Review<'_>, world: &dyn World) -> Result<(), Sta
         }
     }
     for (key, right) in wanted.iter().filter(|(key, _)| !carried.iter().any(|(k, _)| k == key)) {
-        errors.push(FieldError::invalid(&path(key), &Value::from(""), format!("must be {right:?}")));
+        errors.push(FieldError::invalid(
+            &path(key),
+            &Value::from(""),
+            format!("must be {right:?}"),
+        ));
     }
     review.forbidden_list(&errors)
 }

@@ -34,10 +34,21 @@ pub(super) fn validate(review: &Review<'_>) -> Result<(), Status> {
 fn name_errors(object: &Value) -> Vec<FieldError> {
     let path = Path::new("metadata").child("name");
     let group = object.str_at(&["spec", "group"]).unwrap_or_default();
-    let shown = if group.is_empty() { keys::group::CORE_IN_NAMES } else { group };
-    let suffix = format!(".{}.{shown}", object.str_at(&["spec", "names", "plural"]).unwrap_or_default());
+    let shown = if group.is_empty() {
+        keys::group::CORE_IN_NAMES
+    } else {
+        group
+    };
+    let suffix = format!(
+        ".{}.{shown}",
+        object.str_at(&["spec", "names", "plural"]).unwrap_or_default()
+    );
     let Some(prefix) = object.name().strip_suffix(&suffix) else {
-        return vec![FieldError::invalid(&path, &json!(object.name()), format!("must end in {suffix}"))];
+        return vec![FieldError::invalid(
+            &path,
+            &json!(object.name()),
+            format!("must end in {suffix}"),
+        )];
     };
     let bytes = prefix.as_bytes();
     let tail = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-';
@@ -56,9 +67,17 @@ fn group_errors(object: &Value) -> Vec<FieldError> {
     let path = Path::new("spec").child("group");
     let mut errors = Vec::new();
     if group == keys::group::CORE_IN_NAMES {
-        errors.push(FieldError::invalid(&path, &json!(group), "must be empty string for the core group"));
+        errors.push(FieldError::invalid(
+            &path,
+            &json!(group),
+            "must be empty string for the core group",
+        ));
     } else if !group.is_empty() && !group.contains('.') && !SHORT_GROUPS.contains(&group) {
-        errors.push(FieldError::invalid(&path, &json!(group), "should be a domain with at least one dot"));
+        errors.push(FieldError::invalid(
+            &path,
+            &json!(group),
+            "should be a domain with at least one dot",
+        ));
     }
     let protected = |domain: &str| group == domain || group.ends_with(&format!(".{domain}"));
     if protected("k8s.io") || protected("kubernetes.io") {
@@ -73,7 +92,10 @@ fn approval_error(approval: Option<&str>) -> Option<FieldError> {
     let path = Path::new("metadata").child("annotations").key(annotation::API_APPROVED);
     match approval {
         None | Some("") => {
-            let text = format!("protected groups must have approval annotation {:?}, {WHERE}", annotation::API_APPROVED);
+            let text = format!(
+                "protected groups must have approval annotation {:?}, {WHERE}",
+                annotation::API_APPROVED
+            );
             Some(FieldError::required(&path, text))
         }
         Some(text) if text.starts_with("unapproved") || text.contains("://") => None,
@@ -89,14 +111,25 @@ fn approval_error(approval: Option<&str>) -> Option<FieldError> {
 
 fn version_errors(object: &Value) -> Vec<FieldError> {
     let path = Path::new("spec").child("versions");
-    let versions = object.at(&["spec", "versions"]).and_then(Value::as_array).cloned().unwrap_or_default();
+    let versions = object
+        .at(&["spec", "versions"])
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let mut errors = Vec::new();
     let mut names: Vec<&str> = versions.iter().filter_map(|v| v.str_at(&["name"])).collect();
     names.sort_unstable();
     if names.windows(2).any(|pair| pair[0] == pair[1]) {
-        errors.push(FieldError::invalid(&path, &Value::Array(versions.clone()), "must contain unique version names"));
+        errors.push(FieldError::invalid(
+            &path,
+            &Value::Array(versions.clone()),
+            "must contain unique version names",
+        ));
     }
-    let stored = versions.iter().filter(|v| v.get("storage").and_then(Value::as_bool) == Some(true)).count();
+    let stored = versions
+        .iter()
+        .filter(|v| v.get("storage").and_then(Value::as_bool) == Some(true))
+        .count();
     if stored != 1 {
         let detail = "must have exactly one version marked as storage version";
         errors.push(FieldError::invalid(&path, &Value::Array(versions.clone()), detail));

@@ -11,7 +11,9 @@ pub(super) fn mutate(review: &mut Review<'_>) -> Result<(), Status> {
     if !review.is(keys::group::CORE, "shards") || !review.is_write() || !review.is_main() {
         return Ok(());
     }
-    let Some(object) = review.object.as_deref_mut() else { return Ok(()) };
+    let Some(object) = review.object.as_deref_mut() else {
+        return Ok(());
+    };
     let base = object.str_at(&["spec", "baseURL"]).unwrap_or_default().to_owned();
     if base.is_empty() {
         // Recorded so from kcp: a plain 500 without reason.

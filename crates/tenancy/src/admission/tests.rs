@@ -50,7 +50,10 @@ fn world() -> Literals {
     let lc = json!({"metadata": {"annotations": {"internal.tenancy.kcp.io/type": "root:root"}}});
     world.clusters.insert("root".to_owned(), lc);
     for (name, spec) in [
-        ("root", json!({"defaultChildWorkspaceType": {"name": "universal", "path": "root"}})),
+        (
+            "root",
+            json!({"defaultChildWorkspaceType": {"name": "universal", "path": "root"}}),
+        ),
         ("universal", json!({"initializer": true})),
         ("home", json!({"limitAllowedParents": {"none": true}})),
     ] {
@@ -79,7 +82,10 @@ fn ask(group: &'static str, resource: &'static str) -> Asked {
 
 impl Asked {
     fn run(&self, verb: Verb, object: Option<&mut Value>, old: Option<&Value>) -> Result<Vec<AccessCheck>, Status> {
-        let name = object.as_deref().map(|o| o.name().to_owned()).unwrap_or_else(|| "x".to_owned());
+        let name = object
+            .as_deref()
+            .map(|o| o.name().to_owned())
+            .unwrap_or_else(|| "x".to_owned());
         let mut review = Review {
             verb,
             group: self.resource.0,
@@ -106,9 +112,14 @@ fn workspace(spec: Value) -> Value {
 #[test]
 fn workspace_gets_the_parents_default_type_and_its_owner() {
     let mut object = workspace(json!({}));
-    let checks = ask("tenancy.kcp.io", "workspaces").run(Verb::Create, Some(&mut object), None).unwrap();
+    let checks = ask("tenancy.kcp.io", "workspaces")
+        .run(Verb::Create, Some(&mut object), None)
+        .unwrap();
     assert_eq!(object["spec"]["type"], json!({"name": "universal", "path": "root"}));
-    assert_eq!(object.annotation(keys_owner()).unwrap(), r#"{"groups":["system:authenticated"],"username":"alice"}"#);
+    assert_eq!(
+        object.annotation(keys_owner()).unwrap(),
+        r#"{"groups":["system:authenticated"],"username":"alice"}"#
+    );
     assert_eq!(checks.len(), 1);
     assert_eq!((checks[0].verb, checks[0].name.as_str()), ("use", "universal"));
 }
@@ -120,19 +131,39 @@ fn keys_owner() -> &'static str {
 #[test]
 fn workspace_refusals_have_kcps_texts() {
     let cases = [
-        (json!({"type": {"name": "nope"}}), "workspace type \"nope\" cannot be resolved"),
+        (
+            json!({"type": {"name": "nope"}}),
+            "workspace type \"nope\" cannot be resolved",
+        ),
         (
             json!({"type": {"name": "nope", "path": "root"}}),
             "Internal error occurred: workspacetypes.tenancy.kcp.io \"root:nope\" not found",
         ),
-        (json!({"type": {"name": "home", "path": "root"}}), "workspace type root:home cannot have any parent"),
-        (json!({"cluster": "foo"}), "spec.Cluster can only be set by system privileged users"),
-        (json!({"URL": "https://foo"}), "spec.URL can only be set by system privileged users"),
-        (json!({"mount": {"ref": {"apiVersion": "v1", "kind": "ConfigMap"}}}), "spec.mount.name must be set"),
+        (
+            json!({"type": {"name": "home", "path": "root"}}),
+            "workspace type root:home cannot have any parent",
+        ),
+        (
+            json!({"cluster": "foo"}),
+            "spec.Cluster can only be set by system privileged users",
+        ),
+        (
+            json!({"URL": "https://foo"}),
+            "spec.URL can only be set by system privileged users",
+        ),
+        (
+            json!({"mount": {"ref": {"apiVersion": "v1", "kind": "ConfigMap"}}}),
+            "spec.mount.name must be set",
+        ),
     ];
     for (spec, why) in cases {
-        let error = ask("tenancy.kcp.io", "workspaces").run(Verb::Create, Some(&mut workspace(spec)), None).unwrap_err();
-        assert_eq!(error.message, format!("workspaces.tenancy.kcp.io \"y\" is forbidden: {why}"));
+        let error = ask("tenancy.kcp.io", "workspaces")
+            .run(Verb::Create, Some(&mut workspace(spec)), None)
+            .unwrap_err();
+        assert_eq!(
+            error.message,
+            format!("workspaces.tenancy.kcp.io \"y\" is forbidden: {why}")
+        );
         assert_eq!(error.code, 403);
     }
 }
@@ -141,15 +172,22 @@ fn workspace_refusals_have_kcps_texts() {
 fn owner_cannot_be_forged() {
     let mut object = workspace(json!({}));
     object.set_annotation(keys_owner(), r#"{"username":"mallory"}"#);
-    ask("tenancy.kcp.io", "workspaces").run(Verb::Create, Some(&mut object), None).unwrap();
+    ask("tenancy.kcp.io", "workspaces")
+        .run(Verb::Create, Some(&mut object), None)
+        .unwrap();
     assert!(object.annotation(keys_owner()).unwrap().contains("alice"));
 }
 
 #[test]
 fn logical_clusters_are_not_made_by_hand() {
     let mut object = json!({"metadata": {"name": "cluster"}});
-    let error = ask("core.kcp.io", "logicalclusters").run(Verb::Create, Some(&mut object), None).unwrap_err();
-    assert_eq!(error.message, "logicalclusters.core.kcp.io \"cluster\" is forbidden: LogicalCluster cannot be created");
+    let error = ask("core.kcp.io", "logicalclusters")
+        .run(Verb::Create, Some(&mut object), None)
+        .unwrap_err();
+    assert_eq!(
+        error.message,
+        "logicalclusters.core.kcp.io \"cluster\" is forbidden: LogicalCluster cannot be created"
+    );
 }
 
 #[test]
@@ -189,14 +227,16 @@ fn immortal_namespaces_live_as_long_as_their_cluster() {
         namespace::check(&review, &world())
     };
     let error = name_is_default(&asked).unwrap_err();
-    assert_eq!(error.message, "namespaces \"default\" is forbidden: this namespace may not be deleted");
+    assert_eq!(
+        error.message,
+        "namespaces \"default\" is forbidden: this namespace may not be deleted"
+    );
 }
 
 #[test]
 fn binding_needs_the_right_to_bind_and_unknown_paths_look_the_same() {
-    let binding = |path: &str| {
-        json!({"metadata": {"name": "y"}, "spec": {"reference": {"export": {"name": "e", "path": path}}}})
-    };
+    let binding =
+        |path: &str| json!({"metadata": {"name": "y"}, "spec": {"reference": {"export": {"name": "e", "path": path}}}});
     let asked = ask("apis.kcp.io", "apibindings");
     let known = asked.run(Verb::Create, Some(&mut binding("root")), None).unwrap();
     let unknown = asked.run(Verb::Create, Some(&mut binding("root:nope")), None).unwrap();
@@ -211,7 +251,9 @@ fn binding_needs_the_right_to_bind_and_unknown_paths_look_the_same() {
 fn claims_need_a_selector() {
     let claim = json!({"group": "", "resource": "configmaps", "verbs": ["*"], "state": "Accepted"});
     let mut object = json!({"metadata": {"name": "y"}, "spec": {"reference": {"export": {"name": "e"}}, "permissionClaims": [claim]}});
-    let error = ask("apis.kcp.io", "apibindings").run(Verb::Create, Some(&mut object), None).unwrap_err();
+    let error = ask("apis.kcp.io", "apibindings")
+        .run(Verb::Create, Some(&mut object), None)
+        .unwrap_err();
     assert_eq!(
         error.message,
         "apibindings.apis.kcp.io \"y\" is forbidden: [spec.permissionClaims[0].selector: Required value: \
@@ -222,6 +264,8 @@ fn claims_need_a_selector() {
 #[test]
 fn forged_claim_labels_are_taken_off() {
     let mut object = json!({"metadata": {"name": "x", "labels": {"claimed.internal.apis.kcp.io/abc": "def"}}});
-    ask("rbac.authorization.k8s.io", "clusterroles").run(Verb::Create, Some(&mut object), None).unwrap();
+    ask("rbac.authorization.k8s.io", "clusterroles")
+        .run(Verb::Create, Some(&mut object), None)
+        .unwrap();
     assert!(object.label("claimed.internal.apis.kcp.io/abc").is_none());
 }

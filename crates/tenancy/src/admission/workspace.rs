@@ -25,9 +25,16 @@ pub(super) fn mutate(review: &mut Review<'_>, world: &dyn World) -> Result<(), S
     }
     let reference = requested_type(review, world)?;
     let object = found_type(review, world, &reference)?;
-    let Some(workspace) = review.object.as_deref_mut() else { return Ok(()) };
-    workspace.set_at(&["spec", "type"], json!({"name": object.name(), "path": path_of(&object)}));
-    let labels = object.at(&["spec", "additionalWorkspaceLabels"]).and_then(Value::as_object);
+    let Some(workspace) = review.object.as_deref_mut() else {
+        return Ok(());
+    };
+    workspace.set_at(
+        &["spec", "type"],
+        json!({"name": object.name(), "path": path_of(&object)}),
+    );
+    let labels = object
+        .at(&["spec", "additionalWorkspaceLabels"])
+        .and_then(Value::as_object);
     for (key, value) in labels.into_iter().flatten() {
         if workspace.label(key).is_none() {
             workspace.set_label(key, value.as_str().unwrap_or_default());
@@ -38,9 +45,17 @@ pub(super) fn mutate(review: &mut Review<'_>, world: &dyn World) -> Result<(), S
 
 /// kcp answers a body of the wrong shape with a 500 (its defect, facts L.2.30); nothing depends on that, so it is a 400.
 fn require_shape(review: &Review<'_>) -> Result<(), Status> {
-    for path in [&["spec"][..], &["spec", "type"], &["spec", "mount"], &["spec", "mount", "ref"]] {
+    for path in [
+        &["spec"][..],
+        &["spec", "type"],
+        &["spec", "mount"],
+        &["spec", "mount", "ref"],
+    ] {
         if review.object().at(path).is_some_and(|v| !v.is_object() && !v.is_null()) {
-            return Err(Status::bad_request(format!("Workspace in version \"v1alpha1\" cannot be handled as a Workspace: .{} must be an object", path.join("."))));
+            return Err(Status::bad_request(format!(
+                "Workspace in version \"v1alpha1\" cannot be handled as a Workspace: .{} must be an object",
+                path.join(".")
+            )));
         }
     }
     Ok(())
@@ -62,8 +77,13 @@ fn inherit_required_groups(review: &mut Review<'_>, world: &dyn World) {
         return;
     }
     let parent = world.logical_cluster(review.cluster);
-    let required = parent.as_ref().and_then(|lc| lc.annotation(annotation::REQUIRED_GROUPS)).map(str::to_owned);
-    let Some(object) = review.object.as_deref_mut() else { return };
+    let required = parent
+        .as_ref()
+        .and_then(|lc| lc.annotation(annotation::REQUIRED_GROUPS))
+        .map(str::to_owned);
+    let Some(object) = review.object.as_deref_mut() else {
+        return;
+    };
     match required {
         Some(groups) => object.set_annotation(annotation::REQUIRED_GROUPS, &groups),
         None => _ = object.remove_annotation(annotation::REQUIRED_GROUPS),
@@ -80,14 +100,19 @@ fn requested_type(review: &Review<'_>, world: &dyn World) -> Result<TypeRef, Sta
     let default = TypeRef::read(parent.at(&["spec", "defaultChildWorkspaceType"]));
     default.ok_or_else(|| {
         let parent = TypeRef::of(&parent);
-        review.forbidden(format!("spec.defaultChildWorkspaceType of workspace type {parent} must be set"))
+        review.forbidden(format!(
+            "spec.defaultChildWorkspaceType of workspace type {parent} must be set"
+        ))
     })
 }
 
 /// The type of the workspace in which the request is made.
 fn parent_type(review: &Review<'_>, world: &dyn World) -> Result<Value, Status> {
     let lc = world.logical_cluster(review.cluster);
-    let recorded = lc.as_ref().and_then(|lc| lc.annotation(annotation::WORKSPACE_TYPE)).filter(|t| !t.is_empty());
+    let recorded = lc
+        .as_ref()
+        .and_then(|lc| lc.annotation(annotation::WORKSPACE_TYPE))
+        .filter(|t| !t.is_empty());
     let Some(recorded) = recorded else {
         return Err(review.forbidden("annotation internal.tenancy.kcp.io/type on LogicalCluster must be set"));
     };
@@ -96,17 +121,24 @@ fn parent_type(review: &Review<'_>, world: &dyn World) -> Result<Value, Status> 
         return Err(review.forbidden(text));
     };
     world.workspace_type(&reference.path, &reference.name).ok_or_else(|| {
-        review.forbidden(format!("parent type cannot be resolved: workspacetypes.tenancy.kcp.io {reference} not found"))
+        review.forbidden(format!(
+            "parent type cannot be resolved: workspacetypes.tenancy.kcp.io {reference} not found"
+        ))
     })
 }
 
 /// With a path: that type. Without: the nearest of this name on the way up, then root's.
 fn found_type(review: &Review<'_>, world: &dyn World, reference: &TypeRef) -> Result<Value, Status> {
     if !reference.path.is_empty() {
-        return world.workspace_type(&reference.path, &reference.name).ok_or_else(|| missing_type(review, reference));
+        return world
+            .workspace_type(&reference.path, &reference.name)
+            .ok_or_else(|| missing_type(review, reference));
     }
     let lc = world.logical_cluster(review.cluster);
-    let path = lc.as_ref().and_then(|lc| lc.annotation(annotation::PATH)).unwrap_or(review.cluster.as_str());
+    let path = lc
+        .as_ref()
+        .and_then(|lc| lc.annotation(annotation::PATH))
+        .unwrap_or(review.cluster.as_str());
     let mut here = Some(path);
     while let Some(path) = here {
         if let Some(found) = world.workspace_type(path, &reference.name) {
@@ -148,7 +180,9 @@ fn validate_create(review: &Review<'_>, world: &dyn World, checks: &mut Vec<Acce
     if let Some(mount) = object.at(&["spec", "mount"]) {
         return validate_mount(review, mount);
     }
-    let Some(reference) = TypeRef::read(object.at(&["spec", "type"])) else { return Ok(()) };
+    let Some(reference) = TypeRef::read(object.at(&["spec", "type"])) else {
+        return Ok(());
+    };
     let concrete = found_type(review, world, &reference)?;
     let child = aliases(world, &concrete).map_err(|why| review.forbidden(why))?;
     let parent = parent_type(review, world)?;
@@ -207,7 +241,11 @@ fn validate_update(review: &Review<'_>, old: &Value) -> Result<(), Status> {
         for member in ["cluster", "URL"] {
             if after(member).is_empty() {
                 let of = GroupResource::new(review.group, review.resource);
-                return Err(Status::forbidden(&of, review.name, format!("spec.{member} must be set for phase Ready")));
+                return Err(Status::forbidden(
+                    &of,
+                    review.name,
+                    format!("spec.{member} must be set for phase Ready"),
+                ));
             }
         }
     }

@@ -52,12 +52,22 @@ pub(super) fn validate(review: &Review<'_>, world: &dyn World, checks: &mut Vec<
 /// Every default binding that this write adds needs the right to bind.
 fn check_bindings(review: &Review<'_>, world: &dyn World, object: &Value, checks: &mut Vec<AccessCheck>) {
     let bindings = |object: &Value| -> Vec<Value> {
-        object.at(&["spec", "defaultAPIBindings"]).and_then(Value::as_array).cloned().unwrap_or_default()
+        object
+            .at(&["spec", "defaultAPIBindings"])
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default()
     };
     let before = review.old.map(bindings).unwrap_or_default();
     for binding in bindings(object).iter().filter(|binding| !before.contains(binding)) {
         let path = binding.str_at(&["path"]).unwrap_or_default();
         let export = binding.str_at(&["export"]).unwrap_or_default();
-        checks.push(bind_check(review, world, path, export, "create or update WorkspaceType"));
+        checks.push(bind_check(
+            review,
+            world,
+            path,
+            export,
+            "create or update WorkspaceType",
+        ));
     }
 }

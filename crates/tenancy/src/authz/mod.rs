@@ -64,9 +64,17 @@ pub struct Verdict {
 
 /// Decides an access. `always_allowed_paths` end in `*` for prefixes.
 pub fn authorize(user: &User, access: &Access, always_allowed_paths: &[String], facts: &dyn Facts) -> Verdict {
-    let mut chain = Chain { user, access, facts, trail: Vec::new() };
+    let mut chain = Chain {
+        user,
+        access,
+        facts,
+        trail: Vec::new(),
+    };
     let opinion = chain.decide(always_allowed_paths);
-    Verdict { allowed: opinion == Opinion::Allow, trail: chain.trail }
+    Verdict {
+        allowed: opinion == Opinion::Allow,
+        trail: chain.trail,
+    }
 }
 
 struct Chain<'a> {
@@ -180,7 +188,11 @@ impl Chain<'_> {
             && access.subresource == "status"
             && matches!(access.resource.as_str(), "apibindings" | "apiexports");
         if closed {
-            return self.note(STEP, Opinion::Deny, "apibinding/apiexport status updates are not permitted");
+            return self.note(
+                STEP,
+                Opinion::Deny,
+                "apibinding/apiexport status updates are not permitted",
+            );
         }
         self.max_permission_policy(cluster)
     }
@@ -218,27 +230,44 @@ impl Chain<'_> {
     fn rbac_in(&self, access: &Access, cluster: &Cluster) -> Option<&'static str> {
         let users = effective_users(self.user, cluster);
         let bootstrap = Cluster::well_known("system:admin");
-        if users.iter().any(|user| self.facts.rbac_allows(user, access, &bootstrap)) {
+        if users
+            .iter()
+            .any(|user| self.facts.rbac_allows(user, access, &bootstrap))
+        {
             return Some("05-bootstrap");
         }
-        users.iter().any(|user| self.facts.rbac_allows(user, access, cluster)).then_some("05-local")
+        users
+            .iter()
+            .any(|user| self.facts.rbac_allows(user, access, cluster))
+            .then_some("05-local")
     }
 
     fn note(&mut self, name: &'static str, opinion: Opinion, reason: &str) -> Opinion {
-        self.trail.push(Step { name, opinion, reason: reason.to_owned() });
+        self.trail.push(Step {
+            name,
+            opinion,
+            reason: reason.to_owned(),
+        });
         opinion
     }
 }
 
 /// `a,b;c` = (a and b) or c.
 fn satisfies(required: &str, groups: &[String]) -> bool {
-    required.split(';').any(|clause| clause.split(',').all(|group| groups.iter().any(|g| g == group)))
+    required
+        .split(';')
+        .any(|clause| clause.split(',').all(|group| groups.iter().any(|g| g == group)))
 }
 
 fn path_is_listed(listed: &[String], path: &str) -> bool {
     listed.iter().any(|entry| match entry.strip_suffix('*') {
         Some(prefix) => path.starts_with(prefix),
-        None => path == entry || path.strip_prefix(entry.as_str()).is_some_and(|rest| rest.starts_with('/')),
+        None => {
+            path == entry
+                || path
+                    .strip_prefix(entry.as_str())
+                    .is_some_and(|rest| rest.starts_with('/'))
+        }
     })
 }
 

@@ -15,14 +15,26 @@ pub const POLICY_PREFIX: &str = "apis.kcp.io:binding:";
 pub fn prefixed_user(user: &User, _cluster: &Cluster) -> User {
     let prefix = |name: &str| format!("{POLICY_PREFIX}{name}");
     let name = if is_service_account(user) {
-        match (service_account_cluster(user), user.name.strip_prefix("system:serviceaccount:")) {
+        match (
+            service_account_cluster(user),
+            user.name.strip_prefix("system:serviceaccount:"),
+        ) {
             (Some(home), Some(rest)) => prefix(&format!("system:kcp:serviceaccount:{home}:{rest}")),
             _ => prefix(ANONYMOUS),
         }
     } else {
         prefix(&user.name)
     };
-    let extra: BTreeMap<String, Vec<String>> =
-        user.extra.iter().filter(|(key, _)| key.as_str() != WARRANT).map(|(k, v)| (k.clone(), v.clone())).collect();
-    User { name, uid: user.uid.clone(), groups: user.groups.iter().map(|g| prefix(g)).collect(), extra }
+    let extra: BTreeMap<String, Vec<String>> = user
+        .extra
+        .iter()
+        .filter(|(key, _)| key.as_str() != WARRANT)
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    User {
+        name,
+        uid: user.uid.clone(),
+        groups: user.groups.iter().map(|g| prefix(g)).collect(),
+        extra,
+    }
 }

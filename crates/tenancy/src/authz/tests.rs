@@ -19,7 +19,11 @@ impl Facts for World {
     }
 
     fn rbac_allows(&self, user: &User, access: &Access, bindings_in: &Cluster) -> bool {
-        let target = if access.is_resource { &access.resource } else { &access.path };
+        let target = if access.is_resource {
+            &access.resource
+        } else {
+            &access.path
+        };
         self.rules.iter().any(|(subject, verb, what, cluster)| {
             (user.name == *subject || user.in_group(subject))
                 && (*verb == "*" || access.verb == *verb)
@@ -39,7 +43,13 @@ fn cluster(name: &str) -> Cluster {
 
 fn world(phase: Phase) -> World {
     let mut world = World::default();
-    world.clusters.insert("ws".to_owned(), ClusterFacts { phase, ..ClusterFacts::default() });
+    world.clusters.insert(
+        "ws".to_owned(),
+        ClusterFacts {
+            phase,
+            ..ClusterFacts::default()
+        },
+    );
     world
 }
 
@@ -66,7 +76,10 @@ fn allowed(user: &User, access: &Access, world: &World) -> bool {
 fn rbac_counts_only_after_entry() {
     let mut world = world(Phase::Ready);
     world.rules.push(("alice", "get", "configmaps", "ws"));
-    assert!(!allowed(&alice(), &get("configmaps", "ws"), &world), "no access verb on /");
+    assert!(
+        !allowed(&alice(), &get("configmaps", "ws"), &world),
+        "no access verb on /"
+    );
     world.rules.push(("alice", "access", "/", "ws"));
     assert!(allowed(&alice(), &get("configmaps", "ws"), &world));
     assert!(!allowed(&alice(), &get("secrets", "ws"), &world));
@@ -81,8 +94,12 @@ fn unknown_clusters_are_denied() {
 
 #[test]
 fn nobody_enters_before_initializing() {
-    for (phase, enters) in [(Phase::None, false), (Phase::Scheduling, false), (Phase::Initializing, true), (Phase::Ready, true)]
-    {
+    for (phase, enters) in [
+        (Phase::None, false),
+        (Phase::Scheduling, false),
+        (Phase::Initializing, true),
+        (Phase::Ready, true),
+    ] {
         let mut world = world(phase);
         world.rules.push(("alice", "*", "*", "ws"));
         assert_eq!(allowed(&alice(), &get("configmaps", "ws"), &world), enters, "{phase:?}");
@@ -102,7 +119,10 @@ fn system_clusters_are_for_masters_alone() {
 fn wildcard_is_for_masters_alone() {
     let mut world = world(Phase::Ready);
     world.rules.push(("alice", "*", "*", "system:admin"));
-    let access = Access { scope: Some(Scope::All), ..get("configmaps", "ws") };
+    let access = Access {
+        scope: Some(Scope::All),
+        ..get("configmaps", "ws")
+    };
     assert!(!allowed(&alice(), &access, &world));
 }
 
@@ -113,7 +133,11 @@ fn required_groups_deny_whatever_rbac_says() {
     world.clusters.get_mut("ws").unwrap().required_groups = Some(Arc::from("a,b;c"));
     assert!(!allowed(&alice(), &get("configmaps", "ws"), &world));
     assert!(!allowed(&User::new("alice", &["a"]), &get("configmaps", "ws"), &world));
-    assert!(allowed(&User::new("alice", &["a", "b"]), &get("configmaps", "ws"), &world));
+    assert!(allowed(
+        &User::new("alice", &["a", "b"]),
+        &get("configmaps", "ws"),
+        &world
+    ));
     assert!(allowed(&User::new("alice", &["c"]), &get("configmaps", "ws"), &world));
 }
 
@@ -121,8 +145,11 @@ fn required_groups_deny_whatever_rbac_says() {
 fn status_of_bindings_is_closed() {
     let mut world = world(Phase::Ready);
     world.rules.push(("alice", "*", "*", "ws"));
-    let access =
-        Access { group: "apis.kcp.io".to_owned(), subresource: "status".to_owned(), ..get("apibindings", "ws") };
+    let access = Access {
+        group: "apis.kcp.io".to_owned(),
+        subresource: "status".to_owned(),
+        ..get("apibindings", "ws")
+    };
     assert!(!allowed(&alice(), &access, &world));
 }
 
@@ -130,9 +157,14 @@ fn status_of_bindings_is_closed() {
 fn maximal_permission_policy_limits_cluster_admins() {
     let mut world = world(Phase::Ready);
     world.rules.push(("alice", "*", "*", "ws"));
-    world.bound = Some(BoundFrom { export_cluster: cluster("root"), has_local_policy: true });
+    world.bound = Some(BoundFrom {
+        export_cluster: cluster("root"),
+        has_local_policy: true,
+    });
     assert!(!allowed(&alice(), &get("workspaces", "ws"), &world));
-    world.rules.push(("apis.kcp.io:binding:system:authenticated", "get", "workspaces", "root"));
+    world
+        .rules
+        .push(("apis.kcp.io:binding:system:authenticated", "get", "workspaces", "root"));
     assert!(allowed(&alice(), &get("workspaces", "ws"), &world));
 }
 
@@ -145,18 +177,31 @@ fn lifecycle_groups_pass_only_in_their_phases() {
 
 #[test]
 fn health_is_open_to_all() {
-    let access = Access { path: "/livez".to_owned(), verb: "get".to_owned(), ..Access::default() };
+    let access = Access {
+        path: "/livez".to_owned(),
+        verb: "get".to_owned(),
+        ..Access::default()
+    };
     assert!(allowed(&User::anonymous(), &access, &World::default()));
-    let deeper = Access { path: "/livez/ping".to_owned(), ..access.clone() };
+    let deeper = Access {
+        path: "/livez/ping".to_owned(),
+        ..access.clone()
+    };
     assert!(allowed(&User::anonymous(), &deeper, &World::default()));
-    let other = Access { path: "/livezz".to_owned(), ..access };
+    let other = Access {
+        path: "/livezz".to_owned(),
+        ..access
+    };
     assert!(!allowed(&User::anonymous(), &other, &World::default()));
 }
 
 #[test]
 fn deep_reviews_skip_entry_but_not_rbac() {
     let mut world = world(Phase::Ready);
-    let access = Access { deep: true, ..get("apiexports", "ws") };
+    let access = Access {
+        deep: true,
+        ..get("apiexports", "ws")
+    };
     assert!(!allowed(&alice(), &access, &world));
     world.rules.push(("alice", "get", "apiexports", "ws"));
     assert!(allowed(&alice(), &access, &world));

@@ -78,14 +78,42 @@ fn broken_entries_say_what_is_wrong() {
 
 #[test]
 fn an_entry_of_old_changes_takes_in_more() {
-    let mut list: Vec<Value> =
-        (0..12).map(|n| wire(&format!("m{n:02}"), "Update", Some(&format!("2026-01-01T00:00:{n:02}Z")), "")).collect();
+    let mut list: Vec<Value> = (0..12)
+        .map(|n| {
+            wire(
+                &format!("m{n:02}"),
+                "Update",
+                Some(&format!("2026-01-01T00:00:{n:02}Z")),
+                "",
+            )
+        })
+        .collect();
     list.push(wire("ancient-changes", "Update", Some("2026-01-01T00:00:01Z"), ""));
     list.push(wire("applier", "Apply", Some("2026-01-01T00:00:00Z"), ""));
     let mut entries = Entries::decode(list).unwrap();
     entries.cap_updaters();
     let list = entries.encode().unwrap();
-    let names: Vec<&str> = list.as_array().unwrap().iter().filter_map(|entry| entry["manager"].as_str()).collect();
-    assert_eq!(names, ["applier", "ancient-changes", "m03", "m04", "m05", "m06", "m07", "m08", "m09", "m10", "m11"]);
+    let names: Vec<&str> = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|entry| entry["manager"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "applier",
+            "ancient-changes",
+            "m03",
+            "m04",
+            "m05",
+            "m06",
+            "m07",
+            "m08",
+            "m09",
+            "m10",
+            "m11"
+        ]
+    );
     assert_eq!(list[1]["time"], "2026-01-01T00:00:02Z");
 }
