@@ -6,7 +6,7 @@ pub use real::RealDisk;
 use std::io;
 use std::path::Path;
 
-/// A file system. Every call blocks: make it inside [`crate::Spawn::blocking`].
+/// A file system. Every call blocks: make it inside [`crate::Spawn::blocking`]. What it makes is its owner's alone to read.
 pub trait Disk: Send + Sync + 'static {
     /// Opens a file for reading and writing, making it if it is absent.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;

@@ -1,10 +1,14 @@
 //! The operating system's files.
 
 use super::{Disk, DiskFile};
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// What is made here holds keys, tokens and tenants' data: the owner's alone, whatever the umask is.
+const FILE_MODE: u32 = 0o600;
+const DIRECTORY_MODE: u32 = 0o700;
 
 /// The operating system's file system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -22,6 +26,7 @@ impl Disk for RealDisk {
             .write(true)
             .create(true)
             .truncate(false)
+            .mode(FILE_MODE)
             .open(path)?;
         if is_new {
             sync_parent(path)?;
@@ -30,7 +35,7 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -70,7 +75,16 @@ impl Disk for RealDisk {
 }
 
 fn write_synced(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    // One left by a process of the same id that died would keep its mode.
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(FILE_MODE)
+        .open(path)?;
     file.write_all(contents)?;
     file.sync_all()
 }
@@ -144,6 +158,20 @@ mod tests {
         file.set_len(1).unwrap();
         assert_eq!(RealDisk.read(&path).unwrap(), b"\0");
         assert!(RealDisk.free_space(&path).unwrap() > 0);
+    }
+
+    #[test]
+    fn what_is_made_is_the_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = dir.path().join("made/too");
+        RealDisk.create_dir_all(&made).unwrap();
+        let (opened, written) = (made.join("opened"), made.join("written"));
+        drop(RealDisk.open(&opened).unwrap());
+        fs::write(&written, "with the umask's mode").unwrap();
+        RealDisk.write_atomic(&written, b"secret").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        assert_eq!([mode(&dir.path().join("made")), mode(&made)], [0o700; 2]);
+        assert_eq!([mode(&opened), mode(&written)], [0o600; 2]);
     }
 
     #[test]
