@@ -6,10 +6,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use api::keys::{cluster, identity};
 use apiserver::auth::rbac::Rule;
-use apiserver::auth::service_account::{AccountSource, PublicKey, ServiceAccountOptions, SigningKey};
+use apiserver::auth::service_account::{AccountSource, PublicKey, ServiceAccountOptions};
 use apiserver::auth::{
     AccountBackend, Authenticator, CaBundle, Chain, ClientCertificates, Impersonation, ImpersonationOptions, Now,
-    RequestHeader, RequestHeaderOptions, ReviewBackend, RuleSource, ServiceAccountTokens, TokenIssuer, TokenTable,
+    RequestHeader, RequestHeaderOptions, ReviewBackend, RuleSource, ServiceAccountTokens, TokenTable,
 };
 use async_trait::async_trait;
 use env::Env;
@@ -20,10 +20,10 @@ use serde_json::Value;
 use storage::ResourceKey;
 use tenancy::effective::{CLUSTER_NAME, SCOPES};
 
+use crate::account_signer::AccountSigner;
 use crate::admin::AdminTokens;
 use crate::facts::ShardFacts;
 use crate::options::StartOptions;
-use crate::pki;
 use crate::shard::Shard;
 
 /// What authentication adds to a server.
@@ -34,6 +34,8 @@ pub struct Authentication {
     pub reviews: Arc<dyn Backend>,
     /// Service accounts, whose subresource makes tokens.
     pub accounts: Arc<dyn Backend>,
+    /// What tokens of service accounts are verified with.
+    pub keys: Vec<PublicKey>,
 }
 
 /// Accounts and their Secrets as this shard's caches have them.
@@ -42,10 +44,15 @@ struct Accounts(Arc<ShardFacts>);
 // === impl Authentication ===
 
 impl Authentication {
-    pub fn new(env: &Env, options: &StartOptions, tokens: &AdminTokens, shard: &Shard) -> Result<Self> {
+    pub fn new(
+        env: &Env,
+        options: &StartOptions,
+        tokens: &AdminTokens,
+        signer: &AccountSigner,
+        shard: &Shard,
+    ) -> Result<Self> {
         let now = apiserver::auth::now(&env.clock);
-        let signing = signing_key(env, options)?;
-        let mut keys = vec![signing.public().clone()];
+        let mut keys = vec![signer.public_key()];
         for file in &options.service_account_key_file {
             let pem = read(env, file)?;
             keys.extend(PublicKey::all_from_pem(&pem).with_context(|| format!("reading {}", file.display()))?);
@@ -59,18 +66,18 @@ impl Authentication {
             scopes_extra: SCOPES.to_owned(),
         };
         let source = Arc::new(Accounts(shard.facts.clone()));
-        let accounts = ServiceAccountTokens::new(account_options, keys, source.clone(), now.clone());
+        let accounts = ServiceAccountTokens::new(account_options, keys.clone(), source.clone(), now.clone());
         let mut members = certificates(env, options, &now)?;
         members.push(Arc::new(token_table(env, options, tokens)?));
         members.push(Arc::new(accounts));
         let chain = Arc::new(Chain::new(members.clone(), audiences.clone(), options.anonymous_auth));
-        let issuer = TokenIssuer::new(&options.service_account_issuer, signing, env.rng.clone(), now.clone());
-        let accounts = AccountBackend::new(shard.objects(), source, Arc::new(issuer), audiences, None);
+        let accounts = AccountBackend::new(shard.objects(), source, signer.issuer(), audiences, None);
         Ok(Self {
             authenticators: members,
             impersonator: Arc::new(Impersonation::new(impersonation())),
             reviews: Arc::new(ReviewBackend::new(shard.authorizer.clone(), Some(chain), now)),
             accounts: Arc::new(accounts),
+            keys,
         })
     }
 }
@@ -127,18 +134,6 @@ fn token_table(env: &Env, options: &StartOptions, tokens: &AdminTokens) -> Resul
         }
     }
     Ok(table)
-}
-
-fn signing_key(env: &Env, options: &StartOptions) -> Result<SigningKey> {
-    let given = options
-        .service_account_signing_key_file
-        .as_ref()
-        .or(options.service_account_private_key_file.as_ref());
-    let pem = match given {
-        Some(file) => read(env, file)?,
-        None => pki::service_account_key(&*env.disk, &options.root_directory)?,
-    };
-    SigningKey::from_pem(&pem).context("the key of service account tokens cannot be used")
 }
 
 fn read(env: &Env, file: &Path) -> Result<Vec<u8>> {

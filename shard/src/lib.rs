@@ -7,6 +7,7 @@
 //! Read next: [`start`], top-down; [`stack`], the way of a request.
 #![forbid(unsafe_code)]
 
+pub mod account_signer;
 pub mod admin;
 pub mod admission;
 pub mod authentication;

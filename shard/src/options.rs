@@ -111,6 +111,9 @@ pub struct StartOptions {
     /// Issuer of service account tokens
     #[arg(long, default_value = "https://kcp.default.svc")]
     pub service_account_issuer: String,
+    /// URL of the keys that tokens are verified with, for the discovery document; default: this server's
+    #[arg(long, value_name = "URL", default_value = "")]
+    pub service_account_jwks_uri: String,
     /// Same as --service-account-signing-key-file
     #[arg(long, value_name = "FILE", hide = true)]
     pub service_account_private_key_file: Option<PathBuf>,
@@ -204,6 +207,8 @@ pub struct AcceptedOptions {
     pub audit_log_batch_throttle_burst: Option<String>,
     #[arg(long, hide = true)]
     pub audit_log_batch_throttle_qps: Option<String>,
+    #[arg(long, hide = true)]
+    pub audit_log_batch_throttle_enable: Option<String>,
     #[arg(long, hide = true)]
     pub profiler_address: Option<String>,
     #[arg(long, hide = true)]

@@ -14,6 +14,7 @@ use kv::{Kv, Op, Txn};
 use registry::{AdmissionChain, Backend, Registry};
 use storage::{IndexSpec, Projection, Store, StoreOptions};
 
+use crate::account_signer::AccountSigner;
 use crate::admission::TenancyAdmission;
 use crate::authorizer::ShardAuthorizer;
 use crate::bootstrap::Bootstrap;
@@ -39,6 +40,8 @@ pub struct ShardOptions {
     pub run_controllers: bool,
     /// Who holds the controllers' lease.
     pub holder: String,
+    /// Signs what Secrets of service accounts hold.
+    pub accounts: AccountSigner,
 }
 
 /// A running shard.
@@ -152,7 +155,7 @@ impl Shard {
             self.catalog.clone(),
             Arc::new(NoRemote),
             self.effects.clone(),
-            controllers::all(&options.info),
+            controllers::all(&options.info, Arc::new(options.accounts.clone())),
             DriverOptions::default(),
         );
         let running = self.env.spawn.spawn("controllers", driver.clone().run());

@@ -1,9 +1,11 @@
 //! The way of a request through a shard, every part top-down.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use apiserver::{Audit, Health, Lifecycle, Stack, StackConfig, StackOptions};
-use http::HeaderName;
+use apiserver::auth::service_account::discovery::{CONFIGURATION_PATH, KEY_SET_PATH, key_set, openid_configuration};
+use apiserver::{Audit, Health, Lifecycle, Page, Stack, StackConfig, StackOptions};
+use http::{HeaderName, HeaderValue};
 use permit::{Cluster, Scope};
 use registry::Backend;
 use telemetry::Metrics;
@@ -28,10 +30,17 @@ pub struct StackParts {
     pub anonymous: bool,
     /// `host:port`, for discovery.
     pub external_address: String,
+    /// Issuer of service account tokens.
+    pub issuer: String,
+    /// Where its keys are; empty: here.
+    pub jwks_uri: String,
 }
 
 pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
+    let pages = openid_pages(&parts);
     let options = StackOptions {
+        // What others verify tokens of service accounts with.
+        pages,
         anonymous: parts.anonymous,
         // `/metrics` is of the whole server; who may read it is said in root (kcp's facts, C.1).
         metrics_scope: Some(Scope::One(Cluster::well_known(api::keys::cluster::ROOT))),
@@ -48,6 +57,7 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         impersonator,
         reviews,
         accounts,
+        ..
     } = parts.authentication;
     let workspaces: Arc<dyn Backend> = match parts.home_workspaces {
         false => shard.objects(),
@@ -99,4 +109,21 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         lifecycle: parts.lifecycle,
         metrics: parts.metrics,
     })
+}
+
+/// OpenID discovery of the issuer of service account tokens; nothing, if the issuer is no URL that could have it.
+fn openid_pages(parts: &StackParts) -> BTreeMap<String, Page> {
+    let keys = &parts.authentication.keys;
+    let configuration = openid_configuration(&parts.issuer, &parts.jwks_uri, &parts.external_address, keys);
+    let Some(configuration) = configuration else {
+        return BTreeMap::new();
+    };
+    let page = |content_type: &'static str, body: serde_json::Value| Page {
+        content_type: HeaderValue::from_static(content_type),
+        body: body.to_string().into(),
+    };
+    BTreeMap::from([
+        (CONFIGURATION_PATH.to_owned(), page("application/json", configuration)),
+        (KEY_SET_PATH.to_owned(), page("application/jwk-set+json", key_set(keys))),
+    ])
 }

@@ -16,6 +16,7 @@ use kv::embedded::{EmbeddedKv, EmbeddedOptions};
 use kv::etcd::{EtcdKv, EtcdOptions};
 use telemetry::Metrics;
 
+use crate::account_signer::AccountSigner;
 use crate::admin::AdminTokens;
 use crate::authentication::Authentication;
 use crate::options::StartOptions;
@@ -52,8 +53,10 @@ impl Running {
         let place = Place::new(options, &address)?;
         let files = serving_files(env, options, &place)?;
         let tokens = AdminTokens::prepare(env, options)?;
+        let signer = AccountSigner::open(env, options)?;
         let kv = open_store(env, options).await?;
-        let shard = Arc::new(Shard::start(env, kv.clone(), shard_options(options, &place, &files, env)).await?);
+        let shard_options = shard_options(options, &place, &files, env, &signer);
+        let shard = Arc::new(Shard::start(env, kv.clone(), shard_options).await?);
         shard.wait_for_root().await;
 
         let lifecycle = Lifecycle::new();
@@ -63,7 +66,7 @@ impl Running {
         let metrics = Metrics::new();
         let audit = audit(env, options, &metrics)?;
         let parts = StackParts {
-            authentication: Authentication::new(env, options, &tokens, &shard)?,
+            authentication: Authentication::new(env, options, &tokens, &signer, &shard)?,
             run_virtual_workspaces: options.run_virtual_workspaces,
             home_workspaces: options.enable_home_workspaces,
             audit,
@@ -72,6 +75,8 @@ impl Running {
             metrics: metrics.clone(),
             anonymous: options.anonymous_auth,
             external_address: place.external.clone(),
+            issuer: options.service_account_issuer.clone(),
+            jwks_uri: options.service_account_jwks_uri.clone(),
         };
         let stack = build(&shard, parts);
         let tls_files = TlsFiles {
@@ -214,7 +219,13 @@ async fn open_store(env: &Env, options: &StartOptions) -> Result<Arc<dyn Kv>> {
     Ok(Arc::new(store))
 }
 
-fn shard_options(options: &StartOptions, place: &Place, files: &Serving, env: &Env) -> ShardOptions {
+fn shard_options(
+    options: &StartOptions,
+    place: &Place,
+    files: &Serving,
+    env: &Env,
+    signer: &AccountSigner,
+) -> ShardOptions {
     let local = format!("https://{}", place.external);
     let or_local = |url: &str| {
         if url.is_empty() {
@@ -253,6 +264,7 @@ fn shard_options(options: &StartOptions, place: &Place, files: &Serving, env: &E
         exclusive_store: options.is_embedded(),
         run_controllers: options.run_controllers,
         holder: format!("{}-{:016x}", options.shard_name, env.rng.next_u64()),
+        accounts: signer.clone(),
     }
 }
 

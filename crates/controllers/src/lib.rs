@@ -9,6 +9,7 @@
 //! Read next: [`workspace`] and [`logical_cluster`] for the life of a workspace, [`binding`] for sharing APIs.
 #![forbid(unsafe_code)]
 
+pub mod account_token;
 pub mod binding;
 pub mod binding_deletion;
 pub mod bound_schema;
@@ -33,6 +34,7 @@ mod testing;
 
 use std::sync::Arc;
 
+use account_token::{AccountTokens, TokenSecrets};
 use plan::Controller;
 
 /// What controllers know of the shard they run on.
@@ -48,9 +50,10 @@ pub struct ShardInfo {
 }
 
 /// Every controller of a shard.
-pub fn all(shard: &ShardInfo) -> Vec<Arc<dyn Controller>> {
+pub fn all(shard: &ShardInfo, tokens: Arc<dyn AccountTokens>) -> Vec<Arc<dyn Controller>> {
     let mut controllers = lifecycle(shard);
     controllers.extend(sharing(shard));
+    controllers.push(Arc::new(TokenSecrets::new(Arc::new(shard.clone()), tokens)));
     controllers
 }
 
