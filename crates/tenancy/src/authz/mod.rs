@@ -6,6 +6,8 @@
 
 mod policy;
 
+use std::borrow::Cow;
+
 use machinery::user::{MASTERS, User};
 use permit::{Access, Cluster, Scope};
 
@@ -111,8 +113,9 @@ impl Chain<'_> {
     fn required_groups(&mut self, cluster: &Cluster) -> Opinion {
         const STEP: &str = "01-requiredgroups";
         if self.access.deep {
-            self.note(STEP, Opinion::Allow, "deep SubjectAccessReview");
-            return self.content(cluster);
+            return self.delegate(STEP, "delegating due to deep SAR request", |chain| {
+                chain.content(cluster)
+            });
         }
         if cluster.is_system() {
             return self.note(STEP, Opinion::None, "system cluster");
@@ -120,8 +123,11 @@ impl Chain<'_> {
         let groups = effective_groups(self.user, cluster);
         let has = |group: &str| groups.iter().any(|g| g == group);
         if has(LOGICAL_CLUSTER_ADMIN) || is_service_account(self.user) {
-            self.note(STEP, Opinion::Allow, "exempt");
-            return self.content(cluster);
+            return self.delegate(
+                STEP,
+                "delegating due to logical cluster admin or service account access",
+                |chain| chain.content(cluster),
+            );
         }
         let Some(facts) = self.facts.cluster(cluster) else {
             return self.note(STEP, Opinion::None, "LogicalCluster not found");
@@ -133,23 +139,26 @@ impl Chain<'_> {
                 }
             }
         }
-        self.note(STEP, Opinion::Allow, "required groups satisfied");
-        self.content(cluster)
+        self.delegate(STEP, "delegating due to required groups satisfied", |chain| {
+            chain.content(cluster)
+        })
     }
 
     fn content(&mut self, cluster: &Cluster) -> Opinion {
         const STEP: &str = "02-content";
         if self.access.deep {
-            self.note(STEP, Opinion::Allow, "deep SubjectAccessReview");
-            return self.system_crds(cluster);
+            return self.delegate(STEP, "delegating due to deep SAR request", |chain| {
+                chain.system_crds(cluster)
+            });
         }
         if cluster.is_system() {
             return self.note(STEP, Opinion::None, "system cluster");
         }
         let groups = effective_groups(self.user, cluster);
         if groups.iter().any(|g| g == LOGICAL_CLUSTER_ADMIN) {
-            self.note(STEP, Opinion::Allow, "logical cluster admin");
-            return self.system_crds(cluster);
+            return self.delegate(STEP, "delegating due to logical cluster admin access", |chain| {
+                chain.system_crds(cluster)
+            });
         }
         let Some(facts) = self.facts.cluster(cluster) else {
             return self.note(STEP, Opinion::Deny, "LogicalCluster not found");
@@ -163,8 +172,9 @@ impl Chain<'_> {
             return self.note(STEP, Opinion::Allow, "lifecycle controller");
         }
         if is_service_account(self.user) && is_in_scope(self.user, cluster) {
-            self.note(STEP, Opinion::Allow, "service account of this cluster");
-            return self.system_crds(cluster);
+            return self.delegate(STEP, "delegating due to local service account access", |chain| {
+                chain.system_crds(cluster)
+            });
         }
         let entry = Access {
             scope: Some(Scope::One(cluster.clone())),
@@ -172,11 +182,12 @@ impl Chain<'_> {
             path: "/".to_owned(),
             ..Access::default()
         };
-        if self.rbac_in(&entry, cluster).is_none() {
+        if !self.may_enter(&entry, cluster) {
             return self.note(STEP, Opinion::None, "no verb=access permission on /");
         }
-        self.note(STEP, Opinion::Allow, "verb=access on /");
-        self.system_crds(cluster)
+        self.delegate(STEP, "delegating due to user logical cluster access", |chain| {
+            chain.system_crds(cluster)
+        })
     }
 
     /// The status subresources of bindings and exports belong to the system's controllers, for reading too.
@@ -194,23 +205,30 @@ impl Chain<'_> {
                 "apibinding/apiexport status updates are not permitted",
             );
         }
-        self.max_permission_policy(cluster)
+        self.delegate(STEP, "delegating due to no system CRD status", |chain| {
+            chain.max_permission_policy(cluster)
+        })
     }
 
     fn max_permission_policy(&mut self, cluster: &Cluster) -> Opinion {
         const STEP: &str = "04-maxpermissionpolicy";
         let access = self.access;
-        if access.deep || !access.is_resource {
-            return self.rbac(cluster);
+        if access.deep {
+            return self.delegate(STEP, "delegating due to deep SAR request", |chain| chain.rbac(cluster));
         }
-        let bound = self.facts.bound_from(cluster, &access.group, &access.resource);
-        if let Some(bound) = bound.filter(|bound| bound.has_local_policy) {
-            if !self.policy_allows(cluster, &bound.export_cluster) {
-                return self.note(STEP, Opinion::None, "maximal permission policy does not allow");
+        let bound = match access.is_resource {
+            true => self.facts.bound_from(cluster, &access.group, &access.resource),
+            false => None,
+        };
+        let why = match bound {
+            None => "delegating due to no relevant binding found",
+            Some(bound) if !bound.has_local_policy => "delegating due to no maximal permission policy in the export",
+            Some(bound) if self.policy_allows(cluster, &bound.export_cluster) => {
+                "delegating due to maximal permission policy allows"
             }
-            self.note(STEP, Opinion::Allow, "maximal permission policy allows");
-        }
-        self.rbac(cluster)
+            Some(_) => return self.note(STEP, Opinion::None, "maximal permission policy does not allow"),
+        };
+        self.delegate(STEP, why, |chain| chain.rbac(cluster))
     }
 
     fn policy_allows(&self, cluster: &Cluster, export_cluster: &Cluster) -> bool {
@@ -220,26 +238,40 @@ impl Chain<'_> {
         })
     }
 
+    /// The bindings of `system:admin`, then those of the cluster; each leaves its own note.
     fn rbac(&mut self, cluster: &Cluster) -> Opinion {
-        match self.rbac_in(self.access, cluster) {
-            Some(step) => self.note(step, Opinion::Allow, "RBAC allows"),
-            None => self.note("05-local", Opinion::None, "no RBAC policy matched"),
-        }
-    }
-
-    fn rbac_in(&self, access: &Access, cluster: &Cluster) -> Option<&'static str> {
         let users = effective_users(self.user, cluster);
         let bootstrap = Cluster::well_known("system:admin");
-        if users
-            .iter()
-            .any(|user| self.facts.rbac_allows(user, access, &bootstrap))
-        {
-            return Some("05-bootstrap");
+        for (step, bindings_in) in [("05-bootstrap", &bootstrap), ("05-local", cluster)] {
+            if self.rbac_allows(&users, self.access, bindings_in) {
+                return self.note(step, Opinion::Allow, "RBAC allows");
+            }
+            self.note(step, Opinion::None, "no RBAC policy matched");
         }
+        Opinion::None
+    }
+
+    fn may_enter(&self, entry: &Access, cluster: &Cluster) -> bool {
+        let users = effective_users(self.user, cluster);
+        let bootstrap = Cluster::well_known("system:admin");
+        self.rbac_allows(&users, entry, &bootstrap) || self.rbac_allows(&users, entry, cluster)
+    }
+
+    fn rbac_allows(&self, users: &[Cow<'_, User>], access: &Access, bindings_in: &Cluster) -> bool {
         users
             .iter()
-            .any(|user| self.facts.rbac_allows(user, access, cluster))
-            .then_some("05-local")
+            .any(|user| self.facts.rbac_allows(user, access, bindings_in))
+    }
+
+    /// Leaves the decision to what comes next; the step is noted with what that came to, as kcp does.
+    fn delegate(&mut self, name: &'static str, why: &str, next: impl FnOnce(&mut Self) -> Opinion) -> Opinion {
+        let at = self.trail.len();
+        self.note(name, Opinion::None, why);
+        let opinion = next(self);
+        if let Some(step) = self.trail.get_mut(at) {
+            step.opinion = opinion;
+        }
+        opinion
     }
 
     fn note(&mut self, name: &'static str, opinion: Opinion, reason: &str) -> Opinion {

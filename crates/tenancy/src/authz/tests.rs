@@ -206,3 +206,23 @@ fn deep_reviews_skip_entry_but_not_rbac() {
     world.rules.push(("alice", "get", "apiexports", "ws"));
     assert!(allowed(&alice(), &access, &world));
 }
+
+#[test]
+fn every_step_is_noted_with_what_the_walk_came_to() {
+    let mut world = world(Phase::Ready);
+    world.rules.push(("alice", "access", "/", "ws"));
+    let trail = |world: &World| {
+        let verdict = authorize(&alice(), &get("configmaps", "ws"), &[], world);
+        let steps = verdict.trail.into_iter().map(|step| (step.name, step.opinion));
+        steps.collect::<Vec<_>>()
+    };
+    let outer = ["01-requiredgroups", "02-content", "03-systemcrd", "04-maxpermissionpolicy"];
+    let expected = |outcome| {
+        let mut steps: Vec<_> = outer.iter().map(|name| (*name, outcome)).collect();
+        steps.extend([("05-bootstrap", Opinion::None), ("05-local", outcome)]);
+        steps
+    };
+    assert_eq!(trail(&world), expected(Opinion::None));
+    world.rules.push(("alice", "get", "configmaps", "ws"));
+    assert_eq!(trail(&world), expected(Opinion::Allow));
+}
