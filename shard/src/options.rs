@@ -155,6 +155,9 @@ pub struct StartOptions {
     /// Which requests are logged how thoroughly (audit.k8s.io/v1 Policy)
     #[arg(long, value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
+    /// Whether requests wait until their events are written
+    #[arg(long, default_value = "blocking")]
+    pub audit_log_mode: AuditLogMode,
 
     /// How much is logged: 0 least, 10 most
     #[arg(short = 'v', long = "v", default_value_t = 2)]
@@ -196,8 +199,6 @@ pub struct AcceptedOptions {
     #[arg(long, hide = true)]
     pub audit_log_maxage: Option<String>,
     #[arg(long, hide = true)]
-    pub audit_log_mode: Option<String>,
-    #[arg(long, hide = true)]
     pub audit_log_batch_max_wait: Option<String>,
     #[arg(long, hide = true)]
     pub audit_log_batch_max_size: Option<String>,
@@ -231,6 +232,13 @@ pub struct AcceptedOptions {
     pub authorization_order: Option<String>,
     #[arg(long, hide = true)]
     pub api_audiences: Option<String>,
+}
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditLogMode {
+    Batch,
+    Blocking,
+    BlockingStrict,
 }
 
 // === impl StartOptions ===

@@ -50,6 +50,7 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         deep_review_header: Some(HeaderName::from_static(api::keys::header::DEEP_SUBJECT_ACCESS_REVIEW)),
         // Clients inside a cluster name none in their URLs; their tokens do (C.5).
         in_cluster_clients: true,
+        cluster_annotation: Some(api::keys::annotation::AUDIT_CLUSTER),
         ..StackOptions::default()
     };
     let Authentication {

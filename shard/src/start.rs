@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::bootstrap::{RootOptions, ShardUrls};
 use apiserver::{
-    Audit, AuditLevel, AuditPolicy, Check, Health, Lifecycle, Server, ServerOptions, Stack, Tls, TlsFiles,
+    Audit, AuditLevel, AuditMode, AuditPolicy, Check, Health, Lifecycle, Server, ServerOptions, Stack, Tls, TlsFiles,
 };
 use async_trait::async_trait;
 use controllers::ShardInfo;
@@ -19,7 +19,7 @@ use telemetry::Metrics;
 use crate::account_signer::AccountSigner;
 use crate::admin::AdminTokens;
 use crate::authentication::Authentication;
-use crate::options::StartOptions;
+use crate::options::{AuditLogMode, StartOptions};
 use crate::pki::{self, Serving};
 use crate::shard::{Shard, ShardOptions};
 use crate::stack::{StackParts, build};
@@ -282,7 +282,11 @@ fn audit(env: &Env, options: &StartOptions, metrics: &Arc<Metrics>) -> Result<Au
             AuditPolicy::parse(&text).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))?
         }
     };
-    Ok(Audit::to_file(env, path.clone(), policy, metrics))
+    let mode = match options.audit_log_mode {
+        AuditLogMode::Batch => AuditMode::Batch,
+        AuditLogMode::Blocking | AuditLogMode::BlockingStrict => AuditMode::Blocking,
+    };
+    Ok(Audit::to_file(env, path.clone(), mode, policy, metrics))
 }
 
 #[async_trait]

@@ -27,7 +27,7 @@ mod stack;
 pub mod stage;
 mod version;
 
-pub use audit::{Audit, AuditLevel, AuditPolicy};
+pub use audit::{Audit, AuditLevel, AuditMode, AuditPolicy};
 pub use body::{Body, RequestBody};
 pub use health::{Check, Health};
 pub use lifecycle::{Lifecycle, Phase};

@@ -88,6 +88,8 @@ pub struct StackOptions {
     pub deep_review_header: Option<HeaderName>,
     /// Requests without a cluster go to the one that their service account's token names.
     pub in_cluster_clients: bool,
+    /// Annotation of audit events that names the cluster.
+    pub cluster_annotation: Option<&'static str>,
 }
 
 /// A document that is always the same.
@@ -156,6 +158,7 @@ impl Default for StackOptions {
             documents_bytes_max: 64 * 1024 * 1024,
             deep_review_header: None,
             in_cluster_clients: false,
+            cluster_annotation: None,
         }
     }
 }
@@ -232,7 +235,7 @@ impl Stack {
                 received,
                 now: self.env.clock.now(),
             };
-            self.audit.answered(&record, &parts, connection, &times, answer);
+            self.audit.answered(&record, &parts, connection, &times, answer).await;
         }
         if parts.method == Method::HEAD {
             handler::drop_body(&mut response);
@@ -302,8 +305,16 @@ impl Stack {
         handler::refuse_shard_paths(&target)?;
         // The URL says which cluster; whether it exists is not told yet.
         let resolved = Resolved::new(target, &*self.resolver, false)?;
+        if let (Some(key), Some(Scope::One(cluster))) = (self.options.cluster_annotation, resolved.scope()) {
+            record.annotations.push((key.to_owned(), cluster.to_string()));
+        }
         // Who asks, after impersonation.
         let request = Authenticated::new(resolved, self, parts, connection, record).await?;
+        if self.audit.is_on() {
+            let now = self.env.clock.now();
+            let times = Times { received: now, now };
+            self.audit.received(record, parts, connection, &times).await;
+        }
         if request.is_mounted() {
             return self.forward(&request, parts, body).await;
         }

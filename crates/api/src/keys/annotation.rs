@@ -24,6 +24,8 @@ pub const MIGRATING: &str = "internal.kcp.io/migrating";
 /// Comma-separated set of reasons to copy the object to the cache server (H.3).
 pub const REPLICATE: &str = "internal.kcp.io/replicate";
 
+/// On audit events: the cluster that a request went to (G.9).
+pub const AUDIT_CLUSTER: &str = "tenancy.kcp.io/workspace";
 /// On a LogicalCluster: `<type path>:<type name>` (A.6).
 pub const WORKSPACE_TYPE: &str = "internal.tenancy.kcp.io/type";
 /// On a Workspace: hash of the shard's name (C.3).

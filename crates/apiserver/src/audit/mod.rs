@@ -13,6 +13,8 @@ use machinery::user::User;
 use serde_json::{Map, Value, json};
 use telemetry::Metrics;
 
+pub(crate) use policy::AuditStage;
+use policy::Treatment;
 pub use policy::{AuditLevel, AuditPolicy};
 use sink::Sink;
 
@@ -27,8 +29,19 @@ pub struct Audit {
     log: Option<Arc<Log>>,
 }
 
+/// Whether requests wait for the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditMode {
+    /// Who has an answer finds its event in the file.
+    #[default]
+    Blocking,
+    /// Never waits: events that the disk cannot keep up with are counted and lost.
+    Batch,
+}
+
 struct Log {
     policy: AuditPolicy,
+    mode: AuditMode,
     sink: Sink,
 }
 
@@ -41,11 +54,12 @@ pub(crate) struct Times {
 // === impl Audit ===
 
 impl Audit {
-    /// Appends to a file. Never blocks a request: events that the disk cannot keep up with are counted and lost.
-    pub fn to_file(env: &Env, path: PathBuf, policy: AuditPolicy, metrics: &Arc<Metrics>) -> Self {
+    /// Appends to a file.
+    pub fn to_file(env: &Env, path: PathBuf, mode: AuditMode, policy: AuditPolicy, metrics: &Arc<Metrics>) -> Self {
         Self {
             log: Some(Arc::new(Log {
                 policy,
+                mode,
                 sink: Sink::start(env, path, metrics),
             })),
         }
@@ -70,18 +84,20 @@ impl Audit {
     }
 
     fn level(&self, record: &Record, parts: &Parts) -> AuditLevel {
-        let Some(log) = &self.log else { return AuditLevel::None };
-        let Ok(path) = decode_path(parts.uri.path()) else {
-            return AuditLevel::Metadata;
-        };
-        match Target::parse(parts, &path) {
-            Ok(target) => log.policy.level(record.user.as_deref(), target.info()),
-            Err(_) => AuditLevel::Metadata,
-        }
+        self.log
+            .as_ref()
+            .map(|log| log.treatment(record, parts).level)
+            .unwrap_or_default()
+    }
+
+    /// Writes that a request came, once its sender is known.
+    pub(crate) async fn received(&self, record: &Record, parts: &Parts, connection: &Connection, times: &Times) {
+        self.write(AuditStage::RequestReceived, record, parts, connection, times, None)
+            .await;
     }
 
     /// Writes the event of an answered request.
-    pub(crate) fn answered(
+    pub(crate) async fn answered(
         &self,
         record: &Record,
         parts: &Parts,
@@ -89,13 +105,51 @@ impl Audit {
         times: &Times,
         answer: Answer<'_>,
     ) {
+        let stage = match record.is_watch && answer.code == 200 {
+            true => AuditStage::ResponseStarted,
+            false => AuditStage::ResponseComplete,
+        };
+        self.write(stage, record, parts, connection, times, Some(answer)).await;
+    }
+
+    async fn write(
+        &self,
+        stage: AuditStage,
+        record: &Record,
+        parts: &Parts,
+        connection: &Connection,
+        times: &Times,
+        answer: Option<Answer<'_>>,
+    ) {
         let Some(log) = &self.log else { return };
-        let level = self.level(record, parts);
-        if level == AuditLevel::None {
+        let treatment = log.treatment(record, parts);
+        if !treatment.logs(stage) {
             return;
         }
-        let event = event(level, record, parts, connection, times, answer);
-        log.sink.send(event.to_string());
+        let line = event(stage, treatment.level, record, parts, connection, times, answer).to_string();
+        match (log.mode, stage) {
+            // Events stand in the file in their order: who waits for a later one need not wait for this.
+            (AuditMode::Batch, _) | (_, AuditStage::RequestReceived) => log.sink.send(line),
+            (AuditMode::Blocking, _) => log.sink.write(line).await,
+        }
+    }
+}
+
+// === impl Log ===
+
+impl Log {
+    fn treatment(&self, record: &Record, parts: &Parts) -> Treatment<'_> {
+        let whole = || Treatment {
+            level: AuditLevel::Metadata,
+            ..Treatment::default()
+        };
+        let Ok(path) = decode_path(parts.uri.path()) else {
+            return whole();
+        };
+        match Target::parse(parts, &path) {
+            Ok(target) => self.policy.treatment(record.user.as_deref(), target.info()),
+            Err(_) => whole(),
+        }
     }
 }
 
@@ -108,12 +162,13 @@ pub(crate) struct Answer<'a> {
 }
 
 fn event(
+    stage: AuditStage,
     level: AuditLevel,
     record: &Record,
     parts: &Parts,
     connection: &Connection,
     times: &Times,
-    answer: Answer<'_>,
+    answer: Option<Answer<'_>>,
 ) -> Value {
     let path = decode_path(parts.uri.path()).unwrap_or_default();
     let query = Query::new(parts.uri.query().unwrap_or_default());
@@ -123,7 +178,7 @@ fn event(
     let mut event = json!({
         "kind": "Event", "apiVersion": "audit.k8s.io/v1", "level": level.as_str(),
         "auditID": record.audit_id.to_str().unwrap_or_default(),
-        "stage": if record.is_watch && answer.code == 200 { "ResponseStarted" } else { "ResponseComplete" },
+        "stage": stage.as_str(),
         "requestURI": match query.raw() {
             "" => parts.uri.path().to_owned(),
             raw => format!("{}?{raw}", parts.uri.path()),
@@ -131,7 +186,6 @@ fn event(
         "verb": info.map_or("", |info| info.verb),
         "user": record.user.as_deref().map(user).unwrap_or_else(|| json!({})),
         "sourceIPs": [connection.peer_address()],
-        "responseStatus": response_status(answer),
         "requestReceivedTimestamp": format_micros(i128::from(times.received.as_nanos())),
         "stageTimestamp": format_micros(i128::from(times.now.as_nanos())),
     });
@@ -143,6 +197,7 @@ fn event(
     set("impersonatedUser", record.impersonated.as_deref().map(user));
     set("userAgent", header("user-agent").map(Value::from));
     set("objectRef", info.and_then(object_ref));
+    set("responseStatus", answer.map(response_status));
     if level >= AuditLevel::Request {
         set(
             "requestObject",

@@ -18,6 +18,23 @@ pub enum AuditLevel {
     RequestResponse,
 }
 
+/// Where in its life a request is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AuditStage {
+    /// Its sender is known; nothing else is yet.
+    RequestReceived,
+    /// A stream has begun.
+    ResponseStarted,
+    ResponseComplete,
+}
+
+/// What a policy says of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Treatment<'a> {
+    pub level: AuditLevel,
+    pub omits: [&'a [String]; 2],
+}
+
 /// The first rule that matches a request says its level; without one it is not logged.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -30,8 +47,8 @@ pub struct AuditPolicy {
     _metadata: serde_json::Value,
     #[serde(default)]
     rules: Vec<Rule>,
-    #[serde(default, rename = "omitStages")]
-    _omit_stages: Vec<String>,
+    #[serde(default)]
+    omit_stages: Vec<String>,
     #[serde(default, rename = "omitManagedFields")]
     _omit_managed_fields: bool,
 }
@@ -53,8 +70,8 @@ struct Rule {
     namespaces: Vec<String>,
     #[serde(default, rename = "nonResourceURLs")]
     non_resource_urls: Vec<String>,
-    #[serde(default, rename = "omitStages")]
-    _omit_stages: Vec<String>,
+    #[serde(default)]
+    omit_stages: Vec<String>,
     #[serde(default, rename = "omitManagedFields")]
     _omit_managed_fields: Option<bool>,
 }
@@ -83,6 +100,26 @@ impl AuditLevel {
     }
 }
 
+// === impl AuditStage ===
+
+impl AuditStage {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RequestReceived => "RequestReceived",
+            Self::ResponseStarted => "ResponseStarted",
+            Self::ResponseComplete => "ResponseComplete",
+        }
+    }
+}
+
+// === impl Treatment ===
+
+impl Treatment<'_> {
+    pub fn logs(&self, stage: AuditStage) -> bool {
+        self.level > AuditLevel::None && !self.omits.iter().any(|omits| omits.iter().any(|s| s == stage.as_str()))
+    }
+}
+
 // === impl AuditPolicy ===
 
 impl AuditPolicy {
@@ -103,12 +140,13 @@ impl AuditPolicy {
         serde_json::from_value(decoded.value).map_err(|error| format!("audit policy: {error}"))
     }
 
-    pub(crate) fn level(&self, user: Option<&User>, info: &RequestInfo<'_>) -> AuditLevel {
-        self.rules
-            .iter()
-            .find(|rule| rule.matches(user, info))
-            .map(|rule| rule.level)
-            .unwrap_or_default()
+    pub(crate) fn treatment(&self, user: Option<&User>, info: &RequestInfo<'_>) -> Treatment<'_> {
+        let rule = self.rules.iter().find(|rule| rule.matches(user, info));
+        rule.map(|rule| Treatment {
+            level: rule.level,
+            omits: [&self.omit_stages, &rule.omit_stages],
+        })
+        .unwrap_or_default()
     }
 }
 
@@ -168,10 +206,23 @@ mod tests {
 
     fn level(policy: &AuditPolicy, user: &str, method: &http::Method, path: &str) -> AuditLevel {
         let user = User::new(user, &["people"]);
-        policy.level(
-            Some(&user),
-            &RequestInfo::parse(method, path, &Query::default()).unwrap(),
-        )
+        let info = RequestInfo::parse(method, path, &Query::default()).unwrap();
+        policy.treatment(Some(&user), &info).level
+    }
+
+    #[test]
+    fn stages_may_be_left_out() {
+        let policy = b"omitStages: [RequestReceived]\nrules:\n\
+            - {level: Metadata, verbs: [get], omitStages: [ResponseComplete]}\n- {level: Metadata}\n";
+        let policy = AuditPolicy::parse(policy).unwrap();
+        let query = Query::default();
+        let logged = |method: &http::Method| {
+            let info = RequestInfo::parse(method, "/api/v1/namespaces/a", &query).unwrap();
+            let treatment = policy.treatment(None, &info);
+            [AuditStage::RequestReceived, AuditStage::ResponseComplete].map(|stage| treatment.logs(stage))
+        };
+        assert_eq!(logged(&http::Method::GET), [false, false]);
+        assert_eq!(logged(&http::Method::DELETE), [false, true]);
     }
 
     #[test]

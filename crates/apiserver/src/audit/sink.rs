@@ -5,12 +5,18 @@ use std::sync::Arc;
 
 use env::{DiskFile, Env};
 use telemetry::Metrics;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Takes lines without waiting.
 pub(super) struct Sink {
-    lines: mpsc::Sender<String>,
+    lines: mpsc::Sender<Line>,
     metrics: Arc<Metrics>,
+}
+
+/// A line, and who waits for it to be in the file.
+struct Line {
+    text: String,
+    written: Option<oneshot::Sender<()>>,
 }
 
 /// Lines that may wait for the disk.
@@ -34,25 +40,43 @@ impl Sink {
         }
     }
 
-    pub(super) fn send(&self, line: String) {
-        match self.lines.try_send(line) {
+    /// Without waiting.
+    pub(super) fn send(&self, text: String) {
+        match self.lines.try_send(Line { text, written: None }) {
             Ok(()) => self.metrics.audit_events.inc(),
             Err(_) => self.metrics.audit_errors.inc(),
         }
     }
+
+    /// Returns when the line is in the file, or cannot be got there.
+    pub(super) async fn write(&self, text: String) {
+        let (sender, written) = oneshot::channel();
+        let line = Line {
+            text,
+            written: Some(sender),
+        };
+        match self.lines.send(line).await {
+            Ok(()) => self.metrics.audit_events.inc(),
+            Err(_) => self.metrics.audit_errors.inc(),
+        }
+        // A sender that is dropped unused belongs to a line that failed; the writer has said so.
+        let _in_file = written.await;
+    }
 }
 
-async fn write(env: Env, path: PathBuf, metrics: Arc<Metrics>, mut queue: mpsc::Receiver<String>) {
+async fn write(env: Env, path: PathBuf, metrics: Arc<Metrics>, mut queue: mpsc::Receiver<Line>) {
     let mut file: Option<Box<dyn DiskFile>> = None;
     while let Some(line) = queue.recv().await {
-        let mut batch = line.into_bytes();
+        let mut batch = line.text.into_bytes();
         batch.push(b'\n');
+        let mut waiting = vec![line.written];
         let mut lines = 1;
         while batch.len() < BATCH_BYTES
             && let Ok(line) = queue.try_recv()
         {
-            batch.extend_from_slice(line.as_bytes());
+            batch.extend_from_slice(line.text.as_bytes());
             batch.push(b'\n');
+            waiting.push(line.written);
             lines += 1;
         }
         let (disk, path, open) = (env.disk.clone(), path.clone(), file.take());
@@ -71,6 +95,10 @@ async fn write(env: Env, path: PathBuf, metrics: Arc<Metrics>, mut queue: mpsc::
                 metrics.audit_errors.add(lines);
                 tracing::error!(%error, lines, "audit events were lost");
             }
+        }
+        for written in waiting.into_iter().flatten() {
+            // Whoever gave up waiting is not concerned any more.
+            let _ = written.send(());
         }
     }
 }

@@ -216,7 +216,12 @@ fn every_step_is_noted_with_what_the_walk_came_to() {
         let steps = verdict.trail.into_iter().map(|step| (step.name, step.opinion));
         steps.collect::<Vec<_>>()
     };
-    let outer = ["01-requiredgroups", "02-content", "03-systemcrd", "04-maxpermissionpolicy"];
+    let outer = [
+        "01-requiredgroups",
+        "02-content",
+        "03-systemcrd",
+        "04-maxpermissionpolicy",
+    ];
     let expected = |outcome| {
         let mut steps: Vec<_> = outer.iter().map(|name| (*name, outcome)).collect();
         steps.extend([("05-bootstrap", Opinion::None), ("05-local", outcome)]);

@@ -97,7 +97,7 @@ impl World {
         let audit = match setup.audit {
             Some(path) => {
                 let policy = apiserver::AuditPolicy::everything(apiserver::AuditLevel::Request);
-                Audit::to_file(&env, path, policy, &metrics)
+                Audit::to_file(&env, path, apiserver::AuditMode::Blocking, policy, &metrics)
             }
             None => Audit::none(),
         };
