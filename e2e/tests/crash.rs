@@ -1,10 +1,14 @@
 //! Servers and stores that die under load: what was acknowledged is there afterwards, and everything goes on by itself.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use e2e::{Etcd, Kubectl, Server};
+
+/// How long writes may take to be acknowledged again on a busy machine.
+const BOUND: Duration = Duration::from_secs(120);
 
 /// Rounds of each loop; more by `KCP_CRASH_ROUNDS`.
 fn rounds() -> usize {
@@ -17,21 +21,23 @@ fn rounds() -> usize {
 /// Creates ConfigMaps until told to stop, and remembers those that were acknowledged.
 struct Writer {
     stop: Arc<AtomicBool>,
-    done: Arc<AtomicUsize>,
-    acknowledged: Arc<Mutex<Vec<String>>>,
+    acknowledged: Arc<Acknowledged>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// Names of objects, and a bell that rings for each.
+#[derive(Default)]
+struct Acknowledged {
+    names: Mutex<Vec<String>>,
+    more: Condvar,
 }
 
 // === impl Writer ===
 
 impl Writer {
     fn start(kubectl: Kubectl, prefix: String) -> Self {
-        let (stop, done, acknowledged) = (
-            Arc::<AtomicBool>::default(),
-            Arc::<AtomicUsize>::default(),
-            Arc::<Mutex<Vec<String>>>::default(),
-        );
-        let (stopped, count, names) = (stop.clone(), done.clone(), acknowledged.clone());
+        let (stop, acknowledged) = (Arc::<AtomicBool>::default(), Arc::<Acknowledged>::default());
+        let (stopped, noted) = (stop.clone(), acknowledged.clone());
         let thread = std::thread::spawn(move || {
             for number in 0.. {
                 if stopped.load(Ordering::Relaxed) {
@@ -45,26 +51,32 @@ impl Writer {
                     .run_with(&["create", "--validate=false", "-f", "-"], &document)
                     .succeeded()
                 {
-                    names.lock().expect("no writer panicked").push(name);
-                    count.fetch_add(1, Ordering::Relaxed);
+                    noted.names.lock().expect("no writer panicked").push(name);
+                    noted.more.notify_all();
                 }
             }
         });
         Self {
             stop,
-            done,
             acknowledged,
             thread: Some(thread),
         }
     }
 
+    /// How many writes are acknowledged by now.
+    fn count(&self) -> usize {
+        self.acknowledged.names.lock().expect("no writer panicked").len()
+    }
+
     /// Waits until so many writes are acknowledged.
     fn wait_for(&self, count: usize) {
-        let began = std::time::Instant::now();
-        while self.done.load(Ordering::Relaxed) < count {
-            assert!(began.elapsed().as_secs() < 120, "writes are acknowledged again");
-            std::thread::yield_now();
-        }
+        let names = self.acknowledged.names.lock().expect("no writer panicked");
+        let (_names, timeout) = self
+            .acknowledged
+            .more
+            .wait_timeout_while(names, BOUND, |names| names.len() < count)
+            .expect("no writer panicked");
+        assert!(!timeout.timed_out(), "writes are not acknowledged any more");
     }
 
     fn finish(mut self) -> Vec<String> {
@@ -72,7 +84,7 @@ impl Writer {
         if let Some(thread) = self.thread.take() {
             thread.join().expect("no writer panicked");
         }
-        std::mem::take(&mut self.acknowledged.lock().expect("no writer panicked"))
+        std::mem::take(&mut self.acknowledged.names.lock().expect("no writer panicked"))
     }
 }
 
@@ -110,7 +122,7 @@ fn a_killed_etcd_loses_nothing_that_was_acknowledged() {
     for round in 0..rounds() {
         let writer = Writer::start(inside.clone(), format!("r{round}"));
         writer.wait_for(5);
-        let before = 5;
+        let before = writer.count();
         etcd.kill_and_restart();
         // The server finds it again without a hand.
         writer.wait_for(before + 5);

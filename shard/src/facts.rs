@@ -26,10 +26,13 @@ pub struct ShardFacts {
     pub definitions: Arc<Definitions>,
     /// Exports with a maximal permission policy, by cluster and name.
     policies: RwLock<BTreeMap<(Cluster, CompactString), ()>>,
-    /// Exports and types by name, to the clusters that have one: both are few, and looked for by path.
-    places: RwLock<BTreeMap<(&'static str, CompactString), Vec<(Cluster, String)>>>,
+    places: RwLock<Places>,
     store: OnceLock<Store>,
 }
+
+/// Exports and types by kind and name, to the clusters that have one with their recorded paths: both are few, and looked for
+/// by path.
+type Places = BTreeMap<(&'static str, CompactString), Vec<(Cluster, String)>>;
 
 // === impl ShardFacts ===
 

@@ -11,8 +11,11 @@ use storage::{Applied, Entry, ObjectKey, Projection, ResourceKey};
 
 #[derive(Default)]
 pub struct OwnerIndex {
-    by_uid: RwLock<BTreeMap<(Cluster, String), BTreeSet<(ResourceKey, ObjectKey)>>>,
+    by_uid: RwLock<ByUid>,
 }
+
+/// The dependants of an owner, which is named by its cluster and uid.
+type ByUid = BTreeMap<(Cluster, String), BTreeSet<(ResourceKey, ObjectKey)>>;
 
 // === impl OwnerIndex ===
 

@@ -169,10 +169,10 @@ fn set_condition(crd: &mut Value, kind: &str, status: &str, reason: &str, messag
     let mut entry =
         json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": now});
     if let Some(index) = known {
-        if list[index].str_at(&["status"]) == Some(status) {
-            if let Some(time) = list[index].get("lastTransitionTime").cloned() {
-                entry["lastTransitionTime"] = time;
-            }
+        if list[index].str_at(&["status"]) == Some(status)
+            && let Some(time) = list[index].get("lastTransitionTime").cloned()
+        {
+            entry["lastTransitionTime"] = time;
         }
         list[index] = entry;
     } else {

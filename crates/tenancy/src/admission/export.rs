@@ -1,5 +1,6 @@
 //! APIExports: claims name an identity unless built-in, schemas are named after their resource (facts I.9).
 
+use api::builtin::is_claimable;
 use api::keys;
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
@@ -7,53 +8,6 @@ use machinery::status::Status;
 use serde_json::{Value, json};
 
 use super::Review;
-
-/// Built-in resources that may be claimed without an identity (facts E.7).
-const CLAIMABLE: &[(&str, &[&str])] = &[
-    (
-        "",
-        &[
-            "configmaps",
-            "events",
-            "namespaces",
-            "resourcequotas",
-            "secrets",
-            "serviceaccounts",
-        ],
-    ),
-    (
-        "rbac.authorization.k8s.io",
-        &["roles", "rolebindings", "clusterroles", "clusterrolebindings"],
-    ),
-    ("certificates.k8s.io", &["certificatesigningrequests"]),
-    ("coordination.k8s.io", &["leases"]),
-    (
-        "admissionregistration.k8s.io",
-        &[
-            "mutatingwebhookconfigurations",
-            "validatingwebhookconfigurations",
-            "validatingadmissionpolicies",
-            "validatingadmissionpolicybindings",
-            "mutatingadmissionpolicies",
-            "mutatingadmissionpolicybindings",
-        ],
-    ),
-    ("events.k8s.io", &["events"]),
-    ("apiextensions.k8s.io", &["customresourcedefinitions"]),
-    ("core.kcp.io", &["logicalclusters"]),
-    (
-        "authorization.k8s.io",
-        &["subjectaccessreviews", "localsubjectaccessreviews"],
-    ),
-    ("authentication.k8s.io", &["tokenreviews"]),
-];
-
-/// Whether a claim on this resource needs no identity.
-pub fn is_claimable_builtin(group: &str, resource: &str) -> bool {
-    CLAIMABLE
-        .iter()
-        .any(|(g, resources)| *g == group && resources.contains(&resource))
-}
 
 pub(super) fn validate(review: &Review<'_>) -> Result<(), Status> {
     if !review.is(keys::group::APIS, "apiexports") || !review.is_write() || !review.is_main() {
@@ -64,7 +18,7 @@ pub(super) fn validate(review: &Review<'_>) -> Result<(), Status> {
     let claims = object.at(&["spec", "permissionClaims"]).and_then(Value::as_array);
     for (index, claim) in claims.into_iter().flatten().enumerate() {
         let member = |name: &str| claim.str_at(&[name]).unwrap_or_default();
-        let free = member("group") == keys::group::APIS || is_claimable_builtin(member("group"), member("resource"));
+        let free = member("group") == keys::group::APIS || is_claimable(member("group"), member("resource"));
         if member("identityHash").is_empty() && !free {
             let path = spec.child("permissionClaims").index(index).child("identityHash");
             let detail = "identityHash is required for API types that are not built-in";

@@ -39,10 +39,10 @@ pub(super) fn mutate(review: &mut Review<'_>, world: &dyn World) -> Result<(), S
         return Ok(());
     }
     let path = canonical(review, world)?;
-    if let (Some(object), Some(path)) = (review.object.as_deref_mut(), path) {
-        if object.annotation(annotation::PATH) != Some(&path) {
-            object.set_annotation(annotation::PATH, &path);
-        }
+    if let (Some(object), Some(path)) = (review.object.as_deref_mut(), path)
+        && object.annotation(annotation::PATH) != Some(&path)
+    {
+        object.set_annotation(annotation::PATH, &path);
     }
     Ok(())
 }

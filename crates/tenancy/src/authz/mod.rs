@@ -132,12 +132,13 @@ impl Chain<'_> {
         let Some(facts) = self.facts.cluster(cluster) else {
             return self.note(STEP, Opinion::None, "LogicalCluster not found");
         };
-        if !has(EXTERNAL_LOGICAL_CLUSTER_ADMIN) {
-            if let Some(required) = &facts.required_groups {
-                if !satisfies(required, &groups) && !has(KCP_ADMIN) && !has(BOOTSTRAPPER) {
-                    return self.note(STEP, Opinion::Deny, "user is not a member of the required groups");
-                }
-            }
+        if !has(EXTERNAL_LOGICAL_CLUSTER_ADMIN)
+            && let Some(required) = &facts.required_groups
+            && !satisfies(required, &groups)
+            && !has(KCP_ADMIN)
+            && !has(BOOTSTRAPPER)
+        {
+            return self.note(STEP, Opinion::Deny, "user is not a member of the required groups");
         }
         self.delegate(STEP, "delegating due to required groups satisfied", |chain| {
             chain.content(cluster)
