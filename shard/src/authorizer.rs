@@ -131,9 +131,21 @@ impl Resolver for ShardResolver {
         match self.facts.index.read().resolve(&path) {
             tenancy::Resolution::Cluster(found) => Resolution::Cluster(found),
             tenancy::Resolution::Mount(url) => Resolution::Mount { url: url.to_string() },
+            tenancy::Resolution::Unavailable { cluster } => Resolution::Unavailable {
+                status: unavailable(path.as_str()),
+                cluster,
+            },
             tenancy::Resolution::Refused(status) => Resolution::Refused(status),
         }
     }
+}
+
+/// kcp's text, with the object that it is about: who may see that, may hear it.
+fn unavailable(path: &str) -> Status {
+    let mut status = Status::not_found(&GroupResource::new("tenancy.kcp.io", "workspaces"), path);
+    (status.code, status.reason) = (503, Reason::ServiceUnavailable);
+    status.message = "Not available.".to_owned();
+    status
 }
 
 /// `user:<name>[:rest]` is the home cluster of that user.

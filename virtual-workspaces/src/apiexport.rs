@@ -27,7 +27,7 @@ use tenancy::authz::KCP_ADMIN;
 use tenancy::effective::{CLUSTER_NAME, WARRANT};
 
 use crate::surface::{content_key, resolved, shown};
-use crate::view::{plain_cluster, refuse_beyond_wildcard, refuse_other_subresources, split_clusters, split_segment};
+use crate::view::{plain_cluster, refuse_what_views_lack, split_clusters, split_segment};
 use crate::{Call, Routed, Shard, View};
 use authorizer::ExportAuthorizer;
 use content::Content;
@@ -101,8 +101,14 @@ impl View for ApiExports {
             return self.missing(call, cluster, name, scope, below).await;
         };
         let info = call.info(below)?;
-        refuse_beyond_wildcard(&info, &scope)?;
-        refuse_other_subresources(&info)?;
+        if let Err(refusal) = refuse_what_views_lack(&info, &scope) {
+            // Why not is for those who may see the content: to others the export is as absent as any other.
+            let content = authorizer::content_access(&export.cluster, &export.name, info.verb.to_owned());
+            return match self.shard.allows(call.user, &content).await {
+                true => Err(refusal),
+                false => Ok(call.denied(scope, below)),
+            };
+        }
         let authorizer = ExportAuthorizer {
             shard: self.shard.clone(),
             user: call.user.clone(),

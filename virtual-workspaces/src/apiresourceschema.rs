@@ -64,8 +64,13 @@ impl View for ApiResourceSchemas {
         let Some((consumer, below)) = split_consumer(call.rest) else {
             return Ok(ServiceRoute::Unknown);
         };
-        refuse_other_subresources(&call.info(below)?)?;
         let scope = Scope::One(consumer.clone());
+        if let Err(refusal) = refuse_other_subresources(&call.info(below)?) {
+            return match may_read_bindings(&*self.shard, call.user, &consumer).await {
+                true => Err(refusal),
+                false => Ok(call.denied(scope, below)),
+            };
+        }
         let Some(def) = self.shard.claimed_def(group::APIS, "apiresourceschemas", "") else {
             return Ok(call.denied(scope, below));
         };
@@ -108,6 +113,20 @@ fn split_consumer(rest: &str) -> Option<(Cluster, &str)> {
     (segment == "*" || segment == name).then_some((consumer, below))
 }
 
+async fn may_read_bindings(shard: &dyn Shard, user: &User, consumer: &Cluster) -> bool {
+    let needed = Access {
+        scope: Some(Scope::One(consumer.clone())),
+        verb: Verb::Get.as_str().to_owned(),
+        is_resource: true,
+        group: group::APIS.to_owned(),
+        version: "v1alpha2".to_owned(),
+        resource: "apibindings".to_owned(),
+        deep: true,
+        ..Access::default()
+    };
+    shard.allows(user, &needed).await
+}
+
 // === impl ReaderOfBindings ===
 
 #[async_trait]
@@ -116,17 +135,7 @@ impl Authorizer for ReaderOfBindings {
         if !READ_ONLY.iter().any(|verb| verb.as_str() == access.verb) {
             return Decision::deny("only read-only access is allowed to apiresourceschemas");
         }
-        let needed = Access {
-            scope: Some(Scope::One(self.consumer.clone())),
-            verb: Verb::Get.as_str().to_owned(),
-            is_resource: true,
-            group: group::APIS.to_owned(),
-            version: "v1alpha2".to_owned(),
-            resource: "apibindings".to_owned(),
-            deep: true,
-            ..Access::default()
-        };
-        match self.shard.allows(user, &needed).await {
+        match may_read_bindings(&*self.shard, user, &self.consumer).await {
             true => Decision::allow(""),
             false => Decision::no_opinion("no permission to read apibindings of the consumer"),
         }

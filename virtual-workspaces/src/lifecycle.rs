@@ -26,9 +26,9 @@ use registry::Resolved;
 use serde_json::Value;
 
 use crate::surface::{Single, shown};
-use crate::view::{plain_cluster, refuse_beyond_wildcard, refuse_other_subresources, split_clusters, split_segment};
+use crate::view::{plain_cluster, refuse_what_views_lack, split_clusters, split_segment};
 use crate::{Call, Routed, Shard, View};
-use authorizer::EntryAuthorizer;
+use authorizer::{EntryAuthorizer, may_act};
 use entry::OwnEntry;
 
 /// A view of waiting clusters.
@@ -185,8 +185,12 @@ impl View for Lifecycle {
         match &scope {
             Scope::One(cluster) if !self.is_own(&info) => self.content(call, &who, cluster, &info).await,
             Scope::One(_) | Scope::All => {
-                refuse_beyond_wildcard(&info, &scope)?;
-                refuse_other_subresources(&info)?;
+                if let Err(refusal) = refuse_what_views_lack(&info, &scope) {
+                    return match may_act(&*self.shard, self.role, call.user, &who).await {
+                        true => Err(refusal),
+                        false => Ok(call.denied(scope, below)),
+                    };
+                }
                 self.own(call, who, scope, below)
             }
         }

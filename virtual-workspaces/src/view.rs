@@ -93,8 +93,14 @@ pub(crate) fn plain_cluster(name: &str) -> Option<Cluster> {
     Cluster::parse(name).ok().filter(|cluster| !cluster.is_system())
 }
 
+/// What no view has, over one cluster or all of them. Not said to those who may not know what the path means.
+pub(crate) fn refuse_what_views_lack(info: &RequestInfo<'_>, scope: &Scope) -> Result<(), Refusal> {
+    refuse_beyond_wildcard(info, scope)?;
+    refuse_other_subresources(info)
+}
+
 /// Over all clusters a view lists and watches, nothing else: kcp's answer, in the form in which its client found it.
-pub(crate) fn refuse_beyond_wildcard(info: &RequestInfo<'_>, scope: &Scope) -> Result<(), Refusal> {
+fn refuse_beyond_wildcard(info: &RequestInfo<'_>, scope: &Scope) -> Result<(), Refusal> {
     let is_read = |verb: Option<Verb>| matches!(verb, Some(Verb::List | Verb::Watch));
     match &info.resource {
         Some(resource) if *scope == Scope::All && !is_read(resource.verb) => {

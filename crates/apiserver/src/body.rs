@@ -159,7 +159,10 @@ impl RequestBody {
             Self::Full(bytes) => return Ok(HeldBody { bytes, _part: part }),
             Self::Incoming(incoming) => incoming,
         };
-        if incoming.size_hint().exact().is_some_and(|len| len > bytes_max as u64) {
+        if let Some(len) = incoming.size_hint().exact().filter(|len| *len > bytes_max as u64) {
+            if len <= 2 * bytes_max as u64 {
+                discard(incoming, bytes_max).await;
+            }
             return Err(too_large(bytes_max));
         }
         // Most bodies are one frame: that one is handed on as it is. What was announced is a claim and reserves nothing.
@@ -169,6 +172,7 @@ impl RequestBody {
             let frame = frame.map_err(|error| Status::bad_request(format!("the body could not be read: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             if first.len() + rest.len() + data.len() > bytes_max {
+                discard(incoming, bytes_max).await;
                 return Err(too_large(bytes_max));
             }
             part.grow(data.len())?;
@@ -247,6 +251,19 @@ impl http_body::Body for RequestBody {
 }
 
 /// Kubernetes' text.
+/// Reads on for a while: who still writes when the connection is closed may never see the answer (HTTP/1 over TCP). Go's
+/// server does so, too.
+async fn discard(mut incoming: hyper::body::Incoming, bytes_max: usize) {
+    let mut left = 2 * bytes_max;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        let len = frame.data_ref().map_or(0, Bytes::len);
+        if len > left {
+            return;
+        }
+        left -= len;
+    }
+}
+
 fn too_large(bytes_max: usize) -> Status {
     Status::too_large(format!("Request entity too large: limit is {bytes_max}"))
 }

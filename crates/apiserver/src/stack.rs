@@ -304,7 +304,7 @@ impl Stack {
         handler::note_target(&target, record);
         handler::refuse_shard_paths(&target)?;
         // The URL says which cluster; whether it exists is not told yet.
-        let resolved = Resolved::new(target, &*self.resolver, false)?;
+        let resolved = Resolved::new(target, &*self.resolver, false, self.mounts.is_some())?;
         if let (Some(key), Some(Scope::One(cluster))) = (self.options.cluster_annotation, resolved.scope()) {
             record.annotations.push((key.to_owned(), cluster.to_string()));
         }

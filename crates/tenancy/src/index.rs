@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use compact_str::CompactString;
 use machinery::object::ObjectExt;
-use machinery::status::{Reason, Status};
+use machinery::status::Status;
 use permit::Cluster;
 use serde_json::Value;
 
@@ -55,7 +55,11 @@ struct Child {
 pub enum Resolution {
     Cluster(Cluster),
     Mount(Arc<str>),
-    /// 404, 503 …: the answer as it is to be given.
+    /// There, and not to be had now (503). Who may use the cluster may hear that.
+    Unavailable {
+        cluster: Option<Cluster>,
+    },
+    /// 404: the answer to those who may know.
     Refused(Status),
 }
 
@@ -172,8 +176,13 @@ impl ClusterIndex {
                 return not_found();
             };
             match child {
-                Child { unavailable: true, .. } => {
-                    return Resolution::Refused(Status::new(503, Reason::ServiceUnavailable, "Not available."));
+                Child {
+                    unavailable: true,
+                    cluster,
+                    ..
+                } => {
+                    let cluster = cluster.clone();
+                    return Resolution::Unavailable { cluster };
                 }
                 Child { mount: Some(url), .. } => return Resolution::Mount(url.clone()),
                 Child {
@@ -275,7 +284,11 @@ mod tests {
         let mut index = index();
         let object = json!({"spec": {"cluster": "org1"}, "status": {"phase": "Unavailable"}});
         index.apply_workspace(&cluster("root"), "org", Some(&object));
-        assert!(matches!(index.resolve(&path("root:org:team")), Resolution::Refused(s) if s.code == 503));
+        let cluster = Some(cluster("org1"));
+        assert_eq!(
+            index.resolve(&path("root:org:team")),
+            Resolution::Unavailable { cluster }
+        );
     }
 
     #[test]

@@ -104,8 +104,13 @@ pub enum Resolution {
     Cluster(permit::Cluster),
     /// `*`.
     All,
-    /// Answered as it is (400, 404, 429, 503 …).
+    /// Answered as it is (400, 404, 429 …).
     Refused(machinery::status::Status),
+    /// There, and not to be had now. Said to those who may use the cluster, if it is known, or may see it from its parent.
+    Unavailable {
+        status: machinery::status::Status,
+        cluster: Option<permit::Cluster>,
+    },
     /// Everything below is served by another URL.
     Mount {
         url: String,

@@ -147,7 +147,7 @@ impl<'r> Authenticated<'r> {
         super::permitted::forbidden(&self.user, &access, reason)
     }
 
-    fn is_health(&self) -> bool {
+    pub(super) fn is_health(&self) -> bool {
         let path = self.target.path.trim_start_matches('/');
         let check = path.split('/').next().unwrap_or_default();
         matches!(check, "livez" | "readyz" | "healthz")

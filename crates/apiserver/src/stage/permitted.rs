@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::request::Parts;
+use machinery::object::GroupResource;
 use machinery::selector::LabelSelector;
 use machinery::status::Status;
 use machinery::user::{MASTERS, User};
@@ -10,7 +11,7 @@ use permit::{Access, Decision, Permit, Resources, Scope, Verb, Verbs};
 use registry::{Origin, Surface};
 use storage::Segment;
 
-use super::resolved::{Place, missing_object};
+use super::resolved::{Missing, Place, missing_object};
 use super::{Authenticated, RequestInfo, ResourceInfo, Target};
 use crate::auth::SharedAuthorizer;
 use crate::query::Query;
@@ -64,11 +65,14 @@ const ACCESS_DENIED: &str = "access denied";
 impl<'r> Permitted<'r> {
     /// Of the server's own APIs.
     pub async fn new(request: Authenticated<'r>, stack: &Stack, parts: &Parts, record: &mut Record) -> Result<Self> {
+        let is_health = request.is_health();
         let Authenticated { target, place, user } = request;
         let (scope, has_cluster) = match place {
             Place::Scope(scope) => (Some(scope), true),
-            Place::Missing { status, nearest } => {
-                return Err(refuse_missing(&target, stack, &user, status, nearest).await);
+            // The server's health is the same below every cluster, be it there or not.
+            Place::Missing(_) if is_health => (None, false),
+            Place::Missing(missing) => {
+                return Err(refuse_missing(&target, stack, &user, missing).await);
             }
             Place::Nowhere | Place::Service | Place::Mount(_) => (None, false),
         };
@@ -291,54 +295,45 @@ fn may_create(verb: Verb, resolved: &registry::Resolved, parts: &Parts) -> bool 
     }
 }
 
-/// A cluster that is not here: said to those who may see clusters of that name, and to nobody else.
-async fn refuse_missing(
-    target: &Target<'_>,
-    stack: &Stack,
-    user: &User,
-    status: Status,
-    nearest: Option<Scope>,
-) -> Refusal {
-    let denied = |scope| forbidden(user, &target.access(scope), ACCESS_DENIED);
+/// A cluster that is not here: said to those who may see clusters of that name, or use it, and to nobody else.
+async fn refuse_missing(target: &Target<'_>, stack: &Stack, user: &User, missing: Missing) -> Refusal {
+    let Missing {
+        status,
+        cluster,
+        nearest,
+    } = missing;
     if user.in_group(MASTERS) {
         return plain_if_elsewhere(status);
     }
     // "Not found on this shard" is for any client that has come to the wrong door; it has an identity at least.
-    if status.code != 404 {
-        return if user.is_anonymous() {
-            denied(None)
-        } else {
-            plain_if_elsewhere(status)
-        };
+    if status.code == 429 && !user.is_anonymous() {
+        return plain_if_elsewhere(status);
     }
-    let (of, name) = missing_object(&status);
-    let access = |scope: &Scope, verb: &str, group: &str, resource: &str, name: &str| Access {
+    let allowed = async |access: Access| stack.authorizer.authorize(user, &access).await.is_allowed();
+    let access = |scope: &Scope, verb: &str, of: GroupResource, name: &str| Access {
         scope: Some(scope.clone()),
         verb: verb.to_owned(),
         is_resource: true,
-        group: group.to_owned(),
-        resource: resource.to_owned(),
+        group: of.group,
+        resource: of.resource,
         name: name.to_owned(),
         ..Access::default()
     };
     let mut may_know = false;
-    if let Some(scope) = &nearest {
-        let last = name.rsplit(':').next().unwrap_or_default();
-        let access = access(scope, Verb::Get.as_str(), &of.group, &of.resource, last);
-        may_know = stack.authorizer.authorize(user, &access).await.is_allowed();
+    if cluster.is_some() {
+        may_know = allowed(target.access(cluster)).await;
+    }
+    if !may_know && let Some((scope, name)) = &nearest {
+        let of = missing_object(&status);
+        may_know = allowed(access(scope, Verb::Get.as_str(), of, name)).await;
     }
     if !may_know && let Some(scope) = &stack.options.metrics_scope {
         // Who may do everything in the cluster that stands for the server may know of all others.
-        may_know = stack
-            .authorizer
-            .authorize(user, &access(scope, "*", "*", "*", ""))
-            .await
-            .is_allowed();
+        may_know = allowed(access(scope, "*", GroupResource::new("*", "*"), "")).await;
     }
-    if may_know {
-        Refusal::from(status)
-    } else {
-        denied(nearest)
+    match may_know {
+        true => plain_if_elsewhere(status),
+        false => forbidden(user, &target.access(None), ACCESS_DENIED),
     }
 }
 
@@ -380,7 +375,7 @@ pub(crate) fn forbidden_status(user: &User, access: &Access, reason: &str) -> St
     };
     // Kubernetes keeps errors from looking like HTML.
     let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    let of = machinery::object::GroupResource::new(access.group.as_str(), access.resource.as_str());
+    let of = GroupResource::new(access.group.as_str(), access.resource.as_str());
     Status::forbidden(&of, &access.name, format!("{text}: {reason}"))
 }
 

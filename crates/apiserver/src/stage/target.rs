@@ -212,6 +212,8 @@ impl<'r> ResourceInfo<'r> {
             Some((resource, identity)) => (resource, Some(identity)),
             None => (resource, None),
         };
+        // `namespaces//configmaps` is no path of Kubernetes': neither all namespaces nor one.
+        let has_more = parts.next().is_some() || first == "namespaces" && resource != first && namespace.is_empty();
         // A trailing slash was trimmed; an empty segment in between stays one, and names nothing.
         let is_named = name.is_some_and(|name| !name.is_empty());
         Ok(Self {
@@ -224,7 +226,7 @@ impl<'r> ResourceInfo<'r> {
             namespace,
             name: Cow::Borrowed(name.unwrap_or_default()),
             is_named,
-            has_more: parts.next().is_some(),
+            has_more,
         })
     }
 

@@ -155,7 +155,33 @@ async fn routing_answers_are_plain_and_only_for_the_known() {
         world.client("").await.get("/clusters/root:elsewhere/api").await.code,
         403
     );
-    assert_eq!(user.get("/clusters/root:mounted/api").await.code, 503);
+    // Without a way to forward there, that something is mounted is for those who may see it.
+    assert_eq!(user.get("/clusters/root:mounted/api").await.code, 403);
+    let mut admin = world.client("kcp-admin").await;
+    assert_eq!(admin.get("/clusters/root:mounted/api").await.code, 503);
+}
+
+#[tokio::test(start_paused = true)]
+async fn law_5_what_is_not_available_is_absent_for_who_may_not_use_it() {
+    let world = World::new().await;
+    for (who, code) in [("user-1", 503), ("kcp-admin", 503), ("user-2", 403), ("", 403)] {
+        let mut client = world.client(who).await;
+        let maps = "/api/v1/namespaces/default/configmaps/x";
+        let there = client.get(&format!("/clusters/root:closed{maps}")).await;
+        assert_eq!(there.code, code, "{who}: {}", there.text());
+        if code == 403 {
+            let absent = client.get(&format!("/clusters/root:absent{maps}")).await;
+            assert_eq!((there.code, there.text()), (absent.code, absent.text()), "{who}");
+        }
+        // Health is the server's, wherever it is asked for.
+        for cluster in ["root:closed", "root:absent", "root"] {
+            assert_eq!(
+                client.get(&format!("/clusters/{cluster}/livez")).await.code,
+                200,
+                "{who}"
+            );
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,6 +37,10 @@ impl Resolver for TestResolver {
             "root:mounted" => Resolution::Mount {
                 url: "https://elsewhere".to_owned(),
             },
+            "root:closed" => Resolution::Unavailable {
+                status: Status::service_unavailable("Not available."),
+                cluster: Some(Cluster::well_known(super::CONSUMER)),
+            },
             "root:golden" => Resolution::Cluster(Cluster::well_known("golden")),
             "root:private" => Resolution::Cluster(Cluster::well_known("private")),
             _ if segment.contains(':') && !segment.starts_with("system:") => Resolution::Refused(missing()),
