@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use api::bootstrap::{RootOptions, ShardUrls};
 use api::keys::{group, label};
 use apiserver::auth::{Escalation, SharedAuthorizer};
-use controller::{Driver, DriverOptions, EventFeed, Lease, LeaseOptions};
+use controller::{Driver, DriverOptions, Effects, EventFeed, Lease, LeaseOptions};
 use controllers::ShardInfo;
 use env::{Env, Task};
 use kv::{Kv, Op, Txn};
@@ -44,6 +44,13 @@ pub struct ShardOptions {
     pub accounts: AccountSigner,
 }
 
+/// Where a simulation reaches into a shard: between the controllers and what carries their effects out, and the bounds of
+/// its store. The default changes nothing.
+pub struct Seams {
+    pub effects: Box<dyn FnOnce(Arc<dyn Effects>) -> Arc<dyn Effects> + Send>,
+    pub store: Box<dyn FnOnce(StoreOptions) -> StoreOptions + Send>,
+}
+
 /// A running shard.
 pub struct Shard {
     pub name: String,
@@ -61,11 +68,27 @@ pub struct Shard {
 
 const LEASE_TTL: Duration = Duration::from_secs(15);
 
+// === impl Seams ===
+
+impl Default for Seams {
+    fn default() -> Self {
+        Self {
+            effects: Box::new(|effects| effects),
+            store: Box::new(|options| options),
+        }
+    }
+}
+
 // === impl Shard ===
 
 impl Shard {
     /// Opens the store's content, starts the controllers, and brings the content to what a shard starts with.
     pub async fn start(env: &Env, kv: Arc<dyn Kv>, options: ShardOptions) -> Result<Self> {
+        Self::start_with(env, kv, options, Seams::default()).await
+    }
+
+    /// The same, taken apart at its seams.
+    pub async fn start_with(env: &Env, kv: Arc<dyn Kv>, options: ShardOptions, seams: Seams) -> Result<Self> {
         let definitions = Definitions::new();
         let facts = ShardFacts::new(definitions.clone());
         let owners = Arc::new(OwnerIndex::default());
@@ -78,7 +101,8 @@ impl Shard {
             owners.clone(),
             feed.clone(),
         ];
-        let store = Store::open(env.clone(), kv.clone(), store_options(&options), projections)
+        let store_options = (seams.store)(store_options(&options));
+        let store = Store::open(env.clone(), kv.clone(), store_options, projections)
             .await
             .context("opening the store's content")?;
         facts.attach(store.clone());
@@ -105,7 +129,8 @@ impl Shard {
         };
         shard.bootstrap(&options).await?;
         if options.run_controllers {
-            shard.run_controllers(kv, feed, &options).await?;
+            let effects = (seams.effects)(shard.effects.clone());
+            shard.run_controllers(kv, feed, effects, &options).await?;
         }
         Ok(shard)
     }
@@ -132,7 +157,13 @@ impl Shard {
             .map_err(|status| anyhow::anyhow!("bootstrapping: {status}"))
     }
 
-    async fn run_controllers(&mut self, kv: Arc<dyn Kv>, feed: Arc<EventFeed>, options: &ShardOptions) -> Result<()> {
+    async fn run_controllers(
+        &mut self,
+        kv: Arc<dyn Kv>,
+        feed: Arc<EventFeed>,
+        effects: Arc<dyn Effects>,
+        options: &ShardOptions,
+    ) -> Result<()> {
         let key = format!("{}-leases/kcp-controllers", options.prefix);
         if options.exclusive_store {
             let txn = Txn {
@@ -154,7 +185,7 @@ impl Shard {
             lease,
             self.catalog.clone(),
             Arc::new(NoRemote),
-            self.effects.clone(),
+            effects,
             controllers::all(&options.info, Arc::new(options.accounts.clone())),
             DriverOptions::default(),
         );

@@ -44,6 +44,8 @@ pub use entry::Entry;
 pub use error::StorageError;
 pub use event::{Event, EventKind};
 pub use key::{Layout, ObjectKey, ResourceKey, Segment};
+#[cfg(all(feature = "planted", debug_assertions))]
+pub use options::Planted;
 pub use options::{IndexSpec, StoreOptions};
 pub use projection::{Applied, Projection};
 pub use read::ListResult;

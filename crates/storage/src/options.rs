@@ -30,6 +30,37 @@ pub struct StoreOptions {
     pub load_page: usize,
     /// Clusters besides `system:*` that need no fence: those that are never deleted.
     pub unfenced: Vec<String>,
+    /// The faults that the simulation's checkers have to find.
+    #[cfg(all(feature = "planted", debug_assertions))]
+    pub planted: Planted,
+}
+
+/// Faults put in on purpose. They do not exist in release builds, whatever their features.
+#[cfg(all(feature = "planted", debug_assertions))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Planted {
+    /// Writes do not compare the revision of what they replace.
+    pub skip_revision: bool,
+    /// Watchers are not shown events whose revision this divides; 0: they are shown all.
+    pub drop_event_each: u64,
+}
+
+// === impl StoreOptions ===
+
+impl StoreOptions {
+    pub(crate) fn skips_revision(&self) -> bool {
+        #[cfg(all(feature = "planted", debug_assertions))]
+        return self.planted.skip_revision;
+        #[cfg(not(all(feature = "planted", debug_assertions)))]
+        false
+    }
+
+    pub(crate) fn drops_event(&self, _revision: u64) -> bool {
+        #[cfg(all(feature = "planted", debug_assertions))]
+        return self.planted.drop_event_each > 0 && _revision % self.planted.drop_event_each == 0;
+        #[cfg(not(all(feature = "planted", debug_assertions)))]
+        false
+    }
 }
 
 impl Default for StoreOptions {
@@ -44,6 +75,8 @@ impl Default for StoreOptions {
             write_timeout: Duration::from_secs(20),
             load_page: 2_000,
             unfenced: vec!["root".to_owned()],
+            #[cfg(all(feature = "planted", debug_assertions))]
+            planted: Planted::default(),
         }
     }
 }

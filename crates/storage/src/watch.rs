@@ -283,6 +283,9 @@ impl Watcher {
         };
         let entry = entry.map(Arc::clone);
         self.seen = self.seen.max(event.revision());
+        if self.shared.options.drops_event(event.revision()) {
+            return None;
+        }
         Some(WatchEvent {
             kind,
             entry: entry?,

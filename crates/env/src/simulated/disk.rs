@@ -22,6 +22,12 @@ pub struct SimDisk {
     shared: Arc<Shared>,
 }
 
+/// What a disk holds, to be put on others: a world that many tests begin with is made once. Cheap to clone.
+#[derive(Clone)]
+pub struct DiskImage {
+    files: Arc<BTreeMap<PathBuf, Vec<u8>>>,
+}
+
 /// The disk as one life of its host sees it; afterwards it gives errors.
 pub(super) struct Mounted {
     disk: SimDisk,
@@ -42,6 +48,8 @@ struct State {
     files: BTreeMap<PathBuf, File>,
     locked: BTreeSet<PathBuf>,
     sync_delay: Duration,
+    /// What is slower is a fault, and counted.
+    usual_sync_delay: Duration,
     capacity: u64,
     error_rate: f64,
     /// Counts down with each write and sync; at zero the power fails in the middle of it.
@@ -80,6 +88,7 @@ impl SimDisk {
     pub(super) fn new(options: &SimOptions, rng: Rng, faults: Faults, charged_nanos: Arc<AtomicU64>) -> SimDisk {
         let state = Mutex::new(State {
             sync_delay: options.sync_delay,
+            usual_sync_delay: options.sync_delay,
             capacity: options.disk_capacity,
             error_rate: options.disk_error_rate,
             ..State::default()
@@ -128,6 +137,25 @@ impl SimDisk {
     /// Bytes that all files take.
     pub fn used(&self) -> u64 {
         self.shared.state.lock().used()
+    }
+
+    /// What the operating system shows of all files now.
+    pub fn image(&self) -> DiskImage {
+        let state = self.shared.state.lock();
+        let files = state
+            .files
+            .iter()
+            .map(|(path, file)| (path.clone(), file.shown.clone()));
+        DiskImage {
+            files: Arc::new(files.collect()),
+        }
+    }
+
+    /// Replaces everything by an image, on the medium too. For hosts on which nothing runs yet.
+    pub fn load(&self, image: &DiskImage) {
+        let files = image.files.iter();
+        let files = files.map(|(path, bytes)| (path.clone(), File::whole(bytes.clone(), bytes.clone())));
+        self.shared.state.lock().files = files.collect();
     }
 
     /// Flips one bit of a file, on the medium too. False when the file is shorter.
@@ -410,7 +438,7 @@ impl File {
                 false => rng.chance(0.5),
             };
             match survives {
-                true if rng.chance(0.2) => {
+                true if rng.chance(0.5) => {
                     faults.count("disk/write torn");
                     change.torn(rng).apply(&mut self.durable);
                 }
@@ -494,7 +522,13 @@ impl DiskFile for SimFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let delay = self.disk.shared.state.lock().sync_delay;
+        let (delay, usual) = {
+            let state = self.disk.shared.state.lock();
+            (state.sync_delay, state.usual_sync_delay)
+        };
+        if delay > usual {
+            self.disk.shared.faults.count("disk/slow sync");
+        }
         self.disk.shared.charge(delay);
         self.disk.change(self.life, &self.path, None)
     }

@@ -19,7 +19,7 @@ mod stream;
 mod tests;
 
 use crate::{Rng, Timestamp};
-pub use disk::SimDisk;
+pub use disk::{DiskImage, SimDisk};
 pub use faults::Faults;
 pub use host::{Crash, Host, Tasks};
 pub use network::Network;

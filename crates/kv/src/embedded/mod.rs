@@ -65,8 +65,8 @@ pub struct EmbeddedOptions {
     pub recent_bytes: usize,
     /// Puts are refused when the disk has less than this.
     pub reserve_bytes: u64,
-    /// The fault that the durability tests have to catch: acknowledge without syncing.
-    #[cfg(feature = "simulation")]
+    /// The fault that the durability tests have to catch: acknowledge without syncing. Not in release builds.
+    #[cfg(all(feature = "simulation", debug_assertions))]
     pub skip_sync: bool,
 }
 
@@ -102,15 +102,15 @@ impl EmbeddedOptions {
             cache_bytes: 64 << 20,
             recent_bytes: 32 << 20,
             reserve_bytes: 64 << 20,
-            #[cfg(feature = "simulation")]
+            #[cfg(all(feature = "simulation", debug_assertions))]
             skip_sync: false,
         }
     }
 
     fn skips_sync(&self) -> bool {
-        #[cfg(feature = "simulation")]
+        #[cfg(all(feature = "simulation", debug_assertions))]
         return self.skip_sync;
-        #[cfg(not(feature = "simulation"))]
+        #[cfg(not(all(feature = "simulation", debug_assertions)))]
         false
     }
 }

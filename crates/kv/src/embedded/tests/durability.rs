@@ -93,7 +93,11 @@ async fn check(kv: &EmbeddedKv, told: &Mutex<Told>) -> Result<(), String> {
 /// A few lives that each end in a loss of power in the middle of writing.
 async fn survive(seed: u64, skip_sync: bool) -> Result<u64, String> {
     let (env, host) = simulated(seed);
+    #[cfg(debug_assertions)]
     let options = EmbeddedOptions { skip_sync, ..options() };
+    // Release builds cannot leave the sync out.
+    #[cfg(not(debug_assertions))]
+    let options = (options(), assert!(!skip_sync)).0;
     let told = Arc::new(Mutex::new(Told::default()));
     let mut kv = EmbeddedKv::open(&env, options.clone())
         .await
@@ -136,6 +140,7 @@ async fn acknowledged_writes_survive_power_loss_at_any_point() {
 }
 
 /// The canary: if this passes with the sync taken out, the test above shows nothing.
+#[cfg(debug_assertions)]
 #[tokio::test(start_paused = true)]
 async fn without_sync_the_durability_test_fails() {
     let mut failures = 0;
