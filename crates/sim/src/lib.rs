@@ -1,1 +1,23 @@
-//! (in work)
+//! A whole shard in a simulated world (law 7): one thread, a clock that jumps, a disk that forgets and fails, clients that
+//! are cut off, and checkers that hold everything the clients were told to the store's own history.
+//!
+//! Invariants
+//! - A run depends on its seed alone: the same seed gives the same trace.
+//! - The checkers know nothing of how the server works; they compare answers with the history that the store tells.
+//! - Nothing of this crate is in a release build.
+//!
+//! Read next: [`run`], from a seed to a report; [`tenant`], the workload; [`ledger`], the checkers; [`nemesis`], the faults.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod health;
+pub mod history;
+pub mod image;
+pub mod keeper;
+pub mod ledger;
+pub mod nemesis;
+pub mod run;
+pub mod server;
+pub mod tenant;
+pub mod trace;
+pub mod watcher;
