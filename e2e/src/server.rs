@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -20,6 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 pub struct Server {
     root_directory: TempDir,
     port: u16,
+    command: &'static str,
     flags: Vec<String>,
     process: Child,
 }
@@ -39,13 +41,24 @@ impl Server {
 
     /// The same with further flags.
     pub fn start_with(flags: &[&str]) -> Self {
+        Self::run("start", free_port(), flags)
+    }
+
+    /// A control plane of a front-proxy and shards, as processes of their own: `kcp up`. Everything goes through the proxy.
+    pub fn up(shards: u16, flags: &[&str]) -> Self {
+        let shards_flag = format!("--shards={shards}");
+        let flags: Vec<&str> = std::iter::once(&*shards_flag).chain(flags.iter().copied()).collect();
+        Self::run("up", free_ports(shards + 1), &flags)
+    }
+
+    fn run(command: &'static str, port: u16, flags: &[&str]) -> Self {
         let root_directory = TempDir::new().expect("a temporary directory");
-        let port = free_port();
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        let process = spawn(root_directory.path(), port, &flags);
+        let process = spawn(command, root_directory.path(), port, &flags);
         let mut server = Self {
             root_directory,
             port,
+            command,
             flags,
             process,
         };
@@ -77,11 +90,35 @@ impl Server {
         self.workspace(&format!("{parent}:{name}"))
     }
 
+    /// The URL of the server, or of the front-proxy.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The process id of a part of a control plane: `root/kcp`, `front-proxy`.
+    pub fn process_id(&self, part: &str) -> u32 {
+        let file = self.root_directory.path().join(format!("{part}.pid"));
+        let text = std::fs::read_to_string(&file).expect("the file of a process id");
+        text.trim().parse().expect("a number")
+    }
+
+    /// Sends a signal (`KILL`, `STOP`, `CONT`) to a part of a control plane.
+    pub fn signal(&self, part: &str, signal: &str) {
+        let id = self.process_id(part).to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the signal can be sent");
+    }
+
+    /// Waits until something holds.
+    pub fn wait_until(&mut self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        self.until(what, |server| holds(server));
+    }
+
     /// Ends the process as a power cut does, and starts it again on the same directory.
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("the process can be killed");
         self.process.wait().expect("the process ended");
-        self.process = spawn(self.root_directory.path(), self.port, &self.flags);
+        self.process = spawn(self.command, self.root_directory.path(), self.port, &self.flags);
         self.wait_until_ready();
     }
 
@@ -134,14 +171,14 @@ impl Drop for Server {
     }
 }
 
-fn spawn(root_directory: &Path, port: u16, flags: &[String]) -> Child {
+fn spawn(command: &str, root_directory: &Path, port: u16, flags: &[String]) -> Child {
     let log = File::options()
         .create(true)
         .append(true)
         .open(log_file(root_directory))
         .expect("a log file");
     Command::new(binary())
-        .arg("start")
+        .arg(command)
         .arg("--root-directory")
         .arg(root_directory)
         .args(["--bind-address", "127.0.0.1", "--secure-port", &port.to_string()])
@@ -150,6 +187,20 @@ fn spawn(root_directory: &Path, port: u16, flags: &[String]) -> Child {
         .stderr(log)
         .spawn()
         .expect("the server's binary can be started")
+}
+
+/// The first of `count` ports in a row that nobody listens on: below those that the system hands out, and never the same for
+/// two control planes of one run.
+fn free_ports(count: u16) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = 12_000 + u16::try_from(std::process::id() % 300).unwrap_or_default() * 64;
+    let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    loop {
+        let first = own + NEXT.fetch_add(count, Ordering::Relaxed);
+        if (0..count).all(|next| is_free(first + next)) {
+            return first;
+        }
+    }
 }
 
 fn log_file(root_directory: &Path) -> PathBuf {

@@ -36,6 +36,16 @@ pub struct Authentication {
     pub accounts: Arc<dyn Backend>,
     /// What tokens of service accounts are verified with.
     pub keys: Vec<PublicKey>,
+    pub components: Components,
+}
+
+/// Certificates, as far as they make other components known.
+#[derive(Clone, Default)]
+pub struct Components {
+    /// Users of client certificates: peers are among them.
+    pub clients: Option<Arc<dyn Authenticator>>,
+    /// Proxies that name the user in headers.
+    pub proxies: Option<Arc<RequestHeader>>,
 }
 
 /// Accounts and their Secrets as this shard's caches have them.
@@ -67,7 +77,10 @@ impl Authentication {
         };
         let source = Arc::new(Accounts(shard.facts.clone()));
         let accounts = ServiceAccountTokens::new(account_options, keys.clone(), source.clone(), now.clone());
-        let mut members = certificates(env, options, &now)?;
+        let components = certificates(env, options, &now)?;
+        let mut members: Vec<Arc<dyn Authenticator>> = Vec::new();
+        members.extend(components.proxies.clone().map(|proxies| proxies as _));
+        members.extend(components.clients.clone());
         members.push(Arc::new(token_table(env, options, tokens)?));
         members.push(Arc::new(accounts));
         let chain = Arc::new(Chain::new(members.clone(), audiences.clone(), options.anonymous_auth));
@@ -78,6 +91,7 @@ impl Authentication {
             reviews: Arc::new(ReviewBackend::new(shard.authorizer.clone(), Some(chain), now)),
             accounts: Arc::new(accounts),
             keys,
+            components,
         })
     }
 }
@@ -99,8 +113,8 @@ fn impersonation() -> ImpersonationOptions {
 }
 
 /// Client certificates, and proxies that name the user in headers.
-fn certificates(env: &Env, options: &StartOptions, now: &Now) -> Result<Vec<Arc<dyn Authenticator>>> {
-    let mut members: Vec<Arc<dyn Authenticator>> = Vec::new();
+fn certificates(env: &Env, options: &StartOptions, now: &Now) -> Result<Components> {
+    let mut components = Components::default();
     let bundle = |file: &Path| -> Result<Arc<CaBundle>> {
         CaBundle::from_pem(now.clone(), &read(env, file)?).with_context(|| format!("reading {}", file.display()))
     };
@@ -112,12 +126,12 @@ fn certificates(env: &Env, options: &StartOptions, now: &Now) -> Result<Vec<Arc<
             allowed_names: options.requestheader_allowed_names.clone(),
             ..RequestHeaderOptions::default()
         };
-        members.push(Arc::new(RequestHeader::new(bundle(file)?, headers)));
+        components.proxies = Some(Arc::new(RequestHeader::new(bundle(file)?, headers)));
     }
     if let Some(file) = &options.client_ca_file {
-        members.push(Arc::new(ClientCertificates::new(bundle(file)?)));
+        components.clients = Some(Arc::new(ClientCertificates::new(bundle(file)?)));
     }
-    Ok(members)
+    Ok(components)
 }
 
 fn token_table(env: &Env, options: &StartOptions, tokens: &AdminTokens) -> Result<TokenTable> {

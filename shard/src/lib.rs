@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - Nothing here decides: rules are in `tenancy`, plans in `controllers`, pipelines in `registry`; this crate connects.
-//! - [`Permit::internal`](permit::Permit::internal) is used by [`facts`], [`effects`] and [`bootstrap`] alone.
+//! - [`Permit::internal`](permit::Permit::internal) is used by [`facts`], [`fabric`], [`effects`] and [`bootstrap`] alone.
 //!
 //! Read next: [`start`], top-down; [`stack`], the way of a request.
 #![forbid(unsafe_code)]
@@ -16,7 +16,9 @@ pub mod bootstrap;
 pub mod catalog;
 pub mod definitions;
 pub mod effects;
+pub mod fabric;
 pub mod facts;
+pub mod front;
 pub mod home;
 pub mod options;
 pub mod owners;
@@ -25,4 +27,5 @@ pub mod shard;
 pub mod stack;
 pub mod start;
 pub mod surface;
+pub mod up;
 pub mod views;

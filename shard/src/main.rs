@@ -5,6 +5,7 @@ use clap::{Parser, Subcommand};
 use env::Env;
 use shard::options::StartOptions;
 use shard::start::Running;
+use shard::up::UpOptions;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -21,6 +22,8 @@ struct Line {
 enum Command {
     /// Start one shard, its virtual workspaces inside
     Start(Box<StartOptions>),
+    /// Start a whole control plane on this machine: shards and front-proxy, as processes of their own
+    Up(UpOptions),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -28,6 +31,7 @@ fn main() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
         Command::Start(options) => runtime.block_on(start(*options)),
+        Command::Up(options) => runtime.block_on(up(options)),
     }
 }
 
@@ -51,21 +55,36 @@ async fn start(options: StartOptions) -> anyhow::Result<()> {
     let running = Running::start(&env, &options).await?;
     let took = env.clock.monotonic().saturating_sub(begun);
     tracing::info!(address = running.address, ?took, kubeconfig = %options.kubeconfig_file().display(), "ready");
-    wait_for_signal().await?;
+    wait_for_signal(options.exit_when_stdin_closes).await?;
     tracing::info!("stopping");
     running.stop().await;
     Ok(())
 }
 
-/// SIGTERM or Ctrl-C.
-async fn wait_for_signal() -> anyhow::Result<()> {
+async fn up(options: UpOptions) -> anyhow::Result<()> {
+    // A process has one provider of cryptography; a second call finds it set.
+    let _already_set = rustls::crypto::ring::default_provider().install_default();
+    shard::up::run(&Env::real(), &options, wait_for_signal(false)).await
+}
+
+/// SIGTERM, Ctrl-C, or the end of standard input where that counts.
+async fn wait_for_signal(until_stdin_closes: bool) -> anyhow::Result<()> {
+    use tokio::io::AsyncReadExt;
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let closed = async {
+        if !until_stdin_closes {
+            std::future::pending::<()>().await;
+        }
+        let (mut input, mut ignored) = (tokio::io::stdin(), [0; 64]);
+        while matches!(input.read(&mut ignored).await, Ok(read) if read > 0) {}
+    };
     tokio::select! {
         biased;
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = closed => {}
     }
     Ok(())
 }

@@ -172,6 +172,10 @@ pub struct StartOptions {
     #[arg(long, default_value = "0s", value_parser = go_duration)]
     pub shutdown_delay_duration: Duration,
 
+    /// End when standard input does: when whoever started this process is gone
+    #[arg(long, hide = true)]
+    pub exit_when_stdin_closes: bool,
+
     #[command(flatten)]
     pub accepted: AcceptedOptions,
 }

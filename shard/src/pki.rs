@@ -74,7 +74,8 @@ fn authority(name: &str) -> Result<CertifiedIssuer<'static, KeyPair>> {
     CertifiedIssuer::self_signed(params, key).context("signing the CA")
 }
 
-fn leaf_params(hosts: &[String]) -> Result<CertificateParams> {
+/// A server's certificate for `hosts`: addresses or names.
+pub fn leaf_params(hosts: &[String]) -> Result<CertificateParams> {
     let mut params = CertificateParams::default();
     params.distinguished_name = named("kcp");
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::fabric::serve::Fabric;
 use anyhow::{Context, Result, bail};
 use api::bootstrap::{RootOptions, ShardUrls};
 use apiserver::{
-    Audit, AuditLevel, AuditMode, AuditPolicy, Check, Health, Lifecycle, Server, ServerOptions, Stack, Tls, TlsFiles,
+    Audit, AuditLevel, AuditMode, AuditPolicy, Check, Health, Lifecycle, Server, ServerOptions, Tls, TlsFiles,
 };
 use async_trait::async_trait;
 use controllers::ShardInfo;
@@ -19,6 +20,8 @@ use telemetry::Metrics;
 use crate::account_signer::AccountSigner;
 use crate::admin::AdminTokens;
 use crate::authentication::Authentication;
+use crate::fabric::ShardSource;
+use crate::front::Front;
 use crate::options::{AuditLogMode, StartOptions};
 use crate::pki::{self, Serving};
 use crate::shard::{Shard, ShardOptions};
@@ -30,7 +33,7 @@ const TLS_PERIOD: Duration = Duration::from_secs(10);
 /// A serving process.
 pub struct Running {
     pub shard: Arc<Shard>,
-    server: Server<Stack>,
+    server: Server<Front>,
     kv: Arc<dyn Kv>,
     serving: env::Task<()>,
     /// Where it listens.
@@ -65,8 +68,10 @@ impl Running {
         health.add("etcd-readiness", true, Arc::new(StoreCheck(kv.clone())));
         let metrics = Metrics::new();
         let audit = audit(env, options, &metrics)?;
+        let authentication = Authentication::new(env, options, &tokens, &signer, &shard)?;
+        let components = authentication.components.clone();
         let parts = StackParts {
-            authentication: Authentication::new(env, options, &tokens, &signer, &shard)?,
+            authentication,
             run_virtual_workspaces: options.run_virtual_workspaces,
             home_workspaces: options.enable_home_workspaces,
             audit,
@@ -78,7 +83,13 @@ impl Running {
             issuer: options.service_account_issuer.clone(),
             jwks_uri: options.service_account_jwks_uri.clone(),
         };
-        let stack = build(&shard, parts);
+        let source = Arc::new(ShardSource::new(&shard));
+        let front = Arc::new(Front {
+            stack: build(&shard, parts),
+            fabric: components.clients.map(|clients| Fabric::new(source, clients)),
+            proxies: components.proxies,
+            facts: shard.facts.clone(),
+        });
         let tls_files = TlsFiles {
             certificate: files.certificate.clone(),
             key: files.key.clone(),
@@ -101,7 +112,7 @@ impl Running {
             shutdown_delay: options.shutdown_delay_duration,
             ..ServerOptions::default()
         };
-        let server = Server::new(env.clone(), server_options, stack, Some(tls), lifecycle, metrics);
+        let server = Server::new(env.clone(), server_options, front, Some(tls), lifecycle, metrics);
         let accepting = server.clone();
         let serving = env.spawn.spawn("server", async move { accepting.run(listener).await });
         if options.batteries().admin {

@@ -1,5 +1,4 @@
-//! Tasks for people who work on this repository: `cargo xtask setup`, `cargo xtask tidy`, `cargo xtask test`, `cargo xtask
-//! bench`.
+//! Tasks for people who work on this repository: `cargo xtask setup`, `cargo xtask tidy`, `cargo xtask test`.
 //!
 //! Invariants
 //! - Depends on nothing of the workspace, so that it can be built on a machine that lacks what the workspace needs.
@@ -8,7 +7,6 @@
 //! Read next: [`test`], which is what a change has to pass, then `tidy/rules.rs`.
 #![forbid(unsafe_code)]
 
-mod bench;
 mod setup;
 mod test;
 mod tidy;
@@ -26,8 +24,6 @@ enum Task {
     Tidy,
     /// Runs tidy, the format check and every test, and prints totals.
     Test,
-    /// Measures a release against the performance gates, prints the table, fails when one is missed.
-    Bench(bench::BenchOptions),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -36,6 +32,5 @@ fn main() -> anyhow::Result<()> {
         Task::Setup => setup::run(&tree),
         Task::Tidy => tidy::run(&tree),
         Task::Test => test::run(&tree),
-        Task::Bench(options) => bench::run(&tree, &options),
     }
 }

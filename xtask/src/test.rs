@@ -24,8 +24,11 @@ pub fn run(tree: &Tree) -> anyhow::Result<()> {
     let started = Instant::now();
     tidy::run(tree)?;
     cargo(tree, &["fmt", "--all", "--", "--check"]).context("`cargo fmt --all` mends this")?;
-    // The end-to-end tests start the server's binary, which cargo builds for its own package's tests only.
-    cargo(tree, &["build", "--package", "shard", "--bin", "kcp"])?;
+    // The end-to-end tests start the servers' binaries, which cargo builds for their own packages' tests only.
+    cargo(
+        tree,
+        &["build", "--package", "shard", "--package", "front-proxy", "--bins"],
+    )?;
     let (totals, succeeded) = tests(tree)?;
     println!(
         "total: {} passed, {} failed, {} ignored in {} test programs, {} s",

@@ -1,5 +1,6 @@
 //! Bodies of requests and responses.
 
+use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,8 +19,8 @@ pub struct Body(Inner);
 enum Inner {
     Empty,
     Full(Bytes),
-    /// Chunks that are made when they are sent. The number is how many bytes are left of them.
-    Chunks(Box<dyn Iterator<Item = Bytes> + Send>, u64),
+    /// Parts that are sent one after the other without being copied together. The number is what is left of them.
+    Parts(VecDeque<Bytes>, u64),
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
     /// Of another server: forwarded answers, gRPC with its trailers.
     Foreign(UnsyncBoxBody<Bytes, io::Error>),
@@ -33,13 +34,13 @@ pub enum RequestBody {
 
 /// What all request bodies together may take. Over it, requests are told to come back: waiting for room would let slow
 /// senders hold up everybody.
-pub(crate) struct BodyBudget {
+pub struct BodyBudget {
     bytes_max: usize,
     used: AtomicUsize,
 }
 
 /// A body, and its part of the budget until it is dropped.
-pub(crate) struct HeldBody<'a> {
+pub struct HeldBody<'a> {
     pub bytes: Bytes,
     _part: Part<'a>,
 }
@@ -60,9 +61,9 @@ impl Body {
         Self(Inner::Full(bytes.into()))
     }
 
-    /// Chunks of `len` bytes together, each made when the one before has been taken.
-    pub fn chunks(chunks: impl Iterator<Item = Bytes> + Send + 'static, len: u64) -> Self {
-        Self(Inner::Chunks(Box::new(chunks), len))
+    pub fn parts(parts: Vec<Bytes>) -> Self {
+        let len = parts.iter().map(|part| part.len() as u64).sum();
+        Self(Inner::Parts(parts.into(), len))
     }
 
     /// A body without end of its own; each item is flushed.
@@ -83,7 +84,7 @@ impl Body {
         match &self.0 {
             Inner::Empty => Some(0),
             Inner::Full(bytes) => Some(bytes.len() as u64),
-            Inner::Chunks(_, len) => Some(*len),
+            Inner::Parts(_, len) => Some(*len),
             Inner::Stream(_) | Inner::Foreign(_) => None,
         }
     }
@@ -92,14 +93,14 @@ impl Body {
         self.len() == Some(0)
     }
 
-    /// The bytes of a body of known length, copied together where it is in chunks; else the body itself.
+    /// The bytes of a body of known length, copied together where it is in parts; else the body itself.
     pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
         match self.0 {
             Inner::Empty => Ok(Bytes::new()),
             Inner::Full(bytes) => Ok(bytes),
-            Inner::Chunks(chunks, len) => {
+            Inner::Parts(parts, len) => {
                 let mut whole = BytesMut::with_capacity(usize::try_from(len).unwrap_or_default());
-                chunks.for_each(|chunk| whole.extend_from_slice(&chunk));
+                parts.iter().for_each(|part| whole.extend_from_slice(part));
                 Ok(whole.freeze())
             }
             other => Err(Self(other)),
@@ -119,9 +120,9 @@ impl http_body::Body for Body {
                 self.0 = Inner::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Inner::Chunks(chunks, left) => Poll::Ready(chunks.next().map(|chunk| {
-                *left = left.saturating_sub(chunk.len() as u64);
-                Ok(Frame::data(chunk))
+            Inner::Parts(parts, left) => Poll::Ready(parts.pop_front().map(|part| {
+                *left -= part.len() as u64;
+                Ok(Frame::data(part))
             })),
             Inner::Stream(stream) => stream
                 .as_mut()
@@ -151,7 +152,7 @@ impl http_body::Body for Body {
 
 impl RequestBody {
     /// The whole body, if it is not larger than `bytes_max` (413) and there is room for it (429).
-    pub(crate) async fn read(self, bytes_max: usize, budget: &BodyBudget) -> Result<HeldBody<'_>> {
+    pub async fn read(self, bytes_max: usize, budget: &BodyBudget) -> Result<HeldBody<'_>> {
         let mut part = Part { budget, bytes: 0 };
         let mut incoming = match self {
             Self::Full(bytes) if bytes.len() > bytes_max => return Err(too_large(bytes_max)),
@@ -272,20 +273,9 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn chunks_are_made_when_they_are_taken_and_have_a_length() {
-        let made = std::sync::Arc::new(AtomicUsize::new(0));
-        let count = made.clone();
-        let chunks = ["ab", "cd"].into_iter().map(move |chunk| {
-            count.fetch_add(1, Ordering::Relaxed);
-            Bytes::from_static(chunk.as_bytes())
-        });
-        let mut body = Body::chunks(chunks, 4);
-        assert_eq!((body.size_hint().exact(), made.load(Ordering::Relaxed)), (Some(4), 0));
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "ab");
-        assert_eq!((body.size_hint().exact(), made.load(Ordering::Relaxed)), (Some(2), 1));
-        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "cd");
-        assert!(body.is_end_stream());
-        let body = Body::chunks([Bytes::from_static(b"abcd")].into_iter(), 4);
+    async fn parts_are_sent_uncopied_with_a_length() {
+        let body = Body::parts(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cd")]);
+        assert_eq!(body.size_hint().exact(), Some(4));
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abcd");
         assert_eq!(Body::full("xy").collect().await.unwrap().to_bytes(), "xy");
         assert!(Body::empty().is_end_stream());

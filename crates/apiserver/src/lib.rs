@@ -28,7 +28,7 @@ pub mod stage;
 mod version;
 
 pub use audit::{Audit, AuditLevel, AuditMode, AuditPolicy};
-pub use body::{Body, RequestBody};
+pub use body::{Body, BodyBudget, HeldBody, RequestBody};
 pub use health::{Check, Health};
 pub use lifecycle::{Lifecycle, Phase};
 pub use process::add_process_metrics;

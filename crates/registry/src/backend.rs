@@ -53,7 +53,6 @@ pub enum Item {
 }
 
 /// A page of a list.
-#[derive(Clone)]
 pub struct ItemList {
     pub items: Vec<Item>,
     pub revision: u64,

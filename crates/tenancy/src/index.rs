@@ -48,6 +48,17 @@ struct Child {
     unavailable: bool,
     /// URL of a mounted workspace.
     mount: Option<Arc<str>>,
+    /// The shard that holds `cluster`, as the Workspace says.
+    shard: Option<Arc<str>>,
+}
+
+/// Where a Workspace leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChildFacts<'a> {
+    pub cluster: Option<&'a Cluster>,
+    pub unavailable: bool,
+    pub mount: Option<&'a str>,
+    pub shard: Option<&'a str>,
 }
 
 /// What a path stands for on this shard.
@@ -140,6 +151,10 @@ impl ClusterIndex {
             cluster,
             unavailable: object.str_at(&["status", "phase"]) == Some("Unavailable"),
             mount: url.map(Arc::from),
+            shard: object
+                .annotation("core.kcp.io/shard")
+                .filter(|name| !name.is_empty())
+                .map(|name| self.intern(name)),
         };
         self.children.insert(key, child);
     }
@@ -150,6 +165,17 @@ impl ClusterIndex {
 
     pub fn clusters(&self) -> impl Iterator<Item = (&Cluster, &ClusterFacts)> {
         self.clusters.iter()
+    }
+
+    /// A Workspace of a cluster.
+    pub fn child(&self, parent: &Cluster, name: &str) -> Option<ChildFacts<'_>> {
+        let child = self.children.get(&(parent.clone(), CompactString::new(name)))?;
+        Some(ChildFacts {
+            cluster: child.cluster.as_ref(),
+            unavailable: child.unavailable,
+            mount: child.mount.as_deref(),
+            shard: child.shard.as_deref(),
+        })
     }
 
     pub fn workspaces_count(&self) -> usize {

@@ -17,5 +17,5 @@ pub mod index;
 pub mod path;
 pub mod types;
 
-pub use index::{ClusterFacts, ClusterIndex, Phase, Resolution};
+pub use index::{ChildFacts, ClusterFacts, ClusterIndex, Phase, Resolution};
 pub use path::WorkspacePath;

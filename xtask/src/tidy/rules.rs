@@ -19,16 +19,24 @@ const GRANTS: [&str; 3] = [
 ];
 
 /// Who acts without a user: controllers, and what a shard reads to decide about users.
-const INTERNALS: [&str; 5] = [
+const INTERNALS: [&str; 6] = [
     "crates/permit/",
     "crates/controller/src/",
     "shard/src/facts.rs",
     "shard/src/effects.rs",
+    "shard/src/fabric.rs",
     "shard/src/bootstrap.rs",
 ];
 
 /// Where clock, randomness and tasks may be taken from the system: the seam itself, and programs that are not simulated.
-const OUTSIDE_THE_SEAMS: [&str; 5] = ["crates/env/", "crates/cli/", "xtask/", "e2e/", "shard/src/main.rs"];
+const OUTSIDE_THE_SEAMS: [&str; 6] = [
+    "crates/env/",
+    "crates/cli/",
+    "xtask/",
+    "e2e/",
+    "shard/src/main.rs",
+    "front-proxy/src/main.rs",
+];
 
 /// Crates that know no word of tenancy but `Cluster` and `Scope`.
 const GENERIC: [&str; 10] = [

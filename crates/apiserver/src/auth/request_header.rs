@@ -8,6 +8,7 @@ use http::HeaderMap;
 use http::header::{AUTHORIZATION, HeaderName};
 use machinery::status::Result;
 use machinery::user::User;
+use rustls_pki_types::CertificateDer;
 
 use super::x509::Subject;
 use super::{Authenticator, CaBundle, Credentials, extra_key, refused};
@@ -76,6 +77,30 @@ impl RequestHeader {
         }
     }
 
+    /// Whether a certificate (leaf first) makes its owner such a proxy. `false`: there is none, or nobody is trusted.
+    ///
+    /// # Errors
+    /// 401, for one that is not trusted.
+    pub fn vouches_for(&self, certificates: &[CertificateDer<'_>]) -> Result<bool> {
+        let Some(leaf) = certificates.first() else {
+            return Ok(false);
+        };
+        if self.cas.is_empty() {
+            return Ok(false);
+        }
+        self.cas.verify(certificates).map_err(refused)?;
+        let allowed = &self.options.allowed_names;
+        if !allowed.is_empty() {
+            let name = Subject::of(leaf).unwrap_or_default().common_name;
+            if !allowed.contains(&name) {
+                return Err(refused(format!(
+                    "x509: subject with cn={name} is not in the allowed list"
+                )));
+            }
+        }
+        Ok(true)
+    }
+
     fn user(&self, headers: &HeaderMap) -> Result<Option<User>> {
         let options = &self.options;
         let Some(name) = first(headers, &options.username_headers)? else {
@@ -110,21 +135,8 @@ impl RequestHeader {
 #[async_trait]
 impl Authenticator for RequestHeader {
     async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<User>> {
-        let Some(leaf) = credentials.peer_certificates.first() else {
+        if !self.vouches_for(credentials.peer_certificates)? {
             return Ok(None);
-        };
-        if self.cas.is_empty() {
-            return Ok(None);
-        }
-        self.cas.verify(credentials.peer_certificates).map_err(refused)?;
-        let allowed = &self.options.allowed_names;
-        if !allowed.is_empty() {
-            let name = Subject::of(leaf).unwrap_or_default().common_name;
-            if !allowed.contains(&name) {
-                return Err(refused(format!(
-                    "x509: subject with cn={name} is not in the allowed list"
-                )));
-            }
         }
         self.user(credentials.headers)
     }

@@ -12,4 +12,4 @@ pub use fairness::{Fairness, FairnessOptions};
 pub(crate) use permitted::forbidden_status;
 pub use permitted::{Api, Permitted, PermittedPath, PermittedResource};
 pub use resolved::Resolved;
-pub use target::{RequestInfo, ResourceInfo, Target, decode_path, path_segment_error};
+pub use target::{RequestInfo, ResourceInfo, Target, decode_path, path_segment_error, split_cluster};

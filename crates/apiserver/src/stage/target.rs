@@ -116,7 +116,7 @@ impl<'r> Target<'r> {
 }
 
 /// `/clusters/<segment><rest>`; the rest begins with `/`. `/clusters//…` has no segment.
-fn split_cluster(path: &str) -> Option<(&str, &str)> {
+pub fn split_cluster(path: &str) -> Option<(&str, &str)> {
     let rest = path.strip_prefix("/clusters/")?;
     let (segment, below) = match rest.find('/') {
         Some(at) => rest.split_at(at),

@@ -1,0 +1,310 @@
+//! The shards that a process knows: their connections, and the streams that keep its index.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use env::Env;
+use machinery::status::{Reason, Status};
+use parking_lot::{Mutex, RwLock};
+use permit::Cluster;
+use rustls::ClientConfig;
+use tenancy::WorkspacePath;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::routes::{Route, Routes, ShardId};
+use crate::upstream::{Endpoint, Lane, Upstream, UpstreamOptions};
+use crate::wire::index_client::IndexClient;
+use crate::wire::lookup_client::LookupClient;
+use crate::wire::resolve_response::Outcome;
+use crate::wire::{IndexWatchRequest, ResolveRequest, ResolveResponse};
+
+/// Shards by URL, followed by one task each. Knows further shards from what the first ones tell.
+pub struct Peers {
+    env: Env,
+    tls: Option<Arc<ClientConfig>>,
+    options: UpstreamOptions,
+    pub routes: Arc<Routes>,
+    /// By URL.
+    followed: Mutex<BTreeSet<String>>,
+    /// Which URL a shard answers at: what the index was heard from.
+    upstreams: RwLock<BTreeMap<ShardId, (String, Upstream)>>,
+    /// A shard told of shards.
+    heard: Notify,
+    /// Look-ups that run now: more are refused, so that unknown paths cost the shards little.
+    lookups: Semaphore,
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Cluster { cluster: Cluster, shard: ShardId },
+    Mount { url: String, rest: Vec<String> },
+}
+
+/// Why a path leads nowhere.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lost {
+    /// There is no such workspace, as far as who has to know says.
+    Unknown,
+    /// Who has to know cannot be asked, or it says that it is not available: an answer as it is.
+    Refused(Status),
+}
+
+const BACKOFF_MIN: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// A path's look-ups, all together.
+const LOOKUP_TIMEOUT: Duration = Duration::from_millis(900);
+const HOPS_MAX: usize = 8;
+const LOOKUPS_MAX: usize = 256;
+
+// === impl Peers ===
+
+impl Peers {
+    pub fn new(env: &Env, routes: Arc<Routes>, tls: Option<Arc<ClientConfig>>, options: UpstreamOptions) -> Arc<Self> {
+        Arc::new(Self {
+            env: env.clone(),
+            tls,
+            options,
+            routes,
+            followed: Mutex::default(),
+            upstreams: RwLock::default(),
+            heard: Notify::new(),
+            lookups: Semaphore::new(LOOKUPS_MAX),
+        })
+    }
+
+    /// Follows the shards at `seeds`, and every shard that any of them tells of. Never returns.
+    pub async fn run(self: Arc<Self>, seeds: Vec<String>) {
+        for seed in seeds {
+            self.follow(&seed);
+        }
+        loop {
+            self.heard.notified().await;
+            for (_, facts) in self.routes.shards() {
+                if !facts.base_url.is_empty() {
+                    self.follow(&facts.base_url);
+                }
+            }
+        }
+    }
+
+    /// Connections to a shard.
+    pub fn upstream(&self, shard: ShardId) -> Option<Upstream> {
+        self.upstreams.read().get(&shard).map(|(_, upstream)| upstream.clone())
+    }
+
+    /// The URL that a shard answers at.
+    pub fn url(&self, shard: ShardId) -> Option<String> {
+        self.upstreams.read().get(&shard).map(|(url, _)| url.clone())
+    }
+
+    /// Any shards that were reached, the longest known first.
+    pub fn reached(&self) -> Vec<ShardId> {
+        self.upstreams.read().keys().copied().collect()
+    }
+
+    /// Whether the index of every shard that is known was whole once.
+    pub fn are_complete(&self) -> bool {
+        let shards = self.routes.shards();
+        !shards.is_empty() && shards.iter().all(|(_, facts)| facts.complete)
+    }
+
+    fn follow(self: &Arc<Self>, url: &str) {
+        let url = url.trim_end_matches('/').to_owned();
+        if !self.followed.lock().insert(url.clone()) {
+            return;
+        }
+        let endpoint = match Endpoint::from_url(&url, self.tls.clone()) {
+            Ok(endpoint) => endpoint,
+            Err(error) => return tracing::warn!(%error, "a shard cannot be followed"),
+        };
+        let upstream = Upstream::new(self.env.clone(), endpoint, self.options.clone());
+        let peers = self.clone();
+        let following = async move { peers.follow_through_failures(&url, &upstream).await };
+        self.env.spawn.spawn("index", following).detach();
+    }
+
+    async fn follow_through_failures(&self, url: &str, upstream: &Upstream) {
+        let mut backoff = BACKOFF_MIN;
+        let mut position = IndexWatchRequest::default();
+        loop {
+            let before = position.after_revision;
+            let error = self.follow_once(url, upstream, &mut position).await;
+            tracing::info!(url, %error, "the index of a shard is not told any more");
+            if position.after_revision != before {
+                backoff = BACKOFF_MIN;
+            }
+            self.env.clock.sleep(backoff).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    async fn follow_once(&self, url: &str, upstream: &Upstream, position: &mut IndexWatchRequest) -> tonic::Status {
+        let mut client = IndexClient::new(upstream.calls(Lane::Long)).max_decoding_message_size(64 * 1024 * 1024);
+        let mut stream = match client.watch(position.clone()).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return status,
+        };
+        let mut teller = None;
+        loop {
+            let batch = match stream.message().await {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return tonic::Status::unavailable("the stream ended"),
+                Err(status) => return status,
+            };
+            if !batch.shard.is_empty() {
+                teller = self.meet(&batch.shard, url, upstream);
+                position.incarnation.clone_from(&batch.incarnation);
+            }
+            let Some(teller) = teller else {
+                return tonic::Status::invalid_argument("the shard does not say who it is");
+            };
+            self.routes.apply(teller, &batch);
+            if batch.revision > 0 {
+                position.after_revision = batch.revision;
+            }
+            self.heard.notify_one();
+        }
+    }
+
+    /// A shard has said its name at a URL.
+    fn meet(&self, name: &str, url: &str, upstream: &Upstream) -> Option<ShardId> {
+        let shard = self.routes.shard(name)?;
+        let mut upstreams = self.upstreams.write();
+        let (known, _) = upstreams
+            .entry(shard)
+            .or_insert_with(|| (url.to_owned(), upstream.clone()));
+        let announced = self.routes.facts(shard).map(|facts| facts.base_url).unwrap_or_default();
+        if known != url && announced.trim_end_matches('/') == url {
+            upstreams.insert(shard, (url.to_owned(), upstream.clone()));
+        }
+        Some(shard)
+    }
+
+    /// Where a path leads: by the index, and where that has a gap, by asking who has to know.
+    pub async fn resolve(&self, path: &WorkspacePath) -> Result<Destination, Lost> {
+        match self.routes.resolve(path) {
+            Route::Cluster { cluster, shard, .. } => Ok(Destination::Cluster { cluster, shard }),
+            Route::Mount { url, followed } => Ok(Destination::Mount {
+                url,
+                rest: path.segments().skip(followed + 1).map(str::to_owned).collect(),
+            }),
+            Route::Unavailable => Err(Lost::Refused(not_available())),
+            Route::Unknown => Err(Lost::Unknown),
+            Route::Partial {
+                cluster,
+                shard,
+                followed,
+            } => {
+                let names: Vec<String> = path.segments().skip(followed + 1).map(str::to_owned).collect();
+                self.look_up(cluster, shard, names).await
+            }
+        }
+    }
+
+    /// The same, believing nothing but the shards: for when the index has led astray.
+    pub async fn resolve_anew(&self, path: &WorkspacePath) -> Result<Destination, Lost> {
+        let first = match path.as_cluster() {
+            Some(cluster) => cluster,
+            None => path
+                .segments()
+                .next()
+                .and_then(|first| Cluster::parse(first).ok())
+                .ok_or(Lost::Unknown)?,
+        };
+        let alone = WorkspacePath::parse(first.as_str()).map_err(|_| Lost::Unknown)?;
+        let Route::Cluster { shard, .. } = self.routes.resolve(&alone) else {
+            return Err(Lost::Unknown);
+        };
+        let names = match path.as_cluster() {
+            Some(_) => Vec::new(),
+            None => path.segments().skip(1).map(str::to_owned).collect(),
+        };
+        self.look_up(first, shard, names).await
+    }
+
+    async fn look_up(&self, cluster: Cluster, shard: ShardId, names: Vec<String>) -> Result<Destination, Lost> {
+        let Ok(_turn) = self.lookups.try_acquire() else {
+            let busy = "too many workspaces are looked for, please try again later";
+            return Err(Lost::Refused(Status::too_many_requests(busy, 1)));
+        };
+        let asking = self.follow_names(cluster, shard, names);
+        match self.env.clock.timeout(LOOKUP_TIMEOUT, asking).await {
+            Ok(found) => found,
+            Err(_) => Err(Lost::Refused(unreachable("the shard that holds it does not answer"))),
+        }
+    }
+
+    async fn follow_names(
+        &self,
+        mut cluster: Cluster,
+        mut shard: ShardId,
+        mut names: Vec<String>,
+    ) -> Result<Destination, Lost> {
+        for _ in 0..HOPS_MAX {
+            let answer = self.ask(shard, &cluster, &names).await?;
+            let followed = usize::try_from(answer.followed).unwrap_or(usize::MAX).min(names.len());
+            let rest = names.split_off(followed);
+            match answer.outcome() {
+                Outcome::Mount => {
+                    let url = answer.mount_url;
+                    return Ok(Destination::Mount { url, rest });
+                }
+                Outcome::Unavailable => return Err(Lost::Refused(not_available())),
+                Outcome::Found | Outcome::Elsewhere => {}
+                Outcome::Unknown | Outcome::Unspecified => return Err(Lost::Unknown),
+            }
+            let next = Cluster::parse(&answer.cluster).map_err(|_| Lost::Unknown)?;
+            let holder = match answer.outcome() {
+                Outcome::Found => shard,
+                _ => self.routes.find_shard(&answer.shard).ok_or(Lost::Unknown)?,
+            };
+            // Only what its own shard says is kept.
+            if let (Outcome::Found, [name]) = (answer.outcome(), names.as_slice()) {
+                self.routes.learn(Some((&cluster, name)), &next, holder, answer.epoch);
+            }
+            if rest.is_empty() && answer.outcome() == Outcome::Found {
+                self.routes.learn(None, &next, holder, answer.epoch);
+                return Ok(Destination::Cluster {
+                    cluster: next,
+                    shard: holder,
+                });
+            }
+            (cluster, shard, names) = (next, holder, rest);
+        }
+        Err(Lost::Unknown)
+    }
+
+    async fn ask(&self, shard: ShardId, cluster: &Cluster, names: &[String]) -> Result<ResolveResponse, Lost> {
+        let Some(upstream) = self.upstream(shard) else {
+            return Err(Lost::Refused(unreachable(
+                "the shard that holds it was not reached yet",
+            )));
+        };
+        let request = ResolveRequest {
+            cluster: cluster.to_string(),
+            names: names.to_vec(),
+        };
+        let mut client = LookupClient::new(upstream.calls(Lane::Short));
+        match client.resolve(request).await {
+            Ok(answer) => Ok(answer.into_inner()),
+            Err(status) => Err(Lost::Refused(unreachable(status.message()))),
+        }
+    }
+}
+
+/// kcp's text for workspaces in phase Unavailable.
+fn not_available() -> Status {
+    Status::new(503, Reason::ServiceUnavailable, "Not available.")
+}
+
+/// 503 with a reason that names no address: clients learn that it is a shard, operators find the rest in the log.
+pub fn unreachable(why: &str) -> Status {
+    tracing::debug!(why, "a shard cannot be reached");
+    Status::new(
+        503,
+        Reason::ServiceUnavailable,
+        "the shard that serves this workspace cannot be reached",
+    )
+}

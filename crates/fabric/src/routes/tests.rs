@@ -1,0 +1,230 @@
+use super::*;
+use crate::wire::IndexEntry;
+
+fn cluster(name: &str) -> Cluster {
+    Cluster::parse(name).unwrap()
+}
+
+fn held(name: &str, epoch: u64) -> IndexEntry {
+    let entry = ClusterEntry {
+        name: name.to_owned(),
+        gone: false,
+        epoch,
+    };
+    IndexEntry {
+        entry: Some(Entry::Cluster(entry)),
+    }
+}
+
+fn dropped(name: &str) -> IndexEntry {
+    let entry = ClusterEntry {
+        name: name.to_owned(),
+        gone: true,
+        epoch: 0,
+    };
+    IndexEntry {
+        entry: Some(Entry::Cluster(entry)),
+    }
+}
+
+fn workspace(parent: &str, name: &str, cluster: &str) -> WorkspaceEntry {
+    WorkspaceEntry {
+        parent: parent.to_owned(),
+        name: name.to_owned(),
+        cluster: cluster.to_owned(),
+        ..WorkspaceEntry::default()
+    }
+}
+
+fn named(entry: WorkspaceEntry) -> IndexEntry {
+    IndexEntry {
+        entry: Some(Entry::Workspace(entry)),
+    }
+}
+
+fn told(entries: Vec<IndexEntry>) -> IndexBatch {
+    IndexBatch {
+        entries,
+        ..IndexBatch::default()
+    }
+}
+
+fn anew(entries: Vec<IndexEntry>) -> IndexBatch {
+    IndexBatch {
+        begins_anew: true,
+        complete: true,
+        ..told(entries)
+    }
+}
+
+/// root and team1 on one shard, org1 on another.
+fn routes() -> (Routes, ShardId, ShardId) {
+    let routes = Routes::new([1, 2]);
+    let (alpha, beta) = (routes.shard("alpha").unwrap(), routes.shard("beta").unwrap());
+    routes.apply(
+        alpha,
+        &anew(vec![
+            held("root", 1),
+            held("team1", 4),
+            named(workspace("root", "org", "org1")),
+        ]),
+    );
+    routes.apply(
+        beta,
+        &anew(vec![held("org1", 7), named(workspace("org1", "team", "team1"))]),
+    );
+    (routes, alpha, beta)
+}
+
+fn to(routes: &Routes, path: &str) -> Route {
+    routes.resolve(&WorkspacePath::parse(path).unwrap())
+}
+
+#[test]
+fn paths_lead_over_shards() {
+    let (routes, alpha, beta) = routes();
+    let at = |name: &str, shard, epoch| Route::Cluster {
+        cluster: cluster(name),
+        shard,
+        epoch,
+    };
+    assert_eq!(to(&routes, "root"), at("root", alpha, 1));
+    assert_eq!(to(&routes, "root:org"), at("org1", beta, 7));
+    assert_eq!(to(&routes, "root:org:team"), at("team1", alpha, 4));
+    assert_eq!(to(&routes, "org1:team"), at("team1", alpha, 4));
+}
+
+#[test]
+fn gaps_name_the_shard_that_may_know_more() {
+    let (routes, alpha, beta) = routes();
+    let partial = |name: &str, shard, followed| Route::Partial {
+        cluster: cluster(name),
+        shard,
+        followed,
+    };
+    assert_eq!(to(&routes, "root:nope:deeper"), partial("root", alpha, 0));
+    assert_eq!(to(&routes, "root:org:nope"), partial("org1", beta, 1));
+    // Scheduled, but its shard has not told yet.
+    routes.apply(alpha, &told(vec![named(workspace("root", "new", "new1"))]));
+    assert_eq!(to(&routes, "root:new"), partial("root", alpha, 0));
+    assert_eq!(to(&routes, "nowhere"), Route::Unknown);
+    assert_eq!(to(&routes, "nowhere:x"), Route::Unknown);
+    routes.learn(Some((&cluster("root"), "new")), &cluster("new1"), beta, 9);
+    assert!(matches!(to(&routes, "root:new"), Route::Cluster { epoch: 9, .. }));
+}
+
+#[test]
+fn mounts_and_unavailable_workspaces_end_the_way() {
+    let (routes, alpha, _) = routes();
+    let mount = WorkspaceEntry {
+        mount_url: "https://elsewhere".to_owned(),
+        ..workspace("root", "mounted", "")
+    };
+    let down = WorkspaceEntry {
+        unavailable: true,
+        ..workspace("root", "org", "org1")
+    };
+    routes.apply(alpha, &told(vec![named(mount.clone()), named(down)]));
+    let expected = Route::Mount {
+        url: "https://elsewhere".to_owned(),
+        followed: 1,
+    };
+    assert_eq!(to(&routes, "root:mounted:what:ever"), expected);
+    assert_eq!(to(&routes, "root:org:team"), Route::Unavailable);
+    let gone = WorkspaceEntry { gone: true, ..mount };
+    routes.apply(alpha, &told(vec![named(gone), named(workspace("root", "org", "org1"))]));
+    assert!(matches!(to(&routes, "root:mounted"), Route::Partial { .. }));
+    assert!(matches!(to(&routes, "root:org"), Route::Cluster { .. }));
+}
+
+#[test]
+fn what_is_not_told_again_is_gone() {
+    let (routes, alpha, beta) = routes();
+    routes.apply(alpha, &anew(vec![held("root", 1), held("team2", 2)]));
+    assert!(matches!(to(&routes, "root:org"), Route::Partial { .. }));
+    assert!(
+        matches!(to(&routes, "org1:team"), Route::Partial { .. }),
+        "team1 is nowhere"
+    );
+    assert_eq!(
+        to(&routes, "team2"),
+        Route::Cluster {
+            cluster: cluster("team2"),
+            shard: alpha,
+            epoch: 2
+        }
+    );
+    assert_eq!(routes.counts(), [2, 1]);
+    // Before everything was told nothing is taken back.
+    let unfinished = IndexBatch {
+        begins_anew: true,
+        ..IndexBatch::default()
+    };
+    routes.apply(beta, &unfinished);
+    assert!(matches!(to(&routes, "org1"), Route::Cluster { .. }));
+}
+
+#[test]
+fn only_the_holder_can_let_go() {
+    let (routes, _, beta) = routes();
+    routes.apply(beta, &told(vec![dropped("root")]));
+    assert!(matches!(to(&routes, "root"), Route::Cluster { .. }));
+    routes.forget(&cluster("org1"), beta);
+    assert_eq!(to(&routes, "org1"), Route::Unknown);
+}
+
+#[test]
+fn a_number_that_is_used_again_has_no_names() {
+    let (routes, alpha, beta) = routes();
+    // The cluster goes before the name in it is told to be gone.
+    routes.apply(beta, &told(vec![dropped("org1")]));
+    let gone = WorkspaceEntry {
+        gone: true,
+        ..workspace("root", "org", "")
+    };
+    routes.apply(alpha, &told(vec![named(gone)]));
+    routes.apply(beta, &told(vec![held("fresh1", 1)]));
+    assert!(matches!(to(&routes, "fresh1:team"), Route::Partial { followed: 0, .. }));
+    let gone = WorkspaceEntry {
+        gone: true,
+        ..workspace("org1", "team", "")
+    };
+    routes.apply(beta, &told(vec![named(gone)]));
+    let before = routes.state.read().clusters.len();
+    routes.apply(beta, &told(vec![held("fresh2", 1)]));
+    assert_eq!(routes.state.read().clusters.len(), before, "the number is used again");
+    assert_eq!(to(&routes, "org1"), Route::Unknown);
+}
+
+#[test]
+fn nonsense_is_left_out() {
+    let (routes, alpha, _) = routes();
+    routes.apply(
+        alpha,
+        &told(vec![
+            held("Not A Name", 1),
+            named(workspace("", "x", "y1")),
+            named(workspace("root", "self", "root")),
+            IndexEntry { entry: None },
+        ]),
+    );
+    assert!(matches!(to(&routes, "root:self:self:self:org"), Route::Cluster { .. }));
+}
+
+#[test]
+fn a_workspace_costs_at_most_128_bytes() {
+    let routes = Routes::new([3, 4]);
+    let shard = routes.shard("alpha").unwrap();
+    routes.apply(shard, &anew(vec![held("root", 1)]));
+    for number in 0..100_000 {
+        let name = format!("2x8kq0c7v4n{number:05}");
+        let entries = vec![
+            held(&name, 1),
+            named(workspace("root", &format!("workspace-{number}"), &name)),
+        ];
+        routes.apply(shard, &told(entries));
+    }
+    assert!(matches!(to(&routes, "root:workspace-77777"), Route::Cluster { .. }));
+    let each = routes.heap_bytes() / 100_000;
+    assert!(each <= 128, "{each} bytes");
+}

@@ -1,0 +1,111 @@
+//! The answering side: gRPC calls of peers, on the port where everything else is served, told apart by their content type.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use apiserver::auth::{Authenticator, Credentials};
+use apiserver::{Body, Connection, RequestBody};
+use async_trait::async_trait;
+use futures_util::Stream;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Request, Response};
+use machinery::user::MASTERS;
+use tonic::Status;
+use tower_service::Service as _;
+
+use crate::wire::index_server::{Index, IndexServer};
+use crate::wire::lookup_server::{Lookup, LookupServer};
+use crate::wire::{IndexBatch, IndexWatchRequest, ResolveRequest, ResolveResponse};
+
+/// A stream of batches, ended by an error that tells the peer to begin again.
+pub type Batches = Pin<Box<dyn Stream<Item = Result<IndexBatch, Status>> + Send>>;
+
+/// What a shard tells its peers.
+#[async_trait]
+pub trait Source: Send + Sync + 'static {
+    /// See `Index.Watch`.
+    async fn watch(&self, request: IndexWatchRequest) -> Result<Batches, Status>;
+    /// See `Lookup.Resolve`.
+    async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, Status>;
+}
+
+/// Serves a [`Source`] to peers.
+pub struct Fabric {
+    source: Arc<dyn Source>,
+    certificates: Arc<dyn Authenticator>,
+}
+
+struct Served(Arc<dyn Source>);
+
+// === impl Fabric ===
+
+impl Fabric {
+    /// `certificates` knows the users of client certificates: peers are those of group `system:masters`, as the component
+    /// certificates of kcp's charts are. No other credential makes a peer.
+    pub fn new(source: Arc<dyn Source>, certificates: Arc<dyn Authenticator>) -> Self {
+        Self { source, certificates }
+    }
+
+    /// Whether a request is a call: everything else is the API's.
+    pub fn is_call(headers: &HeaderMap) -> bool {
+        let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+        kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+    }
+
+    /// Answers a call. Refusals are gRPC's, without a body.
+    pub async fn serve(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
+        if let Err(status) = self.admit(connection).await {
+            return refuse(&status);
+        }
+        let source = Arc::new(Served(self.source.clone()));
+        let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let answered = match service {
+            "kcp.fabric.v1.Index" => IndexServer::from_arc(source).call(request).await,
+            "kcp.fabric.v1.Lookup" => LookupServer::from_arc(source).call(request).await,
+            other => return refuse(&Status::unimplemented(format!("there is no service {other:?} here"))),
+        };
+        match answered {
+            Ok(response) => response.map(Body::foreign),
+            Err(impossible) => match impossible {},
+        }
+    }
+
+    async fn admit(&self, connection: &Connection) -> Result<(), Status> {
+        let none = HeaderMap::new();
+        let credentials = Credentials {
+            peer_certificates: &connection.certificates,
+            bearer_token: None,
+            headers: &none,
+            scope: None,
+        };
+        match self.certificates.authenticate(&credentials).await {
+            Ok(Some(user)) if user.in_group(MASTERS) => Ok(()),
+            Ok(Some(_)) => Err(Status::permission_denied("this is for components of the control plane")),
+            Ok(None) | Err(_) => Err(Status::unauthenticated("a component's certificate is needed")),
+        }
+    }
+}
+
+fn refuse(status: &Status) -> Response<Body> {
+    let response: Response<()> = status.clone().into_http();
+    response.map(|()| Body::empty())
+}
+
+#[async_trait]
+impl Index for Served {
+    type WatchStream = Batches;
+
+    async fn watch(&self, request: tonic::Request<IndexWatchRequest>) -> Result<tonic::Response<Batches>, Status> {
+        Ok(tonic::Response::new(self.0.watch(request.into_inner()).await?))
+    }
+}
+
+#[async_trait]
+impl Lookup for Served {
+    async fn resolve(
+        &self,
+        request: tonic::Request<ResolveRequest>,
+    ) -> Result<tonic::Response<ResolveResponse>, Status> {
+        Ok(tonic::Response::new(self.0.resolve(request.into_inner()).await?))
+    }
+}

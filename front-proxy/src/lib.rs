@@ -1,0 +1,19 @@
+//! The front-proxy: one address for all shards. Stateless; any number of them run side by side.
+//!
+//! Invariants
+//! - Who asks is established here, and told to shards in headers that nobody else can set: what a client sends of them is
+//!   taken off, whatever else happens.
+//! - Authentication comes before resolution: without valid credentials nobody learns which paths exist.
+//! - What no shard is known for goes to a shard all the same, which refuses it as it refuses anybody without access: known
+//!   and unknown paths look alike.
+//! - A shard that is dead, frozen or cut off costs its own requests a bounded time, and others nothing.
+//!
+//! Read next: [`proxy`] (the way of a request), [`mapping`] (paths that are not of a cluster), [`identity`] (headers),
+//! [`start`].
+#![forbid(unsafe_code)]
+
+pub mod identity;
+pub mod mapping;
+pub mod options;
+pub mod proxy;
+pub mod start;

@@ -1,0 +1,438 @@
+//! The way of a request through the proxy: who asks, where it leads, on to there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use apiserver::auth::service_account::in_cluster_path;
+use apiserver::auth::{Authenticator, Credentials};
+use apiserver::stage::{decode_path, split_cluster};
+use apiserver::{Body, BodyBudget, Connection, Health, Query, Refusal, RequestBody, Service};
+use bytes::Bytes;
+use env::Env;
+use fabric::peers::unreachable;
+use fabric::upstream::{Answer, UpstreamBody};
+use fabric::{
+    Destination, Endpoint, Lane, Lost, PROXY_HEADER, Peers, ShardId, Upstream, UpstreamError, UpstreamOptions,
+};
+use http::header::{AUTHORIZATION, FORWARDED, HOST, HeaderName};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt as _, Empty, Full};
+use machinery::status::{Reason, Status};
+use machinery::user::User;
+use parking_lot::RwLock;
+use tenancy::WorkspacePath;
+
+use crate::identity::{GroupFilter, IdentityHeaders};
+use crate::mapping::Mappings;
+use crate::start::ProxyMetrics;
+
+/// What a proxy is made of.
+pub struct Proxy {
+    pub env: Env,
+    pub peers: Arc<Peers>,
+    pub mappings: Mappings,
+    /// By number of the mapping: as whom the proxy goes there. That of `/clusters/` serves all shards.
+    pub identities: Vec<Arc<rustls::ClientConfig>>,
+    pub authenticators: Vec<Arc<dyn Authenticator>>,
+    pub groups: GroupFilter,
+    pub options: UpstreamOptions,
+    pub health: Health,
+    pub metrics: ProxyMetrics,
+    /// Connections that requests are forwarded over, by (mapping, URL).
+    pub upstreams: RwLock<BTreeMap<(usize, String), Upstream>>,
+    pub bodies: BodyBudget,
+}
+
+/// Where a request goes.
+struct Way {
+    mapping: usize,
+    url: String,
+    path: String,
+    /// What was resolved, if a shard is to say whether it is so.
+    resolved: Option<(permit::Cluster, ShardId)>,
+}
+
+/// What is told of a request to whoever answers it.
+struct Forwarded {
+    method: Method,
+    query: Option<String>,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+    lane: Lane,
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// Kubernetes' limit of a request's body.
+const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+type Answered<T> = Result<T, Refusal>;
+
+// === impl Proxy ===
+
+impl Service for Proxy {
+    async fn serve(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
+        let begun = self.env.clock.monotonic();
+        let method = request.method().clone();
+        let response = match self.handle(request, connection).await {
+            Ok(response) => response,
+            Err(refusal) => refusal.into_response(),
+        };
+        let took = self.env.clock.monotonic().saturating_sub(begun);
+        self.metrics.answered(&method, response.status(), took);
+        response
+    }
+}
+
+impl Proxy {
+    async fn handle(&self, request: Request<RequestBody>, connection: &Connection) -> Answered<Response<Body>> {
+        let (parts, body) = request.into_parts();
+        let decoded = decode_path(parts.uri.path())?;
+        let path = match in_cluster_path(&decoded, &parts.headers) {
+            Some(path) => path,
+            None => decoded.into_owned(),
+        };
+        if let Some(endpoint) = own_endpoint(&path) {
+            return self.own(endpoint, &parts, connection).await;
+        }
+        let Some((mapping, mapped, cluster)) = self.mappings.find(&path) else {
+            return Err(Refusal::no_such_path());
+        };
+        let user = self.authenticate(&parts.headers, connection).await?;
+        let way = match split_cluster(&path) {
+            // All clusters of all shards are nobody's business (kcp's facts, H.1).
+            Some(("*", _)) => return Err(Refusal::Forbidden(Box::new(all_clusters(user.as_ref(), &parts)))),
+            Some((segment, below)) if path.starts_with(crate::mapping::CLUSTERS) => {
+                self.way_to_cluster(mapping, segment, below).await?
+            }
+            _ => {
+                self.check_cluster(cluster.or_else(|| cluster_within(&path))).await?;
+                Way {
+                    mapping,
+                    url: mapped.backend.clone(),
+                    path: path.clone(),
+                    resolved: None,
+                }
+            }
+        };
+        let headers = self.headers(&parts, connection, user.as_ref(), &mapped.headers)?;
+        let lane = lane_of(&parts);
+        let body = match is_bodiless(&parts) {
+            true => None,
+            false => Some(body.read(BODY_BYTES_MAX, &self.bodies).await?),
+        };
+        let forwarded = Forwarded {
+            method: parts.method,
+            query: parts.uri.query().map(str::to_owned),
+            headers,
+            body: body.as_ref().map(|body| body.bytes.clone()),
+            lane,
+        };
+        self.forward(way, &forwarded, &path).await
+    }
+
+    /// Sends a request on. Where the index was behind, the shards are asked, once.
+    async fn forward(&self, way: Way, forwarded: &Forwarded, path: &str) -> Answered<Response<Body>> {
+        let response = self.send(&way, forwarded).await?;
+        let Some((cluster, shard)) = way
+            .resolved
+            .filter(|_| response.status() == StatusCode::MISDIRECTED_REQUEST)
+        else {
+            return Ok(answer(response));
+        };
+        self.peers.routes.forget(&cluster, shard);
+        let Some((segment, below)) = split_cluster(path) else {
+            return Err(Refusal::no_such_path());
+        };
+        let found = match parse_path(segment) {
+            Some(path) => self.peers.resolve_anew(&path).await,
+            None => Err(Lost::Unknown),
+        };
+        let way = self.way(way.mapping, segment, below, found)?;
+        let response = self.send(&way, forwarded).await?;
+        match response.status() {
+            // Gone again, or an index that contradicts its own shard: the client may ask once more.
+            StatusCode::MISDIRECTED_REQUEST => {
+                Err(unreachable("it says that it does not hold what it was told").into())
+            }
+            _ => Ok(answer(response)),
+        }
+    }
+
+    async fn way_to_cluster(&self, mapping: usize, segment: &str, below: &str) -> Answered<Way> {
+        let found = match parse_path(segment) {
+            Some(path) => self.peers.resolve(&path).await,
+            None => Err(Lost::Unknown),
+        };
+        self.way(mapping, segment, below, found)
+    }
+
+    fn way(&self, mapping: usize, segment: &str, below: &str, found: Result<Destination, Lost>) -> Answered<Way> {
+        match found {
+            Ok(Destination::Cluster { cluster, shard }) => {
+                let url = self.peers.url(shard);
+                let url = url.ok_or_else(|| unreachable("its shard was not reached yet"))?;
+                let path = format!("/clusters/{cluster}{below}");
+                let resolved = Some((cluster, shard));
+                Ok(Way {
+                    mapping,
+                    url,
+                    path,
+                    resolved,
+                })
+            }
+            Ok(Destination::Mount { .. }) => {
+                Err(Status::not_implemented("mounted workspaces are not served through this proxy").into())
+            }
+            Err(Lost::Refused(status)) => Err(status.into()),
+            // Whoever answers refuses it as it refuses anybody without access.
+            Err(Lost::Unknown) => {
+                let shard = self.peers.reached().into_iter().next();
+                let url = shard.and_then(|shard| self.peers.url(shard));
+                let url = url.ok_or_else(|| unreachable("no shard was reached yet"))?;
+                Ok(Way {
+                    mapping,
+                    url,
+                    path: format!("/clusters/{segment}{below}"),
+                    resolved: None,
+                })
+            }
+        }
+    }
+
+    /// A cluster in a path that is not a cluster's own must exist, as kcp has it; who asks is known already.
+    async fn check_cluster(&self, segment: Option<&str>) -> Answered<()> {
+        let Some(path) = segment.filter(|segment| *segment != "*").and_then(parse_path) else {
+            return Ok(());
+        };
+        match self.peers.resolve(&path).await {
+            Err(Lost::Refused(status)) => Err(status.into()),
+            // Views refuse what they do not know, and look the same to everybody.
+            Ok(_) | Err(Lost::Unknown) => Ok(()),
+        }
+    }
+
+    /// Nobody, where nobody can be known; else somebody, or 401.
+    async fn authenticate(&self, headers: &HeaderMap, connection: &Connection) -> Answered<Option<User>> {
+        let token = bearer_token(headers);
+        let credentials = Credentials {
+            peer_certificates: &connection.certificates,
+            bearer_token: token.as_deref(),
+            headers,
+            scope: None,
+        };
+        for authenticator in &self.authenticators {
+            if let Ok(Some(user)) = authenticator.authenticate(&credentials).await {
+                return Ok(Some(user));
+            }
+        }
+        match self.authenticators.is_empty() {
+            true => Ok(None),
+            false => Err(Status::unauthorized().into()),
+        }
+    }
+
+    fn headers(
+        &self,
+        parts: &Parts,
+        connection: &Connection,
+        user: Option<&User>,
+        names: &IdentityHeaders,
+    ) -> Answered<HeaderMap> {
+        let mut headers = parts.headers.clone();
+        names.strip(&mut headers);
+        headers.remove(HOST);
+        headers.remove(FORWARDED);
+        if let Ok(peer) = HeaderValue::from_str(connection.peer_address()) {
+            headers.append(FORWARDED_FOR, peer);
+        }
+        if let Some(user) = user {
+            let groups = self.groups.apply(&user.groups);
+            names
+                .tell(user, &groups, &mut headers)
+                .ok_or_else(Status::unauthorized)?;
+        }
+        Ok(headers)
+    }
+
+    async fn send(&self, way: &Way, forwarded: &Forwarded) -> Answered<Response<Answer>> {
+        let upstream = self.upstream(way.mapping, &way.url)?;
+        let mut request = Request::new(body_of(forwarded.body.clone()));
+        *request.method_mut() = forwarded.method.clone();
+        *request.uri_mut() = uri(&way.path, forwarded.query.as_deref())?;
+        *request.headers_mut() = forwarded.headers.clone();
+        if way.resolved.is_some() {
+            request
+                .headers_mut()
+                .insert(PROXY_HEADER, HeaderValue::from_static("1"));
+        }
+        upstream.send(forwarded.lane, request).await.map_err(|error| {
+            tracing::info!(%error, "a request could not be forwarded");
+            match error {
+                UpstreamError::Full { .. } => Status::too_many_requests("too many requests are forwarded", 1).into(),
+                error => unreachable(&error.to_string()).into(),
+            }
+        })
+    }
+
+    /// Connections to a server, made by the first who needs them.
+    fn upstream(&self, mapping: usize, url: &str) -> Answered<Upstream> {
+        let key = (mapping, url.to_owned());
+        if let Some(upstream) = self.upstreams.read().get(&key) {
+            return Ok(upstream.clone());
+        }
+        let endpoint = Endpoint::from_url(url, self.identities.get(mapping).cloned()).map_err(Status::internal)?;
+        let new = Upstream::new(self.env.clone(), endpoint, self.options.clone());
+        Ok(self.upstreams.write().entry(key).or_insert(new).clone())
+    }
+
+    async fn own(&self, endpoint: &str, parts: &Parts, connection: &Connection) -> Answered<Response<Body>> {
+        if endpoint != "metrics" {
+            let query = Query::new(parts.uri.query().unwrap_or_default());
+            return self.health.respond(endpoint, &query).await;
+        }
+        let user = self.authenticate(&parts.headers, connection).await?;
+        let user = user.ok_or_else(Status::unauthorized)?;
+        match self.may_read_metrics(&user).await? {
+            true => Ok(self.metrics.page(&self.peers.routes)),
+            false => Err(Refusal::plain(StatusCode::FORBIDDEN, "Forbidden")),
+        }
+    }
+
+    /// Root's rules say who may, as on a shard.
+    async fn may_read_metrics(&self, user: &User) -> Answered<bool> {
+        if user.in_group(machinery::user::MASTERS) {
+            return Ok(true);
+        }
+        let root = WorkspacePath::parse(api::keys::cluster::ROOT).map_err(Status::internal)?;
+        let Ok(Destination::Cluster { shard, .. }) = self.peers.resolve(&root).await else {
+            return Err(unreachable("root was not found").into());
+        };
+        let upstream = self.peers.upstream(shard).ok_or_else(|| unreachable("root's shard"))?;
+        let review = serde_json::json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": user.name, "groups": user.groups, "extra": user.extra,
+                "nonResourceAttributes": {"path": "/metrics", "verb": "get"},
+            },
+        });
+        let request = Request::post("/clusters/root/apis/authorization.k8s.io/v1/subjectaccessreviews")
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .body(body_of(Some(review.to_string().into())))
+            .map_err(Status::internal)?;
+        let response = upstream.send(Lane::Short, request).await;
+        let response = response.map_err(|error| unreachable(&error.to_string()))?;
+        let answer = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(Status::internal)?
+            .to_bytes();
+        let review: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        Ok(review["status"]["allowed"].as_bool().unwrap_or_default())
+    }
+}
+
+/// kcp's text.
+fn all_clusters(user: Option<&User>, parts: &Parts) -> Status {
+    let name = user.map_or("system:anonymous", |user| &user.name);
+    let verb = parts.method.as_str().to_ascii_lowercase();
+    let path = parts.uri.path();
+    let text = format!("forbidden: User {name:?} cannot {verb} path {path:?}: workspace access not permitted");
+    Status::new(403, Reason::Forbidden, text)
+}
+
+/// The part behind `/` of the proxy's own paths.
+fn own_endpoint(path: &str) -> Option<&str> {
+    let path = path.strip_prefix('/')?;
+    let first = path.split('/').next().unwrap_or_default();
+    match first {
+        "livez" | "readyz" => Some(path),
+        "metrics" if path == first => Some(path),
+        _ => None,
+    }
+}
+
+/// A path as the URL's segment says it; `user:<name>` is that user's home.
+fn parse_path(segment: &str) -> Option<WorkspacePath> {
+    let Some(rest) = segment.strip_prefix("user:") else {
+        return WorkspacePath::parse(segment).ok();
+    };
+    let (user, below) = rest.split_once(':').unwrap_or((rest, ""));
+    let home = api::hashes::home_cluster_name(user);
+    match below {
+        "" => WorkspacePath::parse(&home).ok(),
+        below => WorkspacePath::parse(&format!("{home}:{below}")).ok(),
+    }
+}
+
+/// The segment behind the first `/clusters/` of a path.
+fn cluster_within(path: &str) -> Option<&str> {
+    let (_, rest) = path.split_once("/clusters/")?;
+    rest.split('/').next().filter(|segment| !segment.is_empty())
+}
+
+fn bearer_token(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| token.to_owned())
+}
+
+fn lane_of(parts: &Parts) -> Lane {
+    let query = Query::new(parts.uri.query().unwrap_or_default());
+    let asks = |name: &str| {
+        query
+            .get(name)
+            .is_some_and(|value| matches!(&*value, "true" | "1" | ""))
+    };
+    match asks("watch") || asks("follow") || parts.uri.path().contains("/watch/") {
+        true => Lane::Long,
+        false => Lane::Short,
+    }
+}
+
+fn is_bodiless(parts: &Parts) -> bool {
+    let length = parts.headers.get(http::header::CONTENT_LENGTH);
+    let is_read = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
+    is_read || length.is_some_and(|length| length.as_bytes() == b"0")
+}
+
+fn body_of(bytes: Option<Bytes>) -> UpstreamBody {
+    let never = |never: std::convert::Infallible| match never {};
+    match bytes {
+        None => Empty::new().map_err(never).boxed_unsync(),
+        Some(bytes) => Full::new(bytes).map_err(never).boxed_unsync(),
+    }
+}
+
+/// The decoded path, encoded again for the wire.
+fn uri(path: &str, query: Option<&str>) -> Answered<Uri> {
+    use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+    const ENCODED: &AsciiSet = &CONTROLS
+        .add(b' ')
+        .add(b'"')
+        .add(b'#')
+        .add(b'%')
+        .add(b'<')
+        .add(b'>')
+        .add(b'?')
+        .add(b'`')
+        .add(b'{')
+        .add(b'}');
+    let path = utf8_percent_encode(path, ENCODED);
+    let text = match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_string(),
+    };
+    text.parse()
+        .map_err(|_| Status::bad_request("the path of the request cannot be forwarded").into())
+}
+
+fn answer(response: Response<Answer>) -> Response<Body> {
+    let (mut parts, body) = response.into_parts();
+    parts.headers.remove(http::header::CONNECTION);
+    parts.version = http::Version::HTTP_11;
+    Response::from_parts(parts, Body::foreign(body))
+}

@@ -1,0 +1,252 @@
+//! The files and command lines of a control plane on one machine.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use api::keys::{cluster, identity};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use env::Env;
+use serde_json::{Value, json};
+
+use super::UpOptions;
+use super::authority::{Authority, Pair};
+use crate::pki;
+
+/// A process to start.
+#[derive(Clone)]
+pub struct Process {
+    pub name: String,
+    pub program: PathBuf,
+    pub arguments: Vec<String>,
+    /// Where it answers.
+    pub url: String,
+    pub log: PathBuf,
+}
+
+/// Files that every process is told of.
+pub struct Layout {
+    options: UpOptions,
+    directory: PathBuf,
+    server_ca: PathBuf,
+    client_ca: PathBuf,
+    proxy_ca: PathBuf,
+    service_account_key: PathBuf,
+    tokens: PathBuf,
+    mapping: PathBuf,
+    proxy: Pair,
+    shards: Vec<Pair>,
+}
+
+// === impl Layout ===
+
+impl Layout {
+    /// Makes what is not there yet.
+    pub fn prepare(env: &Env, options: &UpOptions) -> Result<Self> {
+        let disk = &*env.disk;
+        let directory = std::path::absolute(&options.root_directory).context("the root directory")?;
+        let keys = directory.join("pki");
+        disk.create_dir_all(&keys)
+            .with_context(|| format!("making {}", keys.display()))?;
+        let servers = Authority::open(disk, &keys, "server-ca")?;
+        let clients = Authority::open(disk, &keys, "client-ca")?;
+        let proxies = Authority::open(disk, &keys, "requestheader-ca")?;
+        let mut hosts = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
+        if !hosts.contains(&options.external_hostname) {
+            hosts.push(options.external_hostname.clone());
+        }
+        // The proxy as itself towards shards, and as somebody who speaks for others.
+        let component = clients.client("component", "kcp-component", &[identity::MASTERS])?;
+        let speaker = proxies.client("front-proxy-requestheader", "kcp-front-proxy", &[])?;
+        pki::service_account_key(disk, &keys)?;
+        let mut layout = Self {
+            options: options.clone(),
+            server_ca: servers.certificate().to_owned(),
+            client_ca: clients.certificate().to_owned(),
+            proxy_ca: proxies.certificate().to_owned(),
+            service_account_key: keys.join("sa.key"),
+            tokens: keys.join("tokens.csv"),
+            mapping: directory.join("mapping.yaml"),
+            proxy: servers.server("front-proxy", &hosts)?,
+            shards: Vec::new(),
+            directory,
+        };
+        for index in 0..options.shards {
+            let name = shard_name(index);
+            disk.create_dir_all(&layout.directory.join(&name))
+                .with_context(|| format!("making the directory of {name}"))?;
+            layout.shards.push(servers.server(&format!("shard-{name}"), &hosts)?);
+        }
+        layout.write(env, &component, &speaker)?;
+        Ok(layout)
+    }
+
+    /// kubectl's, through the front-proxy.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.directory.join("admin.kubeconfig")
+    }
+
+    /// Of the processes themselves, towards the root shard.
+    pub fn component_kubeconfig(&self) -> PathBuf {
+        self.directory.join("component.kubeconfig")
+    }
+
+    fn write(&self, env: &Env, component: &Pair, speaker: &Pair) -> Result<()> {
+        let admin = self.admin_token(env)?;
+        let put = |file: &Path, text: String| {
+            env.disk
+                .write_atomic(file, text.as_bytes())
+                .with_context(|| format!("writing {}", file.display()))
+        };
+        let line = format!(
+            "{admin},{0},{0},\"{1}\"\n",
+            identity::KCP_ADMIN,
+            identity::KCP_ADMIN_GROUP
+        );
+        put(&self.tokens, line)?;
+        let ca = STANDARD.encode(env.disk.read(&self.server_ca).context("reading the CA")?);
+        put(
+            &self.kubeconfig(),
+            machinery::yaml::encode(&self.admin_kubeconfig(&ca, &admin)),
+        )?;
+        let to_root = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "root", "cluster": {"server": self.shard_url(0), "certificate-authority-data": ca}}],
+            "users": [{"name": "component", "user": {
+                "client-certificate": component.certificate, "client-key": component.key}}],
+            "contexts": [{"name": "root", "context": {"cluster": "root", "user": "component"}}],
+            "current-context": "root",
+        });
+        put(&self.component_kubeconfig(), machinery::yaml::encode(&to_root))?;
+        let entry = |path: &str| {
+            json!({
+                "path": path,
+                "backend": self.shard_url(0),
+                "backend_server_ca": self.server_ca,
+                "proxy_client_cert": speaker.certificate,
+                "proxy_client_key": speaker.key,
+            })
+        };
+        let mapping = json!([entry("/clusters/"), entry("/services/")]);
+        put(&self.mapping, machinery::yaml::encode(&mapping))
+    }
+
+    /// The token of an earlier start, or a new one.
+    fn admin_token(&self, env: &Env) -> Result<String> {
+        if let Ok(known) = env.disk.read(&self.tokens) {
+            let known = String::from_utf8(known).context("the token file is no text")?;
+            if let Some((token, _)) = known.split_once(',') {
+                return Ok(token.to_owned());
+            }
+        }
+        let mut random = [0; 16];
+        env.rng.fill(&mut random);
+        Ok(machinery::ids::uid(random))
+    }
+
+    fn admin_kubeconfig(&self, ca: &str, token: &str) -> Value {
+        let server = self.proxy_url();
+        let to = |name: &str, path: &str| json!({"name": name, "cluster": {"server": format!("{server}{path}"), "certificate-authority-data": ca}});
+        let context = |name: &str| json!({"name": name, "context": {"cluster": name, "user": identity::KCP_ADMIN}});
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [to("base", ""), to("root", &format!("/clusters/{}", cluster::ROOT))],
+            "users": [{"name": identity::KCP_ADMIN, "user": {"token": token}}],
+            "contexts": [context("base"), context("root")],
+            "current-context": "root",
+        })
+    }
+
+    fn proxy_url(&self) -> String {
+        format!(
+            "https://{}:{}",
+            self.options.external_hostname, self.options.secure_port
+        )
+    }
+
+    fn shard_url(&self, index: u16) -> String {
+        format!("https://localhost:{}", self.shard_port(index))
+    }
+
+    fn shard_port(&self, index: u16) -> u16 {
+        self.options.secure_port.saturating_add(1).saturating_add(index)
+    }
+
+    /// In the order in which they are started.
+    pub fn processes(&self) -> Result<Vec<Process>> {
+        let own = std::env::current_exe().context("the path of this program")?;
+        let mut processes = Vec::new();
+        for (index, pair) in (0u16..).zip(&self.shards) {
+            processes.push(self.shard(index, pair, &own));
+        }
+        let log = self.directory.join("front-proxy.log");
+        let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+        let arguments = vec![
+            file("mapping-file", &self.mapping),
+            file("shards-kubeconfig", &self.component_kubeconfig()),
+            file("root-directory", &self.directory),
+            file("tls-cert-file", &self.proxy.certificate),
+            file("tls-private-key-file", &self.proxy.key),
+            file("client-ca-file", &self.client_ca),
+            file("token-auth-file", &self.tokens),
+            file("service-account-key-file", &self.service_account_key),
+            format!("--secure-port={}", self.options.secure_port),
+            format!("--bind-address={}", self.options.bind_address),
+            format!("--v={}", self.options.verbosity),
+        ];
+        processes.push(Process {
+            name: "front-proxy".to_owned(),
+            program: own.with_file_name("kcp-front-proxy"),
+            arguments,
+            url: format!("https://localhost:{}", self.options.secure_port),
+            log,
+        });
+        Ok(processes)
+    }
+
+    fn shard(&self, index: u16, pair: &Pair, program: &Path) -> Process {
+        let name = shard_name(index);
+        let directory = self.directory.join(&name);
+        let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+        let url = self.shard_url(index);
+        let mut arguments = vec![
+            "start".to_owned(),
+            format!("--shard-name={name}"),
+            file("root-directory", &directory),
+            format!("--secure-port={}", self.shard_port(index)),
+            format!("--bind-address={}", self.options.bind_address),
+            file("tls-cert-file", &pair.certificate),
+            file("tls-private-key-file", &pair.key),
+            file("client-ca-file", &self.client_ca),
+            file("requestheader-client-ca-file", &self.proxy_ca),
+            "--requestheader-allowed-names=kcp-front-proxy".to_owned(),
+            file("token-auth-file", &self.tokens),
+            file("service-account-signing-key-file", &self.service_account_key),
+            file("service-account-key-file", &self.service_account_key),
+            format!("--shard-base-url={url}"),
+            format!("--shard-external-url={}", self.proxy_url()),
+            format!("--shard-virtual-workspace-url={url}"),
+            format!("--v={}", self.options.verbosity),
+        ];
+        if let Some(etcd) = self.options.etcd_servers.get(usize::from(index)) {
+            arguments.push(format!("--etcd-servers={etcd}"));
+        }
+        arguments.extend(self.options.shard_flags.iter().cloned());
+        Process {
+            log: directory.join("kcp.log"),
+            name: format!("shard {name}"),
+            program: program.to_owned(),
+            arguments,
+            url,
+        }
+    }
+}
+
+fn shard_name(index: u16) -> String {
+    match index {
+        0 => "root".to_owned(),
+        other => format!("shard-{other}"),
+    }
+}
