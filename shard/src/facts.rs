@@ -12,7 +12,7 @@ use machinery::user::User;
 use parking_lot::RwLock;
 use permit::{Access, Cluster, Permit, Scope};
 use serde_json::Value;
-use storage::{Applied, ObjectKey, Projection, ResourceKey, Store};
+use storage::{Applied, Entry, ObjectKey, Projection, ResourceKey, Store};
 use tenancy::authz::{BoundFrom, Facts};
 use tenancy::types::TypeSource;
 use tenancy::{ClusterFacts, ClusterIndex, WorkspacePath};
@@ -55,9 +55,13 @@ impl ShardFacts {
     }
 
     pub fn object(&self, resource: &ResourceKey, in_cluster: &Cluster, namespace: &str, name: &str) -> Option<Value> {
-        let key = ObjectKey::new(in_cluster.clone(), namespace, name);
-        let permit = Permit::internal(Scope::One(in_cluster.clone()));
-        Some(self.store.get()?.peek(&permit, resource, &key)?.to_value())
+        Some(self.entry(resource, in_cluster, namespace, name)?.to_value())
+    }
+
+    fn entry(&self, resource: &ResourceKey, of: &Cluster, namespace: &str, name: &str) -> Option<Arc<Entry>> {
+        let key = ObjectKey::new(of.clone(), namespace, name);
+        let permit = Permit::internal(Scope::One(of.clone()));
+        self.store.get()?.peek(&permit, resource, &key)
     }
 
     pub fn list(&self, resource: &ResourceKey, scope: &Scope, labels: &LabelSelector) -> Vec<Value> {
@@ -215,7 +219,8 @@ impl tenancy::admission::World for ShardFacts {
         }
     }
 
-    fn namespace(&self, of: &Cluster, name: &str) -> Option<Value> {
-        self.object(&ResourceKey::builtin("", "namespaces"), of, "", name)
+    fn namespace_terminates(&self, of: &Cluster, name: &str) -> Option<bool> {
+        let namespaces = ResourceKey::builtin("", "namespaces");
+        Some(self.entry(&namespaces, of, "", name)?.is_terminating())
     }
 }

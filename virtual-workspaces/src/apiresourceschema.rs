@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use api::keys::{group, phase};
 use apiserver::auth::{Authorizer, Rules};
@@ -260,10 +261,9 @@ impl Backend for BoundSchemas {
 
 // === impl Ended ===
 
-#[async_trait]
 impl EventStream for Ended {
-    async fn next(&mut self) -> Option<WatchEvent> {
-        None
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        Poll::Ready(None)
     }
 
     fn revision(&mut self) -> u64 {

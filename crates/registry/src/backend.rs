@@ -1,6 +1,8 @@
 //! Where objects are, seen from a handler: the registry over storage, or a view that filters, projects or forwards.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use machinery::options::{DeleteOptions, GetOptions, ListOptions, WriteOptions};
@@ -85,10 +87,9 @@ pub enum WatchEvent {
 }
 
 /// Events of a watch. Dropping it ends the watch.
-#[async_trait]
 pub trait EventStream: Send {
     /// `None`: the stream is over (the cluster was closed, the server shuts down).
-    async fn next(&mut self) -> Option<WatchEvent>;
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>>;
     /// What comes next if it is there already: a writer flushes when nothing is.
     fn ready(&mut self) -> Option<WatchEvent> {
         None
@@ -99,6 +100,13 @@ pub trait EventStream: Send {
     /// kept there.
     fn logged(&self) -> Option<&storage::WatchEvent> {
         None
+    }
+}
+
+impl dyn EventStream + '_ {
+    /// As [`EventStream::poll_next`].
+    pub async fn next(&mut self) -> Option<WatchEvent> {
+        poll_fn(|cx| self.poll_next(cx)).await
     }
 }
 

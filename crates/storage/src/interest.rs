@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::Waker;
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 
 use crate::Entry;
 use crate::key::behind;
@@ -43,7 +44,7 @@ pub(crate) struct Wake {
     /// One more than the sequence number of the first matching event since the watcher looked; 0 if there was none.
     pending: AtomicU64,
     ended: AtomicBool,
-    notify: Notify,
+    waker: AtomicWaker,
 }
 
 // === impl Interest ===
@@ -203,19 +204,20 @@ impl Wake {
     }
 
     pub(crate) fn notify(&self) {
-        self.notify.notify_one();
+        self.waker.wake();
     }
 
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
-        self.notify.notify_one();
+        self.waker.wake();
     }
 
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.load(Ordering::Acquire)
     }
 
-    pub(crate) async fn notified(&self) {
-        self.notify.notified().await;
+    /// Who is woken next. What was marked before is not told again: the caller looks once more after this.
+    pub(crate) fn register(&self, waker: &Waker) {
+        self.waker.register(waker);
     }
 }

@@ -1,10 +1,14 @@
 //! Watches: cursors into a resource's log.
 
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use env::Clock;
 use permit::{Permit, Verb};
 
 use crate::event::{Event, EventKind};
@@ -67,6 +71,8 @@ struct Bookmarks {
     period: Duration,
     /// On the monotonic clock.
     due: Duration,
+    /// Ready when one is due, once somebody waits for it.
+    timer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// A place in the table of those who wait; left when dropped.
@@ -111,6 +117,7 @@ impl Store {
             Bookmarks {
                 period,
                 due: self.shared.env.clock.monotonic() + period,
+                timer: None,
             }
         });
         let mut watcher = Watcher {
@@ -181,26 +188,27 @@ impl Watcher {
 
     /// What comes next; `None` when the watch is over. Cancel safe.
     pub async fn next(&mut self) -> Option<WatchItem> {
-        loop {
-            if let Some(item) = self.ready() {
-                return Some(item);
-            }
-            if self.is_over() {
-                return None;
-            }
-            let wake = Arc::clone(&self.registration.wake);
-            match &self.bookmarks {
-                None => wake.notified().await,
-                Some(bookmarks) => {
-                    let due = bookmarks.due;
-                    tokio::select! {
-                        biased;
-                        () = wake.notified() => {}
-                        () = self.shared.env.clock.sleep_until(due) => return Some(self.periodic_bookmark()),
-                    }
-                }
-            }
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// As [`Watcher::next`], without a future for each item.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchItem>> {
+        if let Some(item) = self.ready() {
+            return Poll::Ready(Some(item));
         }
+        self.registration.wake.register(cx.waker());
+        // What came before the waker was there woke nobody.
+        if let Some(item) = self.ready() {
+            return Poll::Ready(Some(item));
+        }
+        if self.is_over() {
+            return Poll::Ready(None);
+        }
+        if let Some(bookmarks) = &mut self.bookmarks {
+            ready!(bookmarks.poll_due(&self.shared.env.clock, cx));
+            return Poll::Ready(Some(self.periodic_bookmark()));
+        }
+        Poll::Pending
     }
 
     /// What is there without waiting, if anything: writers flush when there is nothing.
@@ -307,6 +315,7 @@ impl Watcher {
     fn periodic_bookmark(&mut self) -> WatchItem {
         if let Some(bookmarks) = &mut self.bookmarks {
             bookmarks.due = self.shared.env.clock.monotonic() + bookmarks.period;
+            bookmarks.timer = None;
         }
         WatchItem::Bookmark {
             revision: self.revision(),
@@ -336,6 +345,18 @@ impl Watcher {
 impl std::fmt::Debug for Watcher {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Watcher({}@{})", self.resource.key, self.seen)
+    }
+}
+
+// === impl Bookmarks ===
+
+impl Bookmarks {
+    fn poll_due(&mut self, clock: &Clock, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| {
+            let (clock, due) = (clock.clone(), self.due);
+            Box::pin(async move { clock.sleep_until(due).await })
+        });
+        timer.as_mut().poll(cx)
     }
 }
 

@@ -3,11 +3,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use env::Clock;
-use futures_util::stream;
+use futures_util::Stream;
 use http::Response;
 use http::header::CONTENT_TYPE;
 use machinery::options::ListOptions;
@@ -85,12 +86,7 @@ pub(super) fn respond(
         deadline,
         running: Running::new(series),
     };
-    let lines = stream::unfold(Some(watch), |watch| async move {
-        let mut watch = watch?;
-        let lines = watch.next().await?;
-        Some((lines, Some(watch)))
-    });
-    let mut response = Response::new(Body::stream(lines));
+    let mut response = Response::new(Body::stream(watch));
     response.headers_mut().insert(CONTENT_TYPE, APPLICATION_JSON);
     response
 }
@@ -107,33 +103,46 @@ fn closing(lifecycle: &Lifecycle) -> Pin<Box<dyn Future<Output = ()> + Send>> {
 
 // === impl Watch ===
 
-impl Watch {
+impl Stream for Watch {
+    type Item = Bytes;
+
     /// The next lines; `None` ends the stream.
-    async fn next(&mut self) -> Option<Bytes> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+        let watch = &mut *self;
         loop {
             // Events come first, so that a busy watch polls nothing else; its end is looked at here instead.
-            if self.lifecycle.phase() >= Phase::Closing || self.clock.monotonic() >= self.deadline {
-                return None;
+            if watch.lifecycle.phase() >= Phase::Closing || watch.clock.monotonic() >= watch.deadline {
+                return Poll::Ready(None);
             }
-            let event = tokio::select! {
-                biased;
-                event = self.events.next() => event?,
-                () = &mut self.closing => return None,
-                () = &mut self.timer => {
+            let event = match watch.events.poll_next(cx) {
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Ready(Some(event)) => event,
+                Poll::Pending => {
+                    if watch.closing.as_mut().poll(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                    ready!(watch.timer.as_mut().poll(cx));
                     // The bookmark comes first; without one due, this is the end.
-                    self.last_bookmark.take()?;
-                    self.timer = sleep_until(&self.clock, self.deadline);
-                    WatchEvent::Bookmark { revision: self.events.revision(), initial_end: false }
+                    if watch.last_bookmark.take().is_none() {
+                        return Poll::Ready(None);
+                    }
+                    watch.timer = sleep_until(&watch.clock, watch.deadline);
+                    WatchEvent::Bookmark {
+                        revision: watch.events.revision(),
+                        initial_end: false,
+                    }
                 }
             };
-            let first = self.line(&event);
-            let lines = self.gather(first);
+            let first = watch.line(&event);
+            let lines = watch.gather(first);
             if !lines.is_empty() {
-                return Some(lines);
+                return Poll::Ready(Some(lines));
             }
         }
     }
+}
 
+impl Watch {
     /// Adds what is there already. A single event goes out as the bytes that all its watchers share.
     fn gather(&mut self, first: Bytes) -> Bytes {
         let mut gathered = BytesMut::new();

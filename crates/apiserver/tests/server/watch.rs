@@ -1,6 +1,7 @@
 //! Watches as clients see them: lines, bookmarks, ends.
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -218,10 +219,9 @@ struct TooLate;
 
 struct Ending(Option<WatchEvent>);
 
-#[async_trait]
 impl EventStream for Ending {
-    async fn next(&mut self) -> Option<WatchEvent> {
-        self.0.take()
+    fn poll_next(&mut self, _: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        Poll::Ready(self.0.take())
     }
 
     fn ready(&mut self) -> Option<WatchEvent> {

@@ -1,6 +1,7 @@
 //! Watch.
 
-use async_trait::async_trait;
+use std::task::{Context, Poll, ready};
+
 use machinery::options::{ListOptions, parse_resource_version};
 use machinery::status::{Result, Status};
 use permit::Verb;
@@ -103,11 +104,10 @@ impl Stream {
     }
 }
 
-#[async_trait]
 impl EventStream for Stream {
-    async fn next(&mut self) -> Option<WatchEvent> {
-        let item = self.watcher.next().await?;
-        Some(self.show(item))
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<WatchEvent>> {
+        let item = ready!(self.watcher.poll_next(cx));
+        Poll::Ready(item.map(|item| self.show(item)))
     }
 
     fn ready(&mut self) -> Option<WatchEvent> {

@@ -58,7 +58,8 @@ pub trait World: TypeSource {
     fn bindings(&self, cluster: &Cluster) -> Vec<Value>;
     /// The binding in the cluster that a resource of this name is claimed by, if any: only those with accepted claims.
     fn bindings_with_claims(&self, cluster: &Cluster) -> Vec<Value>;
-    fn namespace(&self, cluster: &Cluster, name: &str) -> Option<Value>;
+    /// Whether a namespace is being terminated; `None`: there is none of that name. Asked for every object that is created.
+    fn namespace_terminates(&self, cluster: &Cluster, name: &str) -> Option<bool>;
 }
 
 /// An access that `user` must have in another cluster; asked as a deep SubjectAccessReview.

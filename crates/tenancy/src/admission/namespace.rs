@@ -22,13 +22,13 @@ pub(super) fn check(review: &Review<'_>, world: &dyn World) -> Result<(), Status
     if is_namespace || review.namespace.is_empty() || review.verb != Verb::Create || reviews_access {
         return Ok(());
     }
-    let Some(namespace) = world.namespace(review.cluster, review.namespace) else {
+    let Some(terminates) = world.namespace_terminates(review.cluster, review.namespace) else {
         return Err(Status::not_found(
             &GroupResource::new("", "namespaces"),
             review.namespace,
         ));
     };
-    if namespace.deletion_timestamp().is_none() {
+    if !terminates {
         return Ok(());
     }
     let why = format!(

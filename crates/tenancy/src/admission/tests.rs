@@ -40,8 +40,9 @@ impl World for Literals {
         Vec::new()
     }
 
-    fn namespace(&self, _: &Cluster, name: &str) -> Option<Value> {
-        self.namespaces.iter().find(|n| n.name() == name).cloned()
+    fn namespace_terminates(&self, _: &Cluster, name: &str) -> Option<bool> {
+        let namespace = self.namespaces.iter().find(|n| n.name() == name)?;
+        Some(namespace.deletion_timestamp().is_some())
     }
 }
 
