@@ -132,6 +132,7 @@ fn hash_definition(hash: &mut Sha256, def: &ResourceDef) {
     };
     put(def.group.as_bytes());
     put(format!("{:?}{}{:?}", def.names, def.namespaced, def.origin as Origin).as_bytes());
+    put(&[u8::from(def.terminating)]);
     put(def.storage_version_hash.as_bytes());
     for version in &def.versions {
         put(version.name.as_bytes());

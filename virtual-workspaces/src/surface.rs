@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::hashes;
 use apiserver::auth::{Authorizer, Rules};
 use async_trait::async_trait;
 use machinery::options::{DeleteOptions, GetOptions, ListOptions, WriteOptions};
@@ -9,8 +10,8 @@ use machinery::status::{Result, Status};
 use machinery::user::User;
 use permit::{Access, Decision, Scope, Verb, Verbs};
 use registry::{
-    Backend, EventStream, Item, ItemList, Outcome, Patch, Request, Resolved, ResourceDef, Subresource, Surface, Target,
-    VersionDef,
+    Backend, EventStream, Item, ItemList, Origin, Outcome, Patch, Request, Resolved, ResourceDef, Subresource, Surface,
+    Target, VersionDef,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -148,6 +149,11 @@ pub(crate) fn shown(def: &ResourceDef, verbs: Verbs, with_status: bool) -> Arc<R
         selectable_fields: version.selectable_fields.clone(),
     });
     let is_kept = |subresource: &&Subresource| with_status && **subresource == Subresource::Status;
+    // The system's own are stored in no cluster in particular: a view shows what they would have there.
+    let storage_version_hash = match (def.origin, def.versions.get(def.storage_version)) {
+        (Origin::System, Some(version)) => hashes::storage_version_hash("", &def.group, &version.name, &def.names.kind),
+        _ => def.storage_version_hash.clone(),
+    };
     Arc::new(ResourceDef {
         group: def.group.clone(),
         names: def.names.clone(),
@@ -163,7 +169,7 @@ pub(crate) fn shown(def: &ResourceDef, verbs: Verbs, with_status: bool) -> Arc<R
         strategy: def.strategy.clone(),
         origin: def.origin,
         terminating: def.terminating,
-        storage_version_hash: def.storage_version_hash.clone(),
+        storage_version_hash,
         defined_by: def.defined_by.clone(),
     })
 }

@@ -3,7 +3,7 @@
 
 use std::cmp::Ordering;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::object::GroupVersion;
 
@@ -84,6 +84,8 @@ pub struct ApiResource {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub version: String,
     pub kind: String,
+    /// Go's: none are null.
+    #[serde(serialize_with = "null_if_empty", deserialize_with = "empty_if_null")]
     pub verbs: Vec<String>,
     #[serde(rename = "shortNames", default, skip_serializing_if = "Vec::is_empty")]
     pub short_names: Vec<String>,
@@ -92,6 +94,14 @@ pub struct ApiResource {
     /// Opaque to clients; equal where the same version of the same kind is stored.
     #[serde(rename = "storageVersionHash", default, skip_serializing_if = "String::is_empty")]
     pub storage_version_hash: String,
+}
+
+fn null_if_empty<S: Serializer>(verbs: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+    Some(verbs).filter(|verbs| !verbs.is_empty()).serialize(serializer)
+}
+
+fn empty_if_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// The aggregated document of `/api` or `/apis`.

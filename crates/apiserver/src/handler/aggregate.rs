@@ -112,6 +112,8 @@ fn entries(def: &ResourceDef, version: usize, list: &mut Vec<ApiResource>) {
         storage_version_hash: def.storage_version_hash.clone(),
         ..ApiResource::default()
     });
+    // Of what a view shows for reading, the subresources are named and nothing is said of them.
+    let is_read_only = !def.verbs.contains(Verb::Update) && def.verbs.contains(Verb::Get);
     for subresource in SUBRESOURCES {
         if !has(def, version, subresource) {
             continue;
@@ -127,10 +129,10 @@ fn entries(def: &ResourceDef, version: usize, list: &mut Vec<ApiResource>) {
             group: group.to_owned(),
             version: of_version.to_owned(),
             kind: kind.to_owned(),
-            verbs: subresource_verbs(subresource)
-                .iter()
-                .map(|verb| verb.as_str().to_owned())
-                .collect(),
+            verbs: match is_read_only {
+                true => Vec::new(),
+                false => texts(subresource_verbs(subresource)),
+            },
             ..ApiResource::default()
         });
     }
@@ -155,6 +157,10 @@ pub(super) fn subresource_verbs(subresource: Subresource) -> &'static [Verb] {
     }
 }
 
+fn texts(verbs: &[Verb]) -> Vec<String> {
+    verbs.iter().map(|verb| verb.as_str().to_owned()).collect()
+}
+
 /// In the orders of Kubernetes: compiled-in resources by name, custom ones in the order of its code.
 fn verbs(def: &ResourceDef) -> Vec<String> {
     use Verb::{Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch};
@@ -163,9 +169,11 @@ fn verbs(def: &ResourceDef) -> Vec<String> {
         false => [Create, Delete, DeleteCollection, Get, List, Patch, Update, Watch],
     };
     let served: Verbs = def.verbs;
+    // A definition that goes is not offered for writing any more, though objects may still lose their finalizers.
+    let is_offered = |verb: &Verb| !(def.terminating && matches!(verb, Create | Patch | Update));
     order
         .into_iter()
-        .filter(|verb| served.contains(*verb))
+        .filter(|verb| served.contains(*verb) && is_offered(verb))
         .map(|verb| verb.as_str().to_owned())
         .collect()
 }

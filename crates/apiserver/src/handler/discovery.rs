@@ -44,6 +44,8 @@ pub(super) fn respond(
         DiscoveryOutput::Aggregated if !rest.is_empty() => {
             return Err(Refusal::from(Status::not_acceptable(&super::negotiate::MEDIA_TYPES)));
         }
+        // Services have the plain form alone, as kcp's virtual workspaces do.
+        DiscoveryOutput::Aggregated if request.api.is_service => DiscoveryOutput::Plain(Format::Json),
         output => output,
     };
     let surface = &request.api.surface;

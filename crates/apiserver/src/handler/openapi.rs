@@ -6,6 +6,7 @@
 
 mod definitions;
 mod document;
+mod overview;
 
 use std::sync::Arc;
 
@@ -51,24 +52,40 @@ pub(super) async fn respond(
     // JSON is the one form; its transforms mean nothing here.
     Output::negotiate(parts, &request.query)?;
     let surface = &request.api.surface;
+    let overview = |groups: &Groups<'_>| overview::names(groups, request.api.is_service, &stack.options.pages);
     if of.is_empty() {
-        let make = || Ok::<_, Refusal>(index(&surface.resources(scope)));
-        let index = stack.documents.get(surface.content_key(scope), "openapi/v3", make)?;
+        let make = || {
+            let defs = surface.resources(scope);
+            Ok::<_, Refusal>(index(&defs, overview(&Groups::new(&defs))))
+        };
+        let kind = match request.api.is_service {
+            true => "services/openapi/v3",
+            false => "openapi/v3",
+        };
+        let index = stack.documents.get(surface.content_key(scope), kind, make)?;
         return Ok(send(&index, parts));
     }
-    let Some(group_version) = group_version(of) else {
-        return Err(Refusal::no_such_path());
+    let found = group_version(of);
+    let defs = match &found {
+        Some(group_version) => of_version(surface.resources(scope), group_version),
+        None => surface.resources(scope),
     };
-    let defs = of_version(surface.resources(scope), &group_version);
-    if defs.is_empty() {
-        return Err(Refusal::from(Status::no_such_resource()));
-    }
-    let hash = hash(&group_version, &defs);
+    let hash = match &found {
+        Some(group_version) if !defs.is_empty() => hash(group_version, &defs),
+        Some(_) => return Err(Refusal::from(Status::no_such_resource())),
+        None if overview(&Groups::new(&defs)).iter().any(|name| name == of) => overview_hash(of),
+        None => return Err(Refusal::no_such_path()),
+    };
     let asked = request.query.get("hash").filter(|hash| !hash.is_empty());
     if asked.as_ref().is_some_and(|asked| *asked != hash) {
         return Err(Refusal::Moved(url(of, &hash)));
     }
-    let make = || Ok::<_, Refusal>(make(stack, &group_version, &defs, &hash));
+    let make = || {
+        Ok::<_, Refusal>(match &found {
+            Some(group_version) => make(stack, group_version, &defs, &hash),
+            None => Document::named(overview::build(of, &stack.definitions).to_string(), &hash),
+        })
+    };
     let document = stack.documents.get(content_key(&hash), "openapi", make)?;
     let mut response = send(&document, parts);
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
@@ -95,9 +112,13 @@ fn of_version(defs: Vec<Arc<ResourceDef>>, of: &GroupVersion) -> Vec<Arc<Resourc
         .collect()
 }
 
-fn index(defs: &[Arc<ResourceDef>]) -> Document {
+fn index(defs: &[Arc<ResourceDef>], overview: Vec<String>) -> Document {
     let groups = Groups::new(defs);
     let mut paths = Map::new();
+    for name in overview {
+        let url = url(&name, &overview_hash(&name));
+        paths.insert(name, json!({ "serverRelativeURL": url }));
+    }
     for name in groups.names() {
         for version in groups.versions(name) {
             let of = GroupVersion::new(name, version);
@@ -148,6 +169,10 @@ fn hash(of: &GroupVersion, defs: &[Arc<ResourceDef>]) -> String {
         ));
     }
     fingerprint(input.as_bytes())
+}
+
+fn overview_hash(name: &str) -> String {
+    fingerprint(format!("{MAKING}\n{name}\n").as_bytes())
 }
 
 fn content_key(hash: &str) -> [u8; 32] {

@@ -160,6 +160,9 @@ impl<'a> Call<'a> {
         let options = ListOptions::parse(self.options(), false)?;
         let representation = self.representation()?;
         let list = self.backend.list(&self.request, &self.target, &options).await?;
+        let def = &self.target.resolved.def;
+        let of = [&*def.group, "", def.names.plural.as_str()];
+        self.stack.metrics.cache_lists.with(&of).inc();
         self.respond(StatusCode::OK, representation.list(&list)?)
     }
 

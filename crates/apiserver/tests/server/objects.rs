@@ -387,6 +387,21 @@ async fn openapi_tells_kubectl_what_it_asks() {
     assert_eq!((stale.code, stale.header("location")), (301, url.as_str()));
     assert_eq!(client.get("/clusters/root/openapi/v3/apis/nope/v1").await.code, 404);
     assert_eq!(client.get("/clusters/root/openapi/v2").await.code, 404);
+    // Discovery describes itself, too; the groups of definitions do not have documents of their own.
+    let index_of = |name: &str| {
+        index.json()["paths"][name]["serverRelativeURL"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    for (name, path) in [("api", "/api/"), ("version", "/version/")] {
+        let url = format!("/clusters/root{}", index_of(name).unwrap());
+        assert!(
+            client.get(&url).await.json()["paths"][path]["get"].is_object(),
+            "{name}"
+        );
+    }
+    assert_eq!(index_of("apis/example.io"), None);
+    assert_eq!(client.get("/clusters/root/openapi/v3/apis/example.io").await.code, 404);
     let etag = index.header("etag").to_owned();
     let again = client
         .call("GET", "/clusters/root/openapi/v3", &[("if-none-match", &etag)], "")

@@ -33,6 +33,8 @@ pub struct Metrics {
     pub store_errors: Family<Counter>,
     /// `apiserver_storage_objects{group,resource}`.
     pub storage_objects: Family<Gauge>,
+    /// `apiserver_cache_list_total{group,index,resource}`: lists answered from memory, which all are.
+    pub cache_lists: Family<Counter>,
     pub workqueue: WorkqueueFamilies,
     /// `apiserver_admission_controller_admission_duration_seconds{name,operation,type}`.
     pub admission_durations: Family<Histogram>,
@@ -145,6 +147,11 @@ impl Metrics {
                 STORE_LABELS,
             ),
             storage_objects: gauge("apiserver_storage_objects", "Objects stored.", &["group", "resource"]),
+            cache_lists: counter(
+                "apiserver_cache_list_total",
+                "Lists answered from memory.",
+                &["group", "index", "resource"],
+            ),
             workqueue: WorkqueueFamilies {
                 adds: counter("workqueue_adds_total", "Keys added.", &["name"]),
                 depth: gauge("workqueue_depth", "Keys waiting.", &["name"]),
