@@ -91,10 +91,13 @@ impl Authorizer for ShardAuthorizer {
             for bindings_in in [&bootstrap, of] {
                 for rule in self.facts.rbac.rules(&user, bindings_in, &bootstrap, namespace) {
                     let value = serde_json::to_value(&rule).unwrap_or_default();
-                    if rule.non_resource_urls.is_empty() {
-                        rules.resource.push(value);
-                    } else {
-                        rules.non_resource.push(value);
+                    let known = match rule.non_resource_urls.is_empty() {
+                        true => &mut rules.resource,
+                        false => &mut rules.non_resource,
+                    };
+                    // Whoever counts as several users has what they share once.
+                    if !known.contains(&value) {
+                        known.push(value);
                     }
                 }
             }

@@ -127,6 +127,13 @@ impl Interest {
         }
     }
 
+    /// Ends the watchers over all clusters.
+    pub(crate) fn end_wide(&self) {
+        if let Some(waiting) = self.places.get(&b""[..]) {
+            waiting.all().for_each(|wake| wake.end());
+        }
+    }
+
     /// Ends the watchers of whatever is under `prefix`; they see their end at the next look.
     pub(crate) fn end(&self, prefix: &[u8]) {
         let end = behind(prefix);

@@ -202,11 +202,14 @@ impl Store {
         }
     }
 
-    /// Ends the watches of one cluster. Those over all clusters go on.
+    /// Ends the watches that show objects of one cluster: its own, and those over all clusters, whose clients list again.
+    /// A cluster is cut off where it must not be followed any more: it was closed, or it is moving to another shard.
     pub fn disconnect(&self, cluster: &Cluster) {
         let prefix = format!("{cluster}/");
         for resource in self.shared.catalog.all() {
-            resource.interest.lock().end(prefix.as_bytes());
+            let interest = resource.interest.lock();
+            interest.end(prefix.as_bytes());
+            interest.end_wide();
         }
     }
 
