@@ -23,6 +23,9 @@ use crate::refs;
 /// How often a binding that waits for something without events is looked at.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
+/// How soon one whose claims are being applied is looked at again: labels make events of other resources.
+const LABELLING: std::time::Duration = std::time::Duration::from_millis(100);
+
 pub struct Bindings;
 
 struct Run<'a> {
@@ -33,6 +36,8 @@ struct Run<'a> {
     seen: Value,
     want: Value,
     effects: Vec<Effect>,
+    /// Come back after this time.
+    again: Option<std::time::Duration>,
 }
 
 /// Why a binding cannot go on: (condition, reason, severity, text).
@@ -119,6 +124,7 @@ impl Controller for Bindings {
             seen,
             want,
             effects: Vec::new(),
+            again: None,
         }
         .reconcile()
     }
@@ -209,7 +215,7 @@ impl Run<'_> {
                 object: self.want.clone(),
             });
         }
-        let requeue = (blocked && self.effects.is_empty()).then_some(RETRY);
+        let requeue = self.again.or((blocked && self.effects.is_empty()).then_some(RETRY));
         Plan {
             effects: self.effects,
             requeue,
@@ -430,6 +436,12 @@ impl Run<'_> {
             .cloned()
             .unwrap_or_default();
         set_list(&mut self.want, "exportPermissionClaims", exported);
+        self.judge_claims(export);
+        // Whoever reads that claims are applied may count on the labels: the claims' controller is still at it.
+        if self.is_labelling(export) {
+            self.again = Some(LABELLING);
+            return;
+        }
         let in_force: Vec<Value> = claims::in_force(&self.want)
             .into_iter()
             .map(|claim| {
@@ -440,7 +452,43 @@ impl Run<'_> {
             .collect();
         set_list(&mut self.want, "appliedPermissionClaims", in_force);
         conditions::mark_true(&mut self.want, condition::PERMISSION_CLAIMS_APPLIED, &self.context.now);
-        self.judge_claims(export);
+    }
+
+    /// Objects that are covered by claims of this binding do not show it yet, or others still do.
+    fn is_labelling(&self, export: &Value) -> bool {
+        let claimed: Vec<claims::ClaimKey> = claims::in_force(&self.want)
+            .into_iter()
+            .map(claims::ClaimKey::read)
+            .collect();
+        if claimed.is_empty() {
+            return false;
+        }
+        let scope = Scope::One(self.key.cluster.clone());
+        let all = LabelSelector::everything();
+        let mut bindings = self.view.list(&refs::bindings(), &scope, "", &all);
+        bindings.retain(|binding| binding.name() != self.key.name);
+        let mut own = self.want.clone();
+        if let Some(home) = types::cluster_of(export) {
+            own.set_at(&["status", "apiExportClusterName"], json!(home.as_str()));
+        }
+        bindings.push(own);
+        let is_wrong = |claim: &claims::ClaimKey, object: &Value| {
+            let is_binding = claim.group == keys::group::APIS && claim.resource == "apibindings";
+            let mut wanted = match is_binding {
+                true => claims::labels_for_binding(&bindings, object),
+                false => claims::labels_for(&bindings, &claim.group, &claim.resource, object),
+            };
+            wanted.sort();
+            crate::claim_label::carried(object) != wanted
+        };
+        claimed.iter().any(|claim| {
+            let mut resource = ResourceRef::new(&claim.group, &claim.resource);
+            if !claim.identity_hash.is_empty() {
+                resource = resource.with_identity(&claim.identity_hash);
+            }
+            let objects = self.view.list(&resource, &scope, "", &all);
+            objects.iter().any(|object| is_wrong(claim, object))
+        })
     }
 
     fn judge_claims(&mut self, export: &Value) {

@@ -10,7 +10,7 @@ use permit::Scope;
 use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::Value;
 
-use crate::binding::bound_resources;
+use crate::binding::{bound_resources, find_export};
 use crate::refs;
 
 const BATCH_MAX: usize = 500;
@@ -137,7 +137,8 @@ fn why_not(remaining: &[String], held: &[String]) -> (&'static str, String) {
     (condition::reason::SOME_FINALIZERS_REMAIN, text)
 }
 
-/// Another binding of the cluster serves the same objects.
+/// Another binding of the cluster is to the same objects: its export has the resource by the same schema and identity. It
+/// need not be bound yet: as long as this binding holds the names, it cannot be.
 fn is_adopted(bound: &Value, key: &Key, view: &dyn View) -> bool {
     let all = view.list(
         &refs::bindings(),
@@ -147,11 +148,34 @@ fn is_adopted(bound: &Value, key: &Key, view: &dyn View) -> bool {
     );
     all.iter()
         .filter(|other| other.name() != key.name && other.deletion_timestamp().is_none())
-        .any(|other| {
-            bound_resources(other)
-                .iter()
-                .any(|theirs| theirs.get("schema") == bound.get("schema"))
-        })
+        .any(|other| is_successor(other, bound, key, view))
+}
+
+fn is_successor(other: &Value, bound: &Value, key: &Key, view: &dyn View) -> bool {
+    let reference = |member: &str| {
+        let path = ["spec", "reference", "export", member];
+        other.str_at(&path).unwrap_or_default().to_owned()
+    };
+    let Some(export) = find_export(view, &key.cluster, &reference("path"), &reference("name")) else {
+        return false;
+    };
+    let hash = bound.str_at(&["schema", "identityHash"]);
+    if hash.is_none() || export.str_at(&["status", "identityHash"]) != hash {
+        return false;
+    }
+    let Some(home) = tenancy::types::cluster_of(&export) else {
+        return false;
+    };
+    let resources = export.at(&["spec", "resources"]).and_then(Value::as_array);
+    resources.into_iter().flatten().any(|resource| {
+        let schema = resource.str_at(&["schema"]).unwrap_or_default();
+        resource.str_at(&["group"]).unwrap_or_default() == bound.str_at(&["group"]).unwrap_or_default()
+            && resource.str_at(&["name"]) == bound.str_at(&["resource"])
+            && view
+                .get(&refs::schemas().object(&home, "", schema))
+                .found()
+                .is_some_and(|schema| Some(schema.uid()) == bound.str_at(&["schema", "UID"]))
+    })
 }
 
 fn give_names_back(key: &Key, view: &dyn View) -> Option<Effect> {
@@ -222,13 +246,27 @@ mod tests {
         assert_eq!(condition.reason, "SomeFinalizersRemain");
     }
 
-    #[test]
-    fn adopted_objects_stay() {
+    /// A provider with an export of the identity `h` that has the schema of this uid, and a second binding to it.
+    fn with_successor(uid: &str) -> Literals {
         let mut world = world();
-        let mut other = world.object(&refs::bindings(), "abc", "", "b").unwrap().clone();
-        other.set_at(&["metadata"], json!({"name": "other"}));
+        let export = json!({"metadata": {"name": "e"}, "status": {"identityHash": "h"},
+            "spec": {"resources": [{"group": "example.io", "name": "widgets", "schema": "s"}]}});
+        world.put(&refs::exports(), "prov", export);
+        world.put(&refs::schemas(), "prov", json!({"metadata": {"name": "s", "uid": uid}}));
+        // It holds no names, so nothing is bound.
+        let other = json!({"metadata": {"name": "other"},
+            "spec": {"reference": {"export": {"path": "prov", "name": "e"}}}});
         world.put(&refs::bindings(), "abc", other);
-        let plan = BindingDeletion.plan(&Key::new(&cluster("abc"), "", "b"), &world, &context());
-        assert!(!plan.effects.iter().any(|e| matches!(e, Effect::Delete { .. })));
+        world
+    }
+
+    #[test]
+    fn objects_that_another_binding_is_to_stay() {
+        let deletes = |world: &Literals| {
+            let plan = BindingDeletion.plan(&Key::new(&cluster("abc"), "", "b"), world, &context());
+            plan.effects.iter().any(|e| matches!(e, Effect::Delete { .. }))
+        };
+        assert!(!deletes(&with_successor("u")));
+        assert!(deletes(&with_successor("another schema")));
     }
 }

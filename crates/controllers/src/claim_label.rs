@@ -7,7 +7,7 @@ use machinery::selector::LabelSelector;
 use permit::Scope;
 use plan::{Context, Controller, Effect, Key, Labelled, Plan, ResourceRef, Trigger, View};
 use serde_json::Value;
-use tenancy::claims::labels_for;
+use tenancy::claims::{labels_for, labels_for_binding};
 
 use crate::refs;
 
@@ -46,11 +46,15 @@ impl Controller for ClaimLabels {
         let bindings = view.list(&refs::bindings(), &scope, "", &all);
         let mut effects = Vec::new();
         for (resource, _) in view.contents(&key.cluster) {
-            if resource == refs::bindings() || effects.len() >= BATCH_MAX {
+            if effects.len() >= BATCH_MAX {
                 continue;
             }
+            let is_binding = resource == refs::bindings();
             for object in view.list(&resource, &scope, "", &all) {
-                let mut wanted = labels_for(&bindings, &resource.group, &resource.resource, &object);
+                let mut wanted = match is_binding {
+                    true => labels_for_binding(&bindings, &object),
+                    false => labels_for(&bindings, &resource.group, &resource.resource, &object),
+                };
                 wanted.sort();
                 if carried(&object) != wanted {
                     effects.push(Effect::Touch {
@@ -68,7 +72,7 @@ impl Controller for ClaimLabels {
     }
 }
 
-fn carried(object: &Value) -> Vec<(String, String)> {
+pub(crate) fn carried(object: &Value) -> Vec<(String, String)> {
     let labels = object.at(&["metadata", "labels"]).and_then(Value::as_object);
     labels
         .into_iter()

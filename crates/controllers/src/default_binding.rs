@@ -6,7 +6,7 @@ use api::{conditions, conditions::Severity, hashes};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
-use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen, Trigger, View};
+use plan::{Context, Controller, Effect, Key, Labelled, ObjectRef, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::{Value, json};
 use tenancy::types::{self, DefaultBinding, TypeRef, TypeSource};
 
@@ -48,7 +48,14 @@ impl Controller for DefaultBindings {
             };
         }
         if trigger.old.is_some() {
-            return Vec::new();
+            // Bindings that a type maintains accept what their export claims, whenever that changes.
+            let claims = |export: Option<&dyn Labelled>| {
+                export.and_then(|e| e.parse().at(&["spec", "permissionClaims"]).cloned())
+            };
+            let changed = trigger.new.is_some() && claims(trigger.old) != claims(trigger.new);
+            let consumers = changed.then(|| crate::binding::consumers(view, trigger.cluster, trigger.name));
+            let clusters = consumers.into_iter().flatten().map(|key| Key::of_cluster(&key.cluster));
+            return clusters.collect();
         }
         // A new export may be what somebody waits for.
         let waiting = LabelSelector::of(vec![machinery::selector::Requirement::equals(
@@ -219,6 +226,10 @@ fn body(name: &str, binding: &DefaultBinding, export: &Value) -> Value {
         .flatten()
         .map(|claim| {
             let mut accepted = claim.clone();
+            // As bindings are stored.
+            if accepted.str_at(&["identityHash"]) == Some("") {
+                accepted.remove_at(&["identityHash"]);
+            }
             let selector = accepted
                 .remove_at(&["defaultSelector"])
                 .unwrap_or_else(|| json!({"matchAll": true}));
@@ -260,7 +271,7 @@ fn report(of: ObjectRef, lc: Value, reason: &str, severity: Severity, text: &str
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Literals, cluster};
+    use crate::testing::{Event, Literals, cluster};
 
     fn world() -> Literals {
         let mut world = Literals::default();
@@ -315,5 +326,32 @@ mod tests {
         world.put(&refs::bindings(), "abc", binding);
         world.settle(&DefaultBindings, &key);
         assert!(!has_initializer(&lc(&world), initializer::API_BINDINGS));
+    }
+
+    #[test]
+    fn consumers_hear_of_claims_that_their_export_makes_later() {
+        let mut world = world();
+        let label = hashes::export_label("root", "tenancy.kcp.io");
+        let binding = json!({"metadata": {"name": "b", "labels": {keys::label::EXPORT: label}}});
+        world.put(&refs::bindings(), "abc", binding);
+        let export = |claims: Value| {
+            Event(json!({"metadata": {"name": "tenancy.kcp.io"}, "spec": {"permissionClaims": claims}}))
+        };
+        let (old, new) = (export(json!([])), export(json!([{"group": "", "resource": "secrets"}])));
+        let resource = refs::exports();
+        let root = cluster("root");
+        let keys = |old: &Event, new: &Event| {
+            let trigger = Trigger {
+                resource: &resource,
+                cluster: &root,
+                namespace: "",
+                name: "tenancy.kcp.io",
+                old: Some(old),
+                new: Some(new),
+            };
+            DefaultBindings.keys(&trigger, &world)
+        };
+        assert_eq!(keys(&old, &new), [Key::of_cluster(&cluster("abc"))]);
+        assert!(keys(&new, &new).is_empty());
     }
 }

@@ -138,3 +138,28 @@ impl View for Literals {
         self.served.clone()
     }
 }
+
+/// An object as triggers see it.
+pub(crate) struct Event(pub Value);
+
+impl plan::Labelled for Event {
+    fn label(&self, key: &str) -> Option<String> {
+        ObjectExt::label(&self.0, key).map(str::to_owned)
+    }
+
+    fn is_terminating(&self) -> bool {
+        self.0.deletion_timestamp().is_some()
+    }
+
+    fn is_owned(&self) -> bool {
+        self.0.at(&["metadata", "ownerReferences"]).is_some()
+    }
+
+    fn uid(&self) -> String {
+        ObjectExt::uid(&self.0).to_owned()
+    }
+
+    fn parse(&self) -> Value {
+        self.0.clone()
+    }
+}

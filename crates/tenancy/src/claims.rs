@@ -91,6 +91,18 @@ fn expression_matches(term: &Value, object: &Value) -> bool {
     }
 }
 
+/// The claim labels that a binding must carry: those of claims on bindings that other exports have, and the one by which
+/// its own export sees it, whether or not that claims bindings (facts C.3).
+pub fn labels_for_binding(bindings: &[Value], binding: &Value) -> Vec<(String, String)> {
+    let mut out = labels_for(bindings, keys::group::APIS, "apibindings", binding);
+    if let Some(export) = binding.label(keys::label::EXPORT) {
+        let own = format!("{}{export}", keys::label::CLAIM_PREFIX);
+        out.retain(|(key, _)| *key != own);
+        out.push((own, hashes::REFLEXIVE_CLAIM_VALUE.to_owned()));
+    }
+    out
+}
+
 /// The claim labels that an object of this resource must carry, given all bindings of its cluster. One key an export:
 /// where several of its claims cover the object the last one's value stands.
 pub fn labels_for(bindings: &[Value], group: &str, resource: &str, object: &Value) -> Vec<(String, String)> {
@@ -149,6 +161,19 @@ mod tests {
         );
         assert!(labels_for(&[binding(all.clone(), false)], "", "configmaps", &object).is_empty());
         assert!(labels_for(&[binding(all, true)], "", "secrets", &object).is_empty());
+    }
+
+    #[test]
+    fn a_binding_is_seen_by_its_own_export_whatever_is_claimed() {
+        let mut own = binding(json!({"matchAll": true}), true);
+        let export = hashes::export_label("provider", "e");
+        own.set_label(keys::label::EXPORT, &export);
+        let key = hashes::claim_label_key("provider", "e");
+        let expected = [(key, hashes::REFLEXIVE_CLAIM_VALUE.to_owned())];
+        assert_eq!(labels_for_binding(&[], &own), expected);
+        // Its own claim on bindings does not change that.
+        own.set_at(&["spec", "permissionClaims", "0", "resource"], json!("apibindings"));
+        assert_eq!(labels_for_binding(std::slice::from_ref(&own), &own), expected);
     }
 
     #[test]

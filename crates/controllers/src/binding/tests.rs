@@ -131,3 +131,24 @@ fn missing_exports_and_identities_are_named() {
     );
     assert_eq!(conditions::get(&binding, "Ready").unwrap().reason, "APIExportNotFound");
 }
+
+#[test]
+fn claims_are_applied_once_the_objects_show_it() {
+    let mut world = world();
+    let mut object = json!({"metadata": {"name": "c", "namespace": "n"}});
+    world.put(&refs::config_maps(), "cons", object.clone());
+    let binding = bind(&mut world, "b");
+    assert!(conditions::is_true(&binding, "InitialBindingCompleted"));
+    assert!(!conditions::is_true(&binding, condition::PERMISSION_CLAIMS_APPLIED));
+    assert_eq!(binding.at(&["status", "appliedPermissionClaims"]), None);
+    let key = Key::new(&cluster("cons"), "", "b");
+    // Nothing will tell that the label is there.
+    let plan = Bindings.plan(&key, &world, &crate::testing::context());
+    assert_eq!(plan.requeue, Some(LABELLING));
+    let label = hashes::claim_label_value("", "configmaps", "");
+    object.set_label(&hashes::claim_label_key("prov", "e"), &label);
+    world.put(&refs::config_maps(), "cons", object);
+    world.settle(&Bindings, &key);
+    let binding = world.object(&refs::bindings(), "cons", "", "b").unwrap();
+    assert!(conditions::is_true(binding, condition::PERMISSION_CLAIMS_APPLIED));
+}

@@ -29,9 +29,23 @@ pub(super) fn mutate(review: &mut Review<'_>, world: &dyn World) {
     let Some(object) = review.object.as_deref_mut() else {
         return;
     };
+    drop_empty_identities(object);
     match wanted {
         Some(label) => object.set_label(keys::label::EXPORT, &label),
         None => _ = object.remove_label(keys::label::EXPORT),
+    }
+}
+
+/// As kcp stores claims: an empty hash is none. Items of a list correlate by keys that are there alone, so that the rule
+/// "selector is immutable" speaks of claims with a hash only (facts A.11, I.28).
+fn drop_empty_identities(object: &mut Value) {
+    let claims = object
+        .pointer_mut("/spec/permissionClaims")
+        .and_then(Value::as_array_mut);
+    for claim in claims.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if claim.get("identityHash").and_then(Value::as_str) == Some("") {
+            claim.remove("identityHash");
+        }
     }
 }
 
@@ -50,8 +64,7 @@ fn wanted_label(review: &Review<'_>, world: &dyn World) -> Option<String> {
 
 pub(super) fn validate(review: &Review<'_>, world: &dyn World, checks: &mut Vec<AccessCheck>) -> Result<(), Status> {
     if review.is(keys::group::APIS, "apiexportendpointslices") && review.is_write() && review.is_main() {
-        validate_slice(review, world, checks);
-        return Ok(());
+        return validate_slice(review, world, checks);
     }
     if !is_binding(review) || !review.is_write() {
         return Ok(());
@@ -82,27 +95,25 @@ pub(super) fn validate(review: &Review<'_>, world: &dyn World, checks: &mut Vec<
     Ok(())
 }
 
-fn validate_slice(review: &Review<'_>, world: &dyn World, checks: &mut Vec<AccessCheck>) {
+/// An export that cannot be found is answered like a missing right, for everybody: kcp looks it up by its path first.
+fn validate_slice(review: &Review<'_>, world: &dyn World, checks: &mut Vec<AccessCheck>) -> Result<(), Status> {
     let object = review.object();
     let member = |object: &Value, name: &str| object.str_at(&["spec", "export", name]).unwrap_or_default().to_owned();
     let (path, name) = (member(object, "path"), member(object, "name"));
     let changed = review
         .old
         .is_none_or(|old| (member(old, "path"), member(old, "name")) != (path.clone(), name.clone()));
-    if changed && !review.is_system_privileged() {
-        let verb = if review.verb == Verb::Create {
-            "create"
-        } else {
-            "update"
-        };
-        checks.push(bind_check(
-            review,
-            world,
-            &path,
-            &name,
-            &format!("{verb} APIExportEndpointSlice"),
-        ));
+    if !changed {
+        return Ok(());
     }
+    let check = bind_check(review, world, &path, &name, "create APIExportEndpointSlice");
+    if !path.is_empty() && world.export(review.cluster, &path, &name).is_none() {
+        return Err(check.denied);
+    }
+    if !review.is_system_privileged() {
+        checks.push(check);
+    }
+    Ok(())
 }
 
 /// Verb `bind` on the export, in its own cluster. An unknown path is answered like a missing right.

@@ -8,20 +8,18 @@ use machinery::status::Status;
 use serde_json::Value;
 
 use super::{Review, World};
-use crate::claims::labels_for;
+use crate::claims::{labels_for, labels_for_binding};
 
 fn concerns(review: &Review<'_>) -> bool {
-    let is_claim_owner = review.is(keys::group::APIS, "apibindings");
-    review.is_write() && review.is_main() && !is_claim_owner && !review.cluster.is_system()
+    review.is_write() && review.is_main() && !review.cluster.is_system()
 }
 
 fn wanted(review: &Review<'_>, world: &dyn World) -> Vec<(String, String)> {
-    labels_for(
-        &world.bindings_with_claims(review.cluster),
-        review.group,
-        review.resource,
-        review.object(),
-    )
+    let bindings = world.bindings_with_claims(review.cluster);
+    match review.is(keys::group::APIS, "apibindings") {
+        true => labels_for_binding(&bindings, review.object()),
+        false => labels_for(&bindings, review.group, review.resource, review.object()),
+    }
 }
 
 fn carried(object: &Value) -> Vec<(String, String)> {

@@ -270,3 +270,37 @@ fn forged_claim_labels_are_taken_off() {
         .unwrap();
     assert!(object.label("claimed.internal.apis.kcp.io/abc").is_none());
 }
+
+#[test]
+fn a_slice_of_an_export_that_is_not_there_is_refused_to_everybody() {
+    let slice = || json!({"metadata": {"name": "s"}, "spec": {"export": {"path": "root:nowhere", "name": "e"}}});
+    for groups in [AUTHENTICATED, MASTERS] {
+        let asked = Asked {
+            user: User::new("x", &[groups]),
+            ..ask("apis.kcp.io", "apiexportendpointslices")
+        };
+        let error = asked.run(Verb::Create, Some(&mut slice()), None).unwrap_err();
+        assert_eq!(error.code, 403);
+        assert!(
+            error.message.contains("no permission to bind to export root:nowhere:e"),
+            "{}",
+            error.message
+        );
+    }
+}
+
+#[test]
+fn claims_without_an_identity_are_stored_without_one() {
+    let mut binding = json!({"metadata": {"name": "b"}, "spec": {
+        "reference": {"export": {"name": "e"}},
+        "permissionClaims": [
+            {"group": "", "resource": "secrets", "identityHash": "", "selector": {"matchAll": true}},
+            {"group": "g", "resource": "r", "identityHash": "h", "selector": {"matchAll": true}}]}});
+    let asked = ask("apis.kcp.io", "apibindings");
+    asked.run(Verb::Create, Some(&mut binding), None).unwrap();
+    let claims = binding.at(&["spec", "permissionClaims"]).unwrap();
+    assert_eq!(
+        (claims[0].get("identityHash"), claims[1].get("identityHash")),
+        (None, Some(&json!("h")))
+    );
+}
