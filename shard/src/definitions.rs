@@ -17,7 +17,7 @@ use registry::{CustomDefinition, DefinitionCache, Origin, ResourceDef};
 use storage::{Applied, Projection, ResourceKey};
 
 use binding::Bindings;
-pub use binding::{Bound, BoundResource};
+pub use binding::{Bound, BoundResource, Conditions, conditions};
 use crd::Crds;
 
 /// See the module.
@@ -148,6 +148,11 @@ impl Definitions {
     }
 
     /// Whether any binding of the cluster accepts claims: what spares most writes a look at the bindings.
+    /// For every binding of the shard; the lock is held meanwhile.
+    pub fn each_binding(&self, mut seen: impl FnMut(&Bound)) {
+        self.bindings.read().each().for_each(|bound| seen(bound));
+    }
+
     pub fn has_claims(&self, cluster: &Cluster) -> bool {
         self.bindings.read().has_claims(cluster)
     }

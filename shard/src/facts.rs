@@ -17,17 +17,22 @@ use tenancy::authz::{BoundFrom, Facts};
 use tenancy::types::TypeSource;
 use tenancy::{ClusterFacts, ClusterIndex, WorkspacePath};
 
-use crate::definitions::Definitions;
+use crate::definitions::{Conditions, Definitions, conditions};
 
 /// The index of clusters, and the store once it is open.
 pub struct ShardFacts {
     pub index: RwLock<ClusterIndex>,
     pub rbac: Arc<Rbac>,
     pub definitions: Arc<Definitions>,
-    /// Exports with a maximal permission policy, by cluster and name.
-    policies: RwLock<BTreeMap<(Cluster, CompactString), ()>>,
+    exports: RwLock<BTreeMap<(Cluster, CompactString), ExportFacts>>,
     places: RwLock<Places>,
     store: OnceLock<Store>,
+}
+
+/// What is known of an export without reading it.
+struct ExportFacts {
+    has_local_policy: bool,
+    conditions: Conditions,
 }
 
 /// Exports and types by kind and name, to the clusters that have one with their recorded paths: both are few, and looked for
@@ -42,7 +47,7 @@ impl ShardFacts {
             index: RwLock::default(),
             rbac: Rbac::new(),
             definitions,
-            policies: RwLock::default(),
+            exports: RwLock::default(),
             places: RwLock::default(),
             store: OnceLock::new(),
         })
@@ -98,6 +103,11 @@ impl ShardFacts {
         self.object(&exports_key(), &place, "", name)
     }
 
+    /// For every export of the shard; the lock is held meanwhile.
+    pub fn each_export(&self, mut seen: impl FnMut(&Conditions)) {
+        self.exports.read().values().for_each(|facts| seen(&facts.conditions));
+    }
+
     fn types_key(&self) -> Option<ResourceKey> {
         Some(
             self.definitions
@@ -148,13 +158,16 @@ impl Projection for ShardFacts {
             (group::TENANCY, "workspacetypes") => self.place("workspacetypes", change),
             (group::APIS, "apiexports") => {
                 self.place("apiexports", change);
-                let has_policy =
-                    object().is_some_and(|e| e.at(&["spec", "maximalPermissionPolicy", "local"]).is_some());
                 let key = (of.clone(), CompactString::new(name));
-                if has_policy {
-                    self.policies.write().insert(key, ());
-                } else {
-                    self.policies.write().remove(&key);
+                match object() {
+                    Some(export) => {
+                        let facts = ExportFacts {
+                            has_local_policy: export.at(&["spec", "maximalPermissionPolicy", "local"]).is_some(),
+                            conditions: conditions(&export),
+                        };
+                        self.exports.write().insert(key, facts);
+                    }
+                    None => drop(self.exports.write().remove(&key)),
                 }
             }
             _ => {}
@@ -176,7 +189,11 @@ impl Facts for ShardFacts {
         let bound = self.definitions.binding_of(of, group, resource)?;
         let export_cluster = Cluster::parse(&bound.export_cluster).ok()?;
         let key = (export_cluster.clone(), CompactString::new(&bound.export_name));
-        let has_local_policy = self.policies.read().contains_key(&key);
+        let has_local_policy = self
+            .exports
+            .read()
+            .get(&key)
+            .is_some_and(|facts| facts.has_local_policy);
         Some(BoundFrom {
             export_cluster,
             has_local_policy,

@@ -20,6 +20,8 @@ pub mod fabric;
 pub mod facts;
 pub mod front;
 pub mod home;
+pub mod measured;
+pub mod metrics;
 pub mod options;
 pub mod owners;
 pub mod pki;

@@ -13,6 +13,7 @@ use env::{Env, Task};
 use kv::{Kv, Op, Txn};
 use registry::{AdmissionChain, Backend, Registry};
 use storage::{IndexSpec, Projection, Store, StoreOptions};
+use telemetry::{Family, Histogram};
 
 use crate::account_signer::AccountSigner;
 use crate::admission::TenancyAdmission;
@@ -22,6 +23,7 @@ use crate::catalog::ShardCatalog;
 use crate::definitions::Definitions;
 use crate::effects::{NoRemote, ShardEffects};
 use crate::facts::ShardFacts;
+use crate::measured::TimedAdmission;
 use crate::owners::OwnerIndex;
 
 /// What a shard is told.
@@ -63,6 +65,8 @@ pub struct Shard {
     pub effects: Arc<ShardEffects>,
     pub authorizer: SharedAuthorizer,
     pub driver: Option<Driver>,
+    /// Seconds in admission plugins, for metrics.
+    pub admission_durations: Family<Histogram>,
     tasks: Vec<Task<()>>,
 }
 
@@ -107,9 +111,11 @@ impl Shard {
             .context("opening the store's content")?;
         facts.attach(store.clone());
         let authorizer: SharedAuthorizer = ShardAuthorizer::new(facts.clone(), options.always_allowed_paths.clone());
+        let admission_durations = telemetry::metrics::admission_durations();
+        let timed = |plugin| TimedAdmission::of(plugin, env, &admission_durations);
         let admission = AdmissionChain::new(vec![
-            Arc::new(TenancyAdmission::new(facts.clone(), authorizer.clone())),
-            Arc::new(Escalation::new(facts.clone(), authorizer.clone())),
+            timed(Arc::new(TenancyAdmission::new(facts.clone(), authorizer.clone()))),
+            timed(Arc::new(Escalation::new(facts.clone(), authorizer.clone()))),
         ]);
         let registry = Registry::new(store.clone(), env.clone(), admission);
         let catalog = ShardCatalog::new(definitions.clone(), owners);
@@ -125,6 +131,7 @@ impl Shard {
             effects,
             authorizer,
             driver: None,
+            admission_durations,
             tasks: Vec::new(),
         };
         shard.bootstrap(&options).await?;

@@ -22,6 +22,7 @@ use crate::admin::AdminTokens;
 use crate::authentication::Authentication;
 use crate::fabric::ShardSource;
 use crate::front::Front;
+use crate::measured::MeasuredKv;
 use crate::options::{AuditLogMode, StartOptions};
 use crate::pki::{self, Serving};
 use crate::shard::{Shard, ShardOptions};
@@ -57,7 +58,8 @@ impl Running {
         let files = serving_files(env, options, &place)?;
         let tokens = AdminTokens::prepare(env, options)?;
         let signer = AccountSigner::open(env, options)?;
-        let kv = open_store(env, options).await?;
+        let metrics = Metrics::new();
+        let kv = MeasuredKv::over(open_store(env, options).await?, env, &metrics);
         let shard_options = shard_options(options, &place, &files, env, &signer);
         let shard = Arc::new(Shard::start(env, kv.clone(), shard_options).await?);
         shard.wait_for_root().await;
@@ -66,7 +68,7 @@ impl Running {
         let health = Health::new(lifecycle.clone());
         health.add("etcd", false, Arc::new(StoreCheck(kv.clone())));
         health.add("etcd-readiness", true, Arc::new(StoreCheck(kv.clone())));
-        let metrics = Metrics::new();
+        crate::metrics::add(&shard, &metrics);
         let audit = audit(env, options, &metrics)?;
         let authentication = Authentication::new(env, options, &tokens, &signer, &shard)?;
         let components = authentication.components.clone();

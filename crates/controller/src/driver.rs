@@ -12,6 +12,7 @@ use permit::Cluster;
 use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Served, Trigger};
 use serde_json::Value;
 use storage::{ObjectKey, ResourceKey, Store};
+use telemetry::metrics::{Counter, Histogram, WorkqueueFamilies};
 use tokio::sync::{Notify, Semaphore};
 
 use crate::events::{Event, EventFeed};
@@ -79,12 +80,22 @@ struct Inner {
     watch_all: Vec<usize>,
     due: Notify,
     seats: Arc<Semaphore>,
+    families: WorkqueueFamilies,
     options: DriverOptions,
 }
 
 struct Work {
     controller: Arc<dyn Controller>,
     queue: Mutex<Queue>,
+    series: QueueSeries,
+}
+
+/// Of one controller in [`WorkqueueFamilies`].
+struct QueueSeries {
+    adds: Counter,
+    retries: Counter,
+    waits: Histogram,
+    runs: Histogram,
 }
 
 // === impl DriverOptions ===
@@ -94,6 +105,19 @@ impl Default for DriverOptions {
         Self {
             concurrency: 64,
             resync: Duration::from_secs(600),
+        }
+    }
+}
+
+// === impl QueueSeries ===
+
+impl QueueSeries {
+    fn of(families: &WorkqueueFamilies, name: &str) -> Self {
+        Self {
+            adds: families.adds.with(&[name]),
+            retries: families.retries.with(&[name]),
+            waits: families.queue_durations.with(&[name]),
+            runs: families.work_durations.with(&[name]),
         }
     }
 }
@@ -124,9 +148,11 @@ impl Driver {
                 }
             }
         }
+        let families = WorkqueueFamilies::new();
         let work = controllers
             .into_iter()
             .map(|controller| Work {
+                series: QueueSeries::of(&families, controller.name()),
                 controller,
                 queue: Mutex::new(Queue::default()),
             })
@@ -145,6 +171,7 @@ impl Driver {
             watch_all,
             due: Notify::new(),
             seats,
+            families,
             options,
         }))
     }
@@ -183,6 +210,11 @@ impl Driver {
             .iter()
             .map(|work| (work.controller.name(), work.queue.lock().len()))
             .collect()
+    }
+
+    /// What is counted of the queues.
+    pub fn workqueue(&self) -> &WorkqueueFamilies {
+        &self.0.families
     }
 
     /// After taking the lease the events of the past are not known: every object is looked at once.
@@ -242,6 +274,7 @@ impl Driver {
             let work = &inner.work[*index];
             let keys = work.controller.keys(&trigger, &view);
             any |= !keys.is_empty();
+            work.series.adds.add(keys.len() as u64);
             let mut queue = work.queue.lock();
             for key in keys {
                 queue.add(key, now);
@@ -265,6 +298,7 @@ impl Driver {
         let now = self.0.env.clock.monotonic();
         for work in &self.0.work {
             let keys = work.controller.resync(&view);
+            work.series.adds.add(keys.len() as u64);
             let mut queue = work.queue.lock();
             for key in keys {
                 queue.add(key, now);
@@ -307,7 +341,14 @@ impl Driver {
     }
 
     fn take(&self, index: usize, now: Duration) -> Option<Key> {
-        self.0.work[index].queue.lock().take(now)
+        let work = &self.0.work[index];
+        let mut queue = work.queue.lock();
+        let due = queue.next_due();
+        let key = queue.take(now)?;
+        work.series
+            .waits
+            .observe_duration(now.saturating_sub(due.unwrap_or(now)));
+        Some(key)
     }
 
     async fn sleep(&self, wait: Option<Duration>) {
@@ -319,11 +360,14 @@ impl Driver {
 
     async fn run_key(&self, index: usize, key: Key) {
         let work = &self.0.work[index];
+        let begun = self.0.env.clock.monotonic();
         let outcome = self.plan_and_carry_out(&work.controller, &key).await;
         let now = self.0.env.clock.monotonic();
+        work.series.runs.observe_duration(now.saturating_sub(begun));
         match outcome {
             Ok(again) => work.queue.lock().succeeded(&key, now, again),
             Err(status) => {
+                work.series.retries.inc();
                 let after = work.queue.lock().failed(&key, now, self.0.env.rng.next_u64());
                 let controller = work.controller.name();
                 if status.is_conflict() {

@@ -45,7 +45,7 @@ pub struct ClusterFacts {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Child {
     cluster: Option<Cluster>,
-    unavailable: bool,
+    phase: Phase,
     /// URL of a mounted workspace.
     mount: Option<Arc<str>>,
     /// The shard that holds `cluster`, as the Workspace says.
@@ -149,7 +149,7 @@ impl ClusterIndex {
             .filter(|url| is_mount && !url.is_empty());
         let child = Child {
             cluster,
-            unavailable: object.str_at(&["status", "phase"]) == Some("Unavailable"),
+            phase: Phase::parse(object.str_at(&["status", "phase"]).unwrap_or_default()),
             mount: url.map(Arc::from),
             shard: object
                 .annotation("core.kcp.io/shard")
@@ -182,6 +182,11 @@ impl ClusterIndex {
         self.children.len()
     }
 
+    /// The phase of every workspace.
+    pub fn workspace_phases(&self) -> impl Iterator<Item = Phase> {
+        self.children.values().map(|child| child.phase)
+    }
+
     /// Resolves a path as kcp's shards do (facts C.2): one segment and `system:…` are names, taken without a look-up (what
     /// a stranger may learn of them is the authorizer's business); longer paths go through the workspaces.
     pub fn resolve(&self, path: &WorkspacePath) -> Resolution {
@@ -203,7 +208,7 @@ impl ClusterIndex {
             };
             match child {
                 Child {
-                    unavailable: true,
+                    phase: Phase::Unavailable,
                     cluster,
                     ..
                 } => {

@@ -17,7 +17,13 @@ pub struct Bound {
     pub resources: Vec<BoundResource>,
     pub terminating: bool,
     pub has_claims: bool,
+    /// For metrics.
+    pub phase: CompactString,
+    pub conditions: Conditions,
 }
+
+/// Types of conditions and their statuses.
+pub type Conditions = Vec<(CompactString, CompactString)>;
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BoundResource {
@@ -89,6 +95,11 @@ impl Bindings {
         self.identities.get(&key)?.keys().next_back().cloned()
     }
 
+    /// Every binding, all clusters together.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Arc<Bound>> {
+        self.slots.values()
+    }
+
     fn of_cluster(&self, cluster: &Cluster) -> impl Iterator<Item = &Arc<Bound>> {
         let first = (cluster.clone(), CompactString::default());
         self.slots
@@ -147,8 +158,20 @@ impl Bound {
                 .collect(),
             terminating: binding.deletion_timestamp().is_some(),
             has_claims: tenancy::claims::accepted(binding).next().is_some(),
+            phase: binding.str_at(&["status", "phase"]).unwrap_or_default().into(),
+            conditions: conditions(binding),
         }
     }
+}
+
+/// The conditions of an object whose status is the system's alone: their types are few.
+pub fn conditions(object: &Value) -> Conditions {
+    let list = object.at(&["status", "conditions"]).and_then(Value::as_array);
+    let member = |condition: &Value, name: &str| CompactString::new(condition.str_at(&[name]).unwrap_or_default());
+    list.into_iter()
+        .flatten()
+        .map(|condition| (member(condition, "type"), member(condition, "status")))
+        .collect()
 }
 
 /// Names of the schemas of an export's resources.

@@ -6,4 +6,5 @@
 mod existence;
 mod identity;
 mod input;
+mod metrics;
 mod world;

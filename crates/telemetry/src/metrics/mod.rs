@@ -9,7 +9,7 @@ mod value;
 pub use family::{Family, Registry, Sample};
 pub use process::process_samples;
 pub use request::{RequestLabels, RequestSeries, RequestTable};
-pub use server::Metrics;
+pub use server::{Metrics, WorkqueueFamilies, admission_durations};
 pub use value::{Counter, Gauge, Histogram};
 
 /// The content type of [`Registry::encode`].

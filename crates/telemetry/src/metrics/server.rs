@@ -27,23 +27,17 @@ pub struct Metrics {
     pub tls_handshake_errors: Counter,
     /// Connections that are open now.
     pub connections: Gauge,
-    /// `etcd_request_duration_seconds{operation,group,resource}`, the embedded store's too.
+    /// `etcd_request_duration_seconds{operation}`, the embedded store's too.
     pub store_durations: Family<Histogram>,
-    /// `etcd_request_errors_total{operation,group,resource}`.
+    /// `etcd_request_errors_total{operation}`.
     pub store_errors: Family<Counter>,
-    /// `apiserver_storage_objects{group,resource}`.
-    pub storage_objects: Family<Gauge>,
     /// `apiserver_cache_list_total{group,index,resource}`: lists answered from memory, which all are.
     pub cache_lists: Family<Counter>,
-    pub workqueue: WorkqueueFamilies,
-    /// `apiserver_admission_controller_admission_duration_seconds{name,operation,type}`.
-    pub admission_durations: Family<Histogram>,
 }
 
-/// `workqueue_*{name}`: one series per controller.
+/// `workqueue_*{name}`: one series per controller. The depth is computed when metrics are read.
 pub struct WorkqueueFamilies {
     pub adds: Family<Counter>,
-    pub depth: Family<Gauge>,
     pub retries: Family<Counter>,
     /// Seconds a key waits.
     pub queue_durations: Family<Histogram>,
@@ -54,6 +48,7 @@ pub struct WorkqueueFamilies {
 /// Subset of Kubernetes' bounds (its 23 per label set are most of its series): seconds.
 const REQUEST_SECONDS: &[f64] = &[0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0];
 const STORE_SECONDS: &[f64] = &[0.001, 0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 1.0, 2.0, 5.0, 15.0, 60.0];
+const ADMISSION_SECONDS: &[f64] = &[0.001, 0.005, 0.025, 0.1, 0.5, 1.0, 2.5];
 const QUEUE_SECONDS: &[f64] = &[1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0, 100.0];
 const RESPONSE_BYTES: &[f64] = &[1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
 const EVENT_BYTES: &[f64] = &[1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0];
@@ -89,11 +84,55 @@ const RESPONSE_LABELS: &[&str] = &[
     "component",
 ];
 const RESOURCE_LABELS: &[&str] = &["group", "version", "resource"];
-const STORE_LABELS: &[&str] = &["operation", "group", "resource"];
+const STORE_LABELS: &[&str] = &["operation"];
 
 const SERIES_MAX: usize = 1000;
 /// A histogram's series are many lines each.
 const HISTOGRAM_SERIES_MAX: usize = 300;
+
+// === impl WorkqueueFamilies ===
+
+impl WorkqueueFamilies {
+    /// Part of no registry yet.
+    pub fn new() -> Self {
+        let counter = |name, help| Family::new(name, help, &["name"], SERIES_MAX, Counter::default);
+        let seconds = |name, help| {
+            Family::new(name, help, &["name"], HISTOGRAM_SERIES_MAX, || {
+                Histogram::new(QUEUE_SECONDS)
+            })
+        };
+        Self {
+            adds: counter("workqueue_adds_total", "Keys added."),
+            retries: counter("workqueue_retries_total", "Keys tried again."),
+            queue_durations: seconds("workqueue_queue_duration_seconds", "Seconds a key waits."),
+            work_durations: seconds("workqueue_work_duration_seconds", "Seconds a run takes."),
+        }
+    }
+
+    pub fn register(&self, registry: &Registry) {
+        registry.add(self.adds.clone());
+        registry.add(self.retries.clone());
+        registry.add(self.queue_durations.clone());
+        registry.add(self.work_durations.clone());
+    }
+}
+
+impl Default for WorkqueueFamilies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// `apiserver_admission_controller_admission_duration_seconds{name,operation,type}`; part of no registry yet.
+pub fn admission_durations() -> Family<Histogram> {
+    Family::new(
+        "apiserver_admission_controller_admission_duration_seconds",
+        "Seconds in an admission plugin.",
+        &["name", "operation", "type"],
+        HISTOGRAM_SERIES_MAX,
+        || Histogram::new(ADMISSION_SECONDS),
+    )
+}
 
 // === impl Metrics ===
 
@@ -146,34 +185,10 @@ impl Metrics {
                 "Failed requests to the store.",
                 STORE_LABELS,
             ),
-            storage_objects: gauge("apiserver_storage_objects", "Objects stored.", &["group", "resource"]),
             cache_lists: counter(
                 "apiserver_cache_list_total",
                 "Lists answered from memory.",
                 &["group", "index", "resource"],
-            ),
-            workqueue: WorkqueueFamilies {
-                adds: counter("workqueue_adds_total", "Keys added.", &["name"]),
-                depth: gauge("workqueue_depth", "Keys waiting.", &["name"]),
-                retries: counter("workqueue_retries_total", "Keys tried again.", &["name"]),
-                queue_durations: histogram(
-                    "workqueue_queue_duration_seconds",
-                    "Seconds a key waits.",
-                    &["name"],
-                    || Histogram::new(QUEUE_SECONDS),
-                ),
-                work_durations: histogram(
-                    "workqueue_work_duration_seconds",
-                    "Seconds a run takes.",
-                    &["name"],
-                    || Histogram::new(QUEUE_SECONDS),
-                ),
-            },
-            admission_durations: histogram(
-                "apiserver_admission_controller_admission_duration_seconds",
-                "Seconds in an admission plugin.",
-                &["name", "operation", "type"],
-                || Histogram::new(STORE_SECONDS),
             ),
             registry: registry.clone(),
         };

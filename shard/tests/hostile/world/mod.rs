@@ -59,7 +59,7 @@ pub static WORLD: LazyLock<World> = LazyLock::new(World::start);
 // === impl World ===
 
 impl World {
-    fn start() -> Self {
+    pub fn start() -> Self {
         // A process has one provider of cryptography; a second call finds it set.
         let _already_set = rustls::crypto::ring::default_provider().install_default();
         let runtime = Runtime::new().unwrap();
