@@ -41,7 +41,13 @@ pub struct Running {
     pub address: String,
 }
 
-struct StoreCheck(Arc<dyn Kv>);
+struct StoreCheck {
+    kv: Arc<dyn Kv>,
+    clock: env::Clock,
+}
+
+/// How long the store may take to answer a health check (Kubernetes: 2 s).
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 // === impl Running ===
 
@@ -66,8 +72,12 @@ impl Running {
 
         let lifecycle = Lifecycle::new();
         let health = Health::new(lifecycle.clone());
-        health.add("etcd", false, Arc::new(StoreCheck(kv.clone())));
-        health.add("etcd-readiness", true, Arc::new(StoreCheck(kv.clone())));
+        let check = Arc::new(StoreCheck {
+            kv: kv.clone(),
+            clock: env.clock.clone(),
+        });
+        health.add("etcd", false, check.clone());
+        health.add("etcd-readiness", true, check);
         crate::metrics::add(&shard, &metrics);
         let audit = audit(env, options, &metrics)?;
         let authentication = Authentication::new(env, options, &tokens, &signer, &shard)?;
@@ -305,6 +315,9 @@ fn audit(env: &Env, options: &StartOptions, metrics: &Arc<Metrics>) -> Result<Au
 #[async_trait]
 impl Check for StoreCheck {
     async fn check(&self) -> std::result::Result<(), String> {
-        self.0.revision().await.map(drop).map_err(|error| error.to_string())
+        match self.clock.timeout(CHECK_TIMEOUT, self.kv.revision()).await {
+            Ok(outcome) => outcome.map(drop).map_err(|error| error.to_string()),
+            Err(_) => Err("the store does not answer".to_owned()),
+        }
     }
 }

@@ -172,7 +172,7 @@ impl ClusterIndex {
         let child = self.children.get(&(parent.clone(), CompactString::new(name)))?;
         Some(ChildFacts {
             cluster: child.cluster.as_ref(),
-            unavailable: child.unavailable,
+            unavailable: child.phase == Phase::Unavailable,
             mount: child.mount.as_deref(),
             shard: child.shard.as_deref(),
         })

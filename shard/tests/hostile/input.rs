@@ -197,7 +197,8 @@ fn what_was_read_long_ago_is_a_conflict_or_gone() {
             let text = answer.text();
             // A watch that is too old is told so in its stream.
             let gone = text.contains("\"code\":410") && code == 410;
-            if !gone && !(answer.code == code && text.contains(reason)) {
+            let told = answer.code == code && text.contains(reason);
+            if !gone && !told {
                 let text: String = text.chars().take(200).collect();
                 findings.add(format!("{query}: {} {text}", answer.code));
             }

@@ -87,6 +87,11 @@ impl EtcdProcess {
         &self.endpoint
     }
 
+    /// The process, for signals.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where its data is.
     pub fn data_dir(&self) -> &Path {
         self.data.path()

@@ -60,6 +60,11 @@ pub static WORLD: LazyLock<World> = LazyLock::new(World::start);
 
 impl World {
     pub fn start() -> Self {
+        Self::start_with(&Env::real(), &[])
+    }
+
+    /// A server of one's own, on what may fail, with further flags.
+    pub fn start_with(env: &Env, flags: &[String]) -> Self {
         // A process has one provider of cryptography; a second call finds it set.
         let _already_set = rustls::crypto::ring::default_provider().install_default();
         let runtime = Runtime::new().unwrap();
@@ -70,7 +75,7 @@ impl World {
             std::fs::write(&path, text).unwrap();
             path.display().to_string()
         };
-        let flags = [
+        let own = [
             "kcp".to_owned(),
             format!("--root-directory={}", directory.path().join("kcp").display()),
             "--bind-address=127.0.0.1".to_owned(),
@@ -80,8 +85,8 @@ impl World {
             format!("--requestheader-client-ca-file={}", file("proxies.pem", &proxies.pem())),
             "--requestheader-allowed-names=front-proxy".to_owned(),
         ];
-        let options = Line::parse_from(flags).options;
-        let running = runtime.block_on(Running::start(&Env::real(), &options)).unwrap();
+        let options = Line::parse_from(own.iter().chain(flags)).options;
+        let running = runtime.block_on(Running::start(env, &options)).unwrap();
         let roots = Arc::new(roots(&directory.path().join("kcp/apiserver.crt")));
         let address = running.address.clone();
         let master = Client::new(&address, tls(&roots, None), &[("authorization", "Bearer master-token")]);
