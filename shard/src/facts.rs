@@ -1,7 +1,7 @@
 //! What authorizers and admission ask about clusters, from this shard's caches.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use api::keys::{annotation, cluster, group, object};
 use apiserver::auth::rbac::Rbac;
@@ -26,7 +26,7 @@ pub struct ShardFacts {
     pub definitions: Arc<Definitions>,
     exports: RwLock<BTreeMap<(Cluster, CompactString), ExportFacts>>,
     places: RwLock<Places>,
-    store: OnceLock<Store>,
+    store: RwLock<Option<Store>>,
 }
 
 /// What is known of an export without reading it.
@@ -49,14 +49,18 @@ impl ShardFacts {
             definitions,
             exports: RwLock::default(),
             places: RwLock::default(),
-            store: OnceLock::new(),
+            store: RwLock::default(),
         })
     }
 
     /// The store is open: objects can be read.
     pub fn attach(&self, store: Store) {
-        // A second store cannot be: there is one a process.
-        let _already = self.store.set(store);
+        *self.store.write() = Some(store);
+    }
+
+    /// Lets go of the store, which holds these facts as its projection: neither would ever be freed.
+    pub fn detach(&self) {
+        *self.store.write() = None;
     }
 
     pub fn object(&self, resource: &ResourceKey, in_cluster: &Cluster, namespace: &str, name: &str) -> Option<Value> {
@@ -66,11 +70,13 @@ impl ShardFacts {
     fn entry(&self, resource: &ResourceKey, of: &Cluster, namespace: &str, name: &str) -> Option<Arc<Entry>> {
         let key = ObjectKey::new(of.clone(), namespace, name);
         let permit = Permit::internal(Scope::One(of.clone()));
-        self.store.get()?.peek(&permit, resource, &key)
+        let store = self.store.read();
+        store.as_ref()?.peek(&permit, resource, &key)
     }
 
     pub fn list(&self, resource: &ResourceKey, scope: &Scope, labels: &LabelSelector) -> Vec<Value> {
-        let Some(store) = self.store.get() else {
+        let store = self.store.read();
+        let Some(store) = store.as_ref() else {
             return Vec::new();
         };
         let entries = store.peek_list(&Permit::internal(scope.clone()), resource, scope, "", labels);

@@ -235,6 +235,12 @@ impl Shard {
     }
 }
 
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.facts.detach();
+    }
+}
+
 fn store_options(options: &ShardOptions) -> StoreOptions {
     StoreOptions {
         prefix: options.prefix.clone(),

@@ -3,16 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiserver::{Connection, RequestBody};
 use bytes::{Bytes, BytesMut};
 use env::simulated::Faults;
 use env::{Env, Rng};
 use http::Request;
-use http_body_util::BodyExt as _;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::mpsc;
 
+use crate::link::{Failure, Head, Link};
 use crate::server::Server;
 use crate::trace::Trace;
 
@@ -35,6 +33,8 @@ struct Shared {
     violations: Mutex<Vec<String>>,
     sent: Mutex<u64>,
     given_up: Mutex<bool>,
+    /// Clients that are made now use the network.
+    network: Mutex<bool>,
 }
 
 /// One user on one connection.
@@ -43,6 +43,7 @@ pub struct Client {
     pub name: String,
     pub rng: Rng,
     token: String,
+    link: Link,
 }
 
 /// How a request ended.
@@ -65,9 +66,8 @@ pub struct Answer {
 
 /// A watch under way. Dropping it cuts the connection.
 pub struct WatchStream {
-    chunks: mpsc::UnboundedReceiver<Bytes>,
+    head: Head,
     buffer: BytesMut,
-    task: env::Task<()>,
 }
 
 // === impl Site ===
@@ -83,6 +83,7 @@ impl Site {
             violations: Mutex::default(),
             sent: Mutex::new(0),
             given_up: Mutex::new(false),
+            network: Mutex::new(false),
         }))
     }
 
@@ -97,6 +98,11 @@ impl Site {
     /// Probability that a request loses its connection.
     pub fn set_drop_rate(&self, rate: f64) {
         *self.0.drop_rate.lock() = rate;
+    }
+
+    /// Clients that are made from now on speak HTTP/2 over the simulated network.
+    pub fn use_network(&self) {
+        *self.0.network.lock() = true;
     }
 
     /// The clients' machine.
@@ -145,7 +151,12 @@ impl Site {
 
 impl Client {
     pub fn new(site: &Site, name: &str, token: &str, rng: Rng) -> Self {
+        let link = match *site.0.network.lock() {
+            true => Link::Network(None),
+            false => Link::Direct,
+        };
         Self {
+            link,
             site: site.clone(),
             name: name.to_owned(),
             rng,
@@ -153,7 +164,7 @@ impl Client {
         }
     }
 
-    fn request(&self, method: &str, path: &str, body: &Value) -> Request<RequestBody> {
+    fn request(&self, method: &str, path: &str, body: &Value) -> Request<Bytes> {
         let kind = match (method, path.contains("fieldManager=apply")) {
             ("PATCH", true) => "application/apply-patch+yaml",
             ("PATCH", false) => "application/merge-patch+json",
@@ -170,12 +181,8 @@ impl Client {
             .header("authorization", format!("Bearer {}", self.token))
             .header("content-type", kind)
             .header("accept", "application/json")
-            .body(RequestBody::Full(bytes))
+            .body(bytes)
             .expect("a request of the workload is well formed")
-    }
-
-    fn connection(&self) -> Connection {
-        Connection::plain("10.0.0.9:1234")
     }
 
     /// Sends a request and waits for the answer, or for the connection's end.
@@ -193,55 +200,58 @@ impl Client {
     async fn call_quietly(&mut self, method: &str, path: &str, body: &Value) -> Outcome {
         let site = self.site.clone();
         site.sleep_ms(self.rng.below(3)).await;
-        let Some(server) = site.server() else {
-            site.sleep_ms(20 + self.rng.below(80)).await;
-            return Outcome::Down;
-        };
-        *site.0.sent.lock() += 1;
-        let (request, connection, stack) = (
-            self.request(method, path, body),
-            self.connection(),
-            server.stack.clone(),
-        );
-        let handle = async move {
-            let response = stack.handle(request, &connection).await;
-            let (head, body) = response.into_parts();
-            let bytes = body.collect().await.map(|whole| whole.to_bytes());
-            (head.status.as_u16(), bytes.unwrap_or_default())
-        };
-        let mut handled = server.env.spawn.spawn("request", handle);
         let drop_rate = *site.0.drop_rate.lock();
         let patience = match self.rng.chance(drop_rate) {
             true => Duration::from_millis(self.rng.below(12)),
             false => ANSWER_BOUND,
         };
-        let ended = tokio::select! {
-            biased;
-            ended = &mut handled => ended,
-            () = site.0.env.clock.sleep(patience) => {
-                handled.abort();
-                if patience == ANSWER_BOUND {
-                    site.violation(&self.name, format!("{method} {path} was not answered within {ANSWER_BOUND:?}"));
-                } else {
-                    site.0.faults.count("connection/dropped");
-                }
-                return Outcome::Lost;
+        let request = self.request(method, path, body);
+        let link = &mut self.link;
+        let exchange = async {
+            let head = link.send(&site, request).await?;
+            let code = head.code;
+            Ok((code, head.whole().await.ok_or(Failure::Lost)?))
+        };
+        let Ok(ended) = site.0.env.clock.timeout(patience, exchange).await else {
+            *site.0.sent.lock() += 1;
+            if patience == ANSWER_BOUND {
+                let text = format!("{method} {path} was not answered within {ANSWER_BOUND:?}");
+                site.violation(&self.name, text);
+            } else {
+                site.0.faults.count("connection/dropped");
+            }
+            return Outcome::Lost;
+        };
+        if ended != Err(Failure::Down) {
+            *site.0.sent.lock() += 1;
+        }
+        let (code, bytes) = match ended {
+            Ok(answer) => answer,
+            Err(Failure::Lost) => return Outcome::Lost,
+            Err(Failure::Down) => {
+                site.sleep_ms(20 + self.rng.below(80)).await;
+                return Outcome::Down;
             }
         };
-        // The server's end takes its requests along.
-        let Ok((code, bytes)) = ended else { return Outcome::Lost };
-        let ceiling = server.shard.store.revision();
+        let ceiling = site.server().map_or(u64::MAX, |server| server.shard.store.revision());
         if self.rng.chance(drop_rate / 2.0) {
             site.0.faults.count("connection/dropped");
             return Outcome::Lost;
         }
         if bytes.len() > ANSWER_BYTES_MAX {
-            site.violation(
-                &self.name,
-                format!("{method} {path}: an answer of {} bytes", bytes.len()),
-            );
+            let text = format!("{method} {path}: an answer of {} bytes", bytes.len());
+            site.violation(&self.name, text);
         }
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        // What the server's end has cut off is no answer.
+        let Ok(body) = serde_json::from_slice(&bytes).or_else(|error| {
+            if bytes.starts_with(b"{") {
+                Err(error)
+            } else {
+                Ok(Value::Null)
+            }
+        }) else {
+            return Outcome::Lost;
+        };
         Outcome::Answered(Answer { code, body, ceiling })
     }
 
@@ -249,45 +259,36 @@ impl Client {
     pub async fn watch(&mut self, path: &str) -> Result<WatchStream, Outcome> {
         let site = self.site.clone();
         site.sleep_ms(self.rng.below(3)).await;
-        let Some(server) = site.server() else {
-            site.sleep_ms(20 + self.rng.below(80)).await;
-            return Err(Outcome::Down);
+        let request = self.request("GET", path, &Value::Null);
+        let sent = self.link.send(&site, request);
+        let head = match site.0.env.clock.timeout(ANSWER_BOUND, sent).await {
+            Ok(Ok(head)) => head,
+            Ok(Err(Failure::Lost)) => return Err(Outcome::Lost),
+            Ok(Err(Failure::Down)) => {
+                site.sleep_ms(20 + self.rng.below(80)).await;
+                return Err(Outcome::Down);
+            }
+            Err(_) => {
+                site.violation(
+                    &self.name,
+                    format!("WATCH {path} did not begin within {ANSWER_BOUND:?}"),
+                );
+                return Err(Outcome::Lost);
+            }
         };
         *site.0.sent.lock() += 1;
-        let (request, connection, stack) = (
-            self.request("GET", path, &Value::Null),
-            self.connection(),
-            server.stack.clone(),
-        );
-        let begin = async move {
-            let response = stack.handle(request, &connection).await;
-            (response.status().as_u16(), response.into_body())
-        };
-        let Ok((code, mut body)) = server.env.spawn.spawn("watch", begin).await else {
-            return Err(Outcome::Lost);
-        };
-        if code != 200 {
-            let bytes = body.collect().await.map(|whole| whole.to_bytes()).unwrap_or_default();
+        if head.code != 200 {
+            let code = head.code;
+            let bytes = head.whole().await.unwrap_or_default();
             let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
             let answer = Answer { code, body, ceiling: 0 };
             site.note(&self.name, format_args!("WATCH {path} -> {}", summary(&answer)));
             return Err(Outcome::Answered(answer));
         }
         site.note(&self.name, format_args!("WATCH {path}"));
-        let (sender, chunks) = mpsc::unbounded_channel();
-        let pump = async move {
-            while let Some(Ok(frame)) = body.frame().await {
-                if let Ok(data) = frame.into_data()
-                    && sender.send(data).is_err()
-                {
-                    return;
-                }
-            }
-        };
         Ok(WatchStream {
-            chunks,
+            head,
             buffer: BytesMut::new(),
-            task: server.env.spawn.spawn("watch", pump),
         })
     }
 }
@@ -314,13 +315,11 @@ impl WatchStream {
                 let line = self.buffer.split_to(end + 1);
                 return serde_json::from_slice(&line).ok();
             }
-            self.buffer.extend_from_slice(&self.chunks.recv().await?);
+            let part = self.head.parts.recv().await?;
+            if part.is_empty() {
+                return None;
+            }
+            self.buffer.extend_from_slice(&part);
         }
-    }
-}
-
-impl Drop for WatchStream {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }

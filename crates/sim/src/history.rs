@@ -59,6 +59,13 @@ impl History {
         versions.get(after.checked_sub(1)?)
     }
 
+    /// Bytes of all keys and values that are recorded.
+    pub fn bytes(&self) -> usize {
+        let of = |version: &Version| size_of::<Version>() + version.value.as_ref().map_or(0, Bytes::len);
+        let versions = |(key, versions): (&String, &Vec<Version>)| key.len() + versions.iter().map(of).sum::<usize>();
+        self.versions.iter().map(versions).sum()
+    }
+
     /// All versions of a key.
     pub fn versions(&self, key: &str) -> &[Version] {
         self.versions.get(key).map_or(&[], Vec::as_slice)

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use env::Rng;
-use env::simulated::{Crash, Host};
+use env::simulated::{Crash, Host, Network};
 
 use crate::client::Site;
 use crate::keeper::{End, Reaper};
@@ -14,6 +14,12 @@ const ENDS_MAX: u32 = 4;
 const SYNC_DELAY: Duration = Duration::from_millis(5);
 /// Probability that a request loses its connection when nothing is wrong.
 const DROP_RATE: f64 = 0.015;
+
+/// How long a chunk is under way.
+const LATENCY: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(1));
+
+/// The clients' host.
+pub const CLIENTS: &str = "clients";
 
 /// A kind of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,10 +33,19 @@ enum Fault {
     FullDisk,
     ClockJump,
     DropStorm,
+    /// Nothing passes between clients and server, in one direction or both.
+    Partition,
+    /// Every connection is reset.
+    Reset,
 }
 
-const ALL: [Fault; 9] = [
+/// Some stand here more than once: they are chosen more often.
+const ALL: [Fault; 15] = [
     Fault::PowerLoss,
+    Fault::PowerLoss,
+    Fault::PowerLoss,
+    Fault::CrashBetweenEffects,
+    Fault::Partition,
     Fault::Kill,
     Fault::CrashBetweenEffects,
     Fault::Stop,
@@ -39,9 +54,13 @@ const ALL: [Fault; 9] = [
     Fault::FullDisk,
     Fault::ClockJump,
     Fault::DropStorm,
+    Fault::Partition,
+    Fault::Reset,
 ];
 
 pub struct Nemesis {
+    /// None: the clients use none.
+    network: Option<Network>,
     host: Host,
     site: Site,
     reaper: Reaper,
@@ -53,14 +72,21 @@ pub struct Nemesis {
 // === impl Nemesis ===
 
 impl Nemesis {
-    pub fn new(host: Host, site: Site, reaper: Reaper, rng: Rng) -> Self {
+    pub fn new(network: Option<Network>, host: Host, site: Site, reaper: Reaper, rng: Rng) -> Self {
         // Leaving kinds out lets the others reach states that all together would not.
         let mut kinds: Vec<Fault> = ALL.into_iter().filter(|_| rng.chance(0.75)).collect();
+        if network.is_none() {
+            kinds.retain(|kind| !matches!(kind, Fault::Partition | Fault::Reset));
+        }
         if kinds.is_empty() {
             kinds.push(Fault::PowerLoss);
         }
         site.set_drop_rate(DROP_RATE);
+        if let Some(network) = &network {
+            network.set_weather(LATENCY, 0.005, 0.0005);
+        }
         Self {
+            network,
             host,
             site,
             reaper,
@@ -133,6 +159,7 @@ impl Nemesis {
                     self.host.clock_back(by);
                 }
             }
+            Fault::Partition | Fault::Reset => self.strike_network(fault, length).await,
             Fault::DropStorm => {
                 self.site.set_drop_rate(0.3);
                 self.site.sleep_ms(length).await;
@@ -140,10 +167,27 @@ impl Nemesis {
             }
         }
     }
+
+    async fn strike_network(&self, fault: Fault, length: u64) {
+        let Some(network) = &self.network else { return };
+        let (server, clients) = (self.host.name(), CLIENTS);
+        if fault == Fault::Reset {
+            return network.reset(server, clients);
+        }
+        match self.rng.below(3) {
+            0 => network.partition(server, clients),
+            1 => network.cut_one_way(server, clients),
+            _ => network.cut_one_way(clients, server),
+        }
+        self.site.sleep_ms(length).await;
+        network.heal();
+    }
 }
 
 /// The end of all faults.
-pub fn heal(host: &Host, site: &Site, reaper: &Reaper) {
+pub fn heal(network: &Network, host: &Host, site: &Site, reaper: &Reaper) {
+    network.heal();
+    network.set_weather(LATENCY, 0.0, 0.0);
     let disk = host.disk();
     disk.set_sync_delay(SYNC_DELAY);
     disk.set_error_rate(0.0);

@@ -3,25 +3,19 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use env::simulated::{SimOptions, World};
-use env::{Rng, Task};
+use env::Task;
 
-use crate::client::{Client, Site};
-use crate::health::{leftovers, unsettled};
-use crate::history::{self, Shared as History};
+use crate::history;
 use crate::image::{ADMIN, EXPORT, Image, TENANTS};
-use crate::keeper::Keeper;
 use crate::ledger::Ledger;
 use crate::nemesis::{Nemesis, heal};
+use crate::scene::Scene;
 use crate::server::ServerOptions;
 use crate::tenant::{Api, CONFIGMAPS, GADGETS, Territory, WIDGETS, Worker, list_url_of};
-use crate::trace::Trace;
 use crate::watcher::{Reached, Subject, Watcher};
 
 /// Clients of one tenant.
 const WORKERS: usize = 2;
-/// How long everything may take to become well when the faults have stopped.
-const SETTLE_BOUND: Duration = Duration::from_secs(180);
 /// No run takes longer than this in its own time, unless something hangs.
 const RUN_BOUND: Duration = Duration::from_secs(3600);
 
@@ -54,12 +48,8 @@ pub struct Report {
 }
 
 struct Run {
-    world: World,
-    site: Site,
-    history: History,
+    scene: Scene,
     ledger: Ledger,
-    trace: Trace,
-    rng: Rng,
 }
 
 // === impl Plan ===
@@ -76,7 +66,13 @@ impl Plan {
 
     /// Runs in a runtime of its own.
     pub fn run(self, image: &Image) -> Report {
-        runtime().block_on(async { Run::new(self.seed).run(self, image).await })
+        runtime().block_on(async {
+            let run = Run {
+                scene: Scene::new(self.seed, image),
+                ledger: Ledger::default(),
+            };
+            run.run(self, image).await
+        })
     }
 }
 
@@ -92,92 +88,75 @@ pub fn runtime() -> tokio::runtime::Runtime {
 // === impl Run ===
 
 impl Run {
-    fn new(seed: u64) -> Self {
-        let world = World::new(seed, SimOptions::default());
-        let trace = Trace::default();
-        let site = Site::new(world.host("clients").env(), world.faults().clone(), trace.clone());
-        Self {
-            rng: world.rng(),
-            world,
-            site,
-            history: History::default(),
-            ledger: Ledger::default(),
-            trace,
-        }
-    }
-
-    async fn run(self, plan: Plan, image: &Image) -> Report {
-        let clock = self.site.env().clock.clone();
+    async fn run(mut self, plan: Plan, image: &Image) -> Report {
+        let clock = self.scene.site.env().clock.clone();
         let finished = clock.timeout(RUN_BOUND, self.all(&plan, image)).await;
-        let mut wrong = self.site.violations();
+        let scene = &self.scene;
+        let mut wrong = scene.site.violations();
         match finished {
             Ok(Ok(())) => {}
             Ok(Err(text)) => wrong.push(text),
             Err(_) => wrong.push(format!("the run is not over after {RUN_BOUND:?}")),
         }
-        wrong.extend(self.ledger.check(&self.history.lock()));
+        wrong.extend(self.ledger.check(&scene.history.lock()));
         Report {
             seed: plan.seed,
-            hash: self.trace.hash(),
-            requests: self.site.sent(),
-            faults: self.world.faults().all(),
+            hash: scene.trace.hash(),
+            requests: scene.site.sent(),
+            faults: scene.world.faults().all(),
             seen: self.ledger.counts(),
             wrong,
-            tail: self.trace.tail(),
+            tail: scene.trace.tail(),
             took: clock.monotonic(),
         }
     }
 
     /// First safety, then liveness: faults and work, then neither, until all is well.
-    async fn all(&self, plan: &Plan, image: &Image) -> Result<(), String> {
-        let host = self.world.host("shard");
-        host.disk().load(&image.disk);
-        let keeper = Keeper::new(
-            host.clone(),
-            self.site.clone(),
-            self.history.clone(),
-            plan.server.clone(),
-            self.rng.fork(),
-        );
-        let reaper = keeper.reaper();
-        let keeping = self.spawn("keeper", keeper.run());
-        self.until("the server serves", || self.site.server().is_some()).await?;
+    async fn all(&mut self, plan: &Plan, image: &Image) -> Result<(), String> {
+        let options = self.vary(&plan.server);
+        let reaper = self.scene.start(options).await?;
+        let scene = &self.scene;
+        // Handing requests over is cheaper, so that more seeds fit.
+        let uses_network = scene.rng.chance(0.5);
+        if uses_network {
+            scene.site.use_network();
+        }
         let watchers = self.watchers(image);
         let nemesis = plan.faults.then(|| {
-            let nemesis = Nemesis::new(host.clone(), self.site.clone(), reaper.clone(), self.rng.fork());
-            self.spawn("nemesis", nemesis.run())
+            let network = uses_network.then(|| scene.world.network().clone());
+            let (host, site) = (scene.host.clone(), scene.site.clone());
+            let nemesis = Nemesis::new(network, host, site, reaper.clone(), scene.rng.fork());
+            scene.spawn("nemesis", nemesis.run())
         });
         for worker in self.workers(plan, image) {
             worker.join().await.map_err(|stopped| format!("a client: {stopped}"))?;
         }
         nemesis.iter().for_each(Task::abort);
-        if self.site.has_given_up() {
+        if scene.site.has_given_up() {
             return Ok(());
         }
-        heal(&host, &self.site, &reaper);
-        self.settle(&watchers).await?;
-        let server = self.site.server().ok_or("the server is down without a reason")?;
-        history::compare(&self.history, &server.kv).await?;
+        heal(scene.world.network(), &scene.host, &scene.site, &reaper);
+        scene.settle().await?;
+        self.catch_up(&watchers).await?;
+        let server = scene.site.server().ok_or("the server is down without a reason")?;
+        history::compare(&scene.history, &server.kv).await?;
         let (panics, text) = server.env.spawn.panics();
         if panics > 0 {
             return Err(format!("{panics} tasks panicked, at last {text:?}"));
         }
-        for (_, reached) in &watchers {
-            reached
-                .take()
-                .into_iter()
-                .for_each(|segment| self.ledger.watched(segment));
-        }
-        keeping.abort();
         Ok(())
     }
 
-    fn spawn<F>(&self, name: &'static str, future: F) -> Task<F::Output>
-    where
-        F: Future + Send + 'static,
-        F::Output: Send + 'static,
-    {
-        self.site.env().spawn.spawn(name, future)
+    /// Some worlds forget history sooner than others.
+    fn vary(&self, options: &ServerOptions) -> ServerOptions {
+        let (rng, mut options) = (&self.scene.rng, options.clone());
+        if rng.chance(0.5) {
+            options.compaction = Duration::from_millis(500 + rng.below(3000));
+        }
+        if rng.chance(0.5) {
+            options.log_bytes = 16 << 10;
+        }
+        options
     }
 
     fn workers(&self, plan: &Plan, image: &Image) -> Vec<Task<()>> {
@@ -186,9 +165,9 @@ impl Run {
             let foreign = image.homes.iter().filter(|other| *other != home);
             let territory = Territory::new(home, foreign.cloned().collect());
             for number in 0..WORKERS {
-                let client = Client::new(&self.site, &format!("{tenant}{number}"), tenant, self.rng.fork());
+                let client = self.scene.client(&format!("{tenant}{number}"), tenant);
                 let worker = Worker::new(client, self.ledger.clone(), territory.clone());
-                workers.push(self.spawn("worker", worker.work(plan.requests)));
+                workers.push(self.scene.spawn("worker", worker.work(plan.requests)));
             }
         }
         workers
@@ -198,10 +177,10 @@ impl Run {
     fn watchers(&self, image: &Image) -> Vec<(String, Reached)> {
         let mut watchers = Vec::new();
         let mut watch = |name: &str, token: &str, subject: Subject| {
-            let client = Client::new(&self.site, name, token, self.rng.fork());
+            let client = self.scene.client(name, token);
             let prefix = subject.prefix();
             let (watcher, reached) = Watcher::new(client, self.ledger.clone(), subject);
-            self.spawn("watcher", watcher.run()).detach();
+            self.scene.spawn("watcher", watcher.run()).detach();
             watchers.push((prefix, reached));
         };
         for (tenant, home) in TENANTS.iter().zip(&image.homes) {
@@ -224,53 +203,23 @@ impl Run {
         watchers
     }
 
-    async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) -> Result<(), String> {
-        let clock = &self.site.env().clock;
-        let end = clock.monotonic() + SETTLE_BOUND;
-        while !holds() {
-            if clock.monotonic() > end {
-                return Err(format!("not within {SETTLE_BOUND:?}: {what}"));
-            }
-            clock.sleep(Duration::from_millis(50)).await;
-        }
-        Ok(())
-    }
-
-    /// Convergence: everything becomes what it was asked to be, nothing is left of what was deleted, and every watch shows
-    /// all of it.
-    async fn settle(&self, watchers: &[(String, Reached)]) -> Result<(), String> {
-        let is_idle = || {
-            let server = self.site.server();
-            server.is_some_and(|server| server.shard.driver.as_ref().is_some_and(controller::Driver::is_idle))
-        };
-        let is_settled = || is_idle() && unsettled(&self.history.lock()).is_empty();
-        if let Err(text) = self.until("all is well", is_settled).await {
-            let depths = self
-                .site
-                .server()
-                .and_then(|server| Some(server.shard.driver.as_ref()?.depths()));
-            let waiting: Vec<_> = depths.into_iter().flatten().filter(|(_, count)| *count > 0).collect();
-            return Err(format!(
-                "{text}: idle {}, waiting {waiting:?}, {:#?}",
-                is_idle(),
-                unsettled(&self.history.lock())
-            ));
-        }
-        let left = leftovers(&self.history.lock());
-        if !left.is_empty() {
-            return Err(format!("left behind: {left:#?}"));
-        }
+    /// No watch stays silent about what has happened.
+    async fn catch_up(&self, watchers: &[(String, Reached)]) -> Result<(), String> {
         for (prefix, reached) in watchers {
             let shows_all = || {
-                let history = self.history.lock();
+                let history = self.scene.history.lock();
                 let newest = history
                     .changes(prefix, 0, u64::MAX)
                     .last()
                     .map_or(0, |change| change.revision);
                 reached.revision().is_some_and(|to| to >= newest)
             };
-            self.until(&format!("the watch of {prefix} shows all"), shows_all)
-                .await?;
+            let what = format!("the watch of {prefix} shows all");
+            self.scene.until(&what, shows_all).await?;
+            reached
+                .take()
+                .into_iter()
+                .for_each(|segment| self.ledger.watched(segment));
         }
         Ok(())
     }

@@ -23,6 +23,8 @@ use telemetry::Metrics;
 
 /// Where clients would reach it.
 const ADDRESS: &str = "kcp.example:6443";
+/// Where it listens in the simulated network.
+pub const LISTEN: &str = "shard:6443";
 const DIRECTORY: &str = "kcp";
 const TOKENS: &str = "kcp/tokens.csv";
 
@@ -32,6 +34,7 @@ pub struct Server {
     pub kv: Arc<dyn Kv>,
     pub shard: Shard,
     pub stack: Arc<Stack>,
+    http: apiserver::Server<Stack>,
 }
 
 /// What differs from one simulated server to the other.
@@ -40,6 +43,8 @@ pub struct ServerOptions {
     pub compaction: Duration,
     /// Budget of the log of events: with little, watches expire.
     pub log_bytes: usize,
+    /// Memory of the store for pages and for recent changes.
+    pub cache_bytes: usize,
     /// A fault that the checkers have to find. Without effect in release builds, where there are none.
     pub bug: Option<Bug>,
 }
@@ -62,6 +67,7 @@ impl Default for ServerOptions {
         Self {
             compaction: Duration::from_secs(300),
             log_bytes: 32 << 20,
+            cache_bytes: 32 << 20,
             bug: None,
         }
     }
@@ -114,6 +120,8 @@ impl Server {
     ) -> Result<Self> {
         let start = Flags::try_parse_from(["sim", "--root-directory", DIRECTORY, "--token-auth-file", TOKENS])?.start;
         let mut embedded = EmbeddedOptions::new(start.store_directory());
+        embedded.cache_bytes = options.cache_bytes;
+        embedded.recent_bytes = options.cache_bytes;
         options.plant_in_store(&mut embedded);
         embedded.reserve_bytes = 1 << 20;
         let kv: Arc<dyn Kv> = Arc::new(EmbeddedKv::open(env, embedded).await.context("opening the store")?);
@@ -133,15 +141,29 @@ impl Server {
             home_workspaces: false,
             audit: Audit::none(),
             health: Health::new(lifecycle.clone()),
-            lifecycle,
-            metrics,
+            lifecycle: lifecycle.clone(),
+            metrics: metrics.clone(),
             anonymous: true,
             external_address: ADDRESS.to_owned(),
             issuer: start.service_account_issuer.clone(),
             jwks_uri: start.service_account_jwks_uri.clone(),
         };
         let stack = shard::stack::build(&shard, parts);
+        let http = apiserver::Server::new(
+            env.clone(),
+            apiserver::ServerOptions::default(),
+            stack.clone(),
+            None,
+            lifecycle,
+            metrics,
+        );
+        let listener = env.net.listen(LISTEN).await.context("listening")?;
+        let accepting = http.clone();
+        env.spawn
+            .spawn("server", async move { accepting.run(listener).await })
+            .detach();
         Ok(Self {
+            http,
             env: env.clone(),
             kv,
             shard,
@@ -151,6 +173,7 @@ impl Server {
 
     /// Down in order, with everything written.
     pub async fn stop(&self) {
+        self.http.shutdown().await;
         self.shard.stop();
         self.kv.close().await;
     }

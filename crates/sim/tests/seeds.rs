@@ -14,6 +14,25 @@ fn number(name: &str, default: u64) -> u64 {
     })
 }
 
+/// Each of them is met at least 100 times in 200 seeds.
+const KINDS: [&str; 15] = [
+    "host/power lost",
+    "disk/write lost",
+    "disk/write torn",
+    "disk/slow",
+    "disk/failing",
+    "disk/read error",
+    "disk/write error",
+    "disk/filled",
+    "connection/dropped",
+    "connection/watch dropped",
+    "net/partition",
+    "net/reset",
+    "controllers/crashed between effects",
+    "host/killed",
+    "host/stopped",
+];
+
 /// `KCP_SIM_SEEDS` says how many seeds, `KCP_SIM_START` which is the first, `KCP_SIM_REQUESTS` how much clients do.
 #[test]
 fn clients_are_told_the_truth_whatever_goes_wrong() {
@@ -54,6 +73,8 @@ fn clients_are_told_the_truth_whatever_goes_wrong() {
     eprintln!("{seeds} seeds, {requests} requests, in {:?}", began.elapsed());
     eprintln!("writes acknowledged, in doubt, gets, lists, watched changes: {seen:?}");
     eprintln!("faults: {faults:#?}");
+    let hash = reports.iter().fold(0, |sum: u64, report| sum.wrapping_add(report.hash));
+    eprintln!("sum of the traces' hashes: {hash:016x}");
     let failed: Vec<u64> = reports
         .iter()
         .filter(|report| !report.wrong.is_empty())
@@ -63,5 +84,12 @@ fn clients_are_told_the_truth_whatever_goes_wrong() {
         failed.is_empty(),
         "{} of {seeds} seeds failed: {failed:?}",
         failed.len()
+    );
+    // A run that met no faults shows nothing.
+    let of = |kind: &&str| faults.get(*kind).copied().unwrap_or(0);
+    let rare: Vec<_> = KINDS.iter().filter(|kind| of(kind) < seeds / 2).collect();
+    assert!(
+        rare.is_empty() || seeds < 100,
+        "hit less often than every second seed: {rare:?}"
     );
 }

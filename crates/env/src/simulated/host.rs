@@ -102,6 +102,14 @@ impl Host {
         });
     }
 
+    /// How many tasks run on the host.
+    pub fn tasks(&self) -> usize {
+        let tasks = self.inner.tasks.lock();
+        let mut handles = tasks.handles.lock();
+        handles.retain(|handle| !handle.is_finished());
+        handles.len()
+    }
+
     /// Moves the host's wall clock forward.
     pub fn clock_forward(&self, by: Duration) {
         self.inner.faults.count("clock/forward");
