@@ -28,6 +28,21 @@ pub enum Resources {
 }
 
 /// The right to perform some verbs on some resources of some clusters, made by the authorizer.
+///
+/// Law 5: it cannot be made up. Its two constructors are pinned to a few files by `xtask tidy`; nothing else makes one, for
+/// its fields are its own, and there is no default and no conversion:
+/// ```compile_fail,E0451
+/// use machinery::selector::LabelSelector;
+/// use permit::{Permit, Resources, Scope, Verbs};
+/// let forged = Permit { scope: Scope::All, resources: Resources::All, verbs: Verbs::ALL, selector: LabelSelector::everything() };
+/// ```
+/// ```compile_fail,E0277
+/// fn forge<T: Default>() -> T { T::default() }
+/// let forged: permit::Permit = forge();
+/// ```
+/// ```compile_fail,E0616
+/// fn widen(mut permit: permit::Permit) { permit.scope = permit::Scope::All; }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Permit {
     scope: Scope,

@@ -103,6 +103,7 @@ impl Rules {
         is_short(source, findings);
         names_only_in(source, "Permit::granted(", &GRANTS, findings);
         names_only_in(source, "Permit::internal(", &INTERNALS, findings);
+        faults_are_not_released(source, findings);
         self.stays_within_the_seams(source, findings);
         self.knows_no_tenancy(source, findings);
     }
@@ -179,6 +180,22 @@ fn names_only_in(source: &Source, name: &str, allowed: &[&str], findings: &mut V
             findings.push(format!(
                 "{}:{number}: `{name})` is not for this file (xtask tidy lists who may)",
                 source.path
+            ));
+        }
+    }
+}
+
+/// Faults that are put in on purpose exist in builds with debug assertions only, whatever features a release build has.
+fn faults_are_not_released(source: &Source, findings: &mut Vec<String>) {
+    let next = source.lines.iter().skip(1).map(String::as_str).chain([""]);
+    for (index, (line, next)) in source.lines.iter().zip(next).enumerate() {
+        let is_condition = line.trim_start().starts_with("#[cfg(");
+        let is_fault = line.contains("\"planted\"") || next.contains("skip_sync");
+        if is_condition && is_fault && !line.contains("debug_assertions") {
+            findings.push(format!(
+                "{}:{}: a planted fault without `debug_assertions` in its condition",
+                source.path,
+                index + 1
             ));
         }
     }

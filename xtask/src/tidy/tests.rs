@@ -35,6 +35,19 @@ fn pins_who_makes_permits() {
 }
 
 #[test]
+fn planted_faults_are_not_in_release_builds() {
+    let of = |condition: &str| {
+        findings(
+            "crates/kv/src/a.rs",
+            &format!("    #[cfg({condition})]\n    skip_sync: bool,\n"),
+        )
+    };
+    assert_eq!(of("feature = \"simulation\"").len(), 1);
+    assert_eq!(of("feature = \"planted\"").len(), 1);
+    assert!(of("all(feature = \"planted\", debug_assertions)").is_empty());
+}
+
+#[test]
 fn refuses_a_select_that_picks_at_random() {
     assert_eq!(
         findings("crates/kv/src/a.rs", "tokio::select! {\n    _ = a => {}\n}\n").len(),
