@@ -122,6 +122,27 @@ impl Server {
         self.wait_until_ready();
     }
 
+    /// Ends the process without a word.
+    pub fn kill(mut self) {
+        self.process.kill().expect("the process can be killed");
+        self.process.wait().expect("the process ended");
+    }
+
+    /// Stops the process where it is; [`Server::go_on`] lets it run again.
+    pub fn pause(&self) {
+        self.send("STOP");
+    }
+
+    pub fn go_on(&self) {
+        self.send("CONT");
+    }
+
+    fn send(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the signal can be sent");
+    }
+
     /// Asks the process to end, and returns how it did.
     pub fn terminate(mut self) -> ExitStatus {
         let asked = Command::new("kill")
