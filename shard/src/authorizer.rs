@@ -9,7 +9,7 @@ use machinery::object::GroupResource;
 use machinery::status::{Reason, Status};
 use machinery::user::User;
 use permit::{Access, Cluster, Decision, Scope};
-use tenancy::authz::{Opinion, authorize};
+use tenancy::authz::{Opinion, Step, authorize};
 use tenancy::effective::effective_users;
 use tenancy::{Phase, WorkspacePath};
 
@@ -34,6 +34,18 @@ impl ShardAuthorizer {
         })
     }
 
+    fn decide(&self, user: &User, access: &Access) -> (Decision, Vec<Step>) {
+        if self.is_inactive(access) {
+            return (Decision::deny("logical cluster is marked inactive"), Vec::new());
+        }
+        let verdict = authorize(user, access, &self.always_allowed_paths, &*self.facts);
+        let decision = match verdict.allowed {
+            true => Decision::allow("access granted"),
+            false => Decision::deny("access denied"),
+        };
+        (decision, verdict.trail)
+    }
+
     /// A cluster that was marked inactive answers nothing but about itself (kcp's facts, D.12).
     fn is_inactive(&self, access: &Access) -> bool {
         let Some(Scope::One(of)) = &access.scope else {
@@ -54,31 +66,22 @@ impl ShardAuthorizer {
 #[async_trait]
 impl Authorizer for ShardAuthorizer {
     async fn authorize(&self, user: &User, access: &Access) -> Decision {
-        self.authorize_noting(user, access, &mut Vec::new()).await
+        self.decide(user, access).0
     }
 
     async fn authorize_noting(&self, user: &User, access: &Access, notes: &mut Vec<(String, String)>) -> Decision {
-        if self.is_inactive(access) {
-            return Decision::deny("logical cluster is marked inactive");
-        }
-        let verdict = authorize(user, access, &self.always_allowed_paths, &*self.facts);
-        for step in &verdict.trail {
+        let (decision, trail) = self.decide(user, access);
+        for step in &trail {
             let opinion = match step.opinion {
                 Opinion::Allow => "Allowed",
                 Opinion::Deny => "Denied",
                 Opinion::None => "NoOpinion",
             };
-            notes.push((
-                format!("request.auth.kcp.io/{}-decision", step.name),
-                opinion.to_owned(),
-            ));
-            notes.push((format!("request.auth.kcp.io/{}-reason", step.name), step.reason.clone()));
+            let note = |what: &str| format!("request.auth.kcp.io/{}-{what}", step.name);
+            notes.push((note("decision"), opinion.to_owned()));
+            notes.push((note("reason"), step.reason.to_owned()));
         }
-        if verdict.allowed {
-            Decision::allow("access granted")
-        } else {
-            Decision::deny("access denied")
-        }
+        decision
     }
 
     async fn rules(&self, user: &User, scope: &Scope, namespace: &str) -> Rules {

@@ -1,4 +1,5 @@
-//! Tasks for people who work on this repository: `cargo xtask setup`, `cargo xtask tidy`, `cargo xtask test`.
+//! Tasks for people who work on this repository: `cargo xtask setup`, `cargo xtask tidy`, `cargo xtask test`, `cargo xtask
+//! bench`.
 //!
 //! Invariants
 //! - Depends on nothing of the workspace, so that it can be built on a machine that lacks what the workspace needs.
@@ -7,6 +8,7 @@
 //! Read next: [`test`], which is what a change has to pass, then `tidy/rules.rs`.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod setup;
 mod test;
 mod tidy;
@@ -24,6 +26,8 @@ enum Task {
     Tidy,
     /// Runs tidy, the format check and every test, and prints totals.
     Test,
+    /// Measures a release against the performance gates, prints the table, fails when one is missed.
+    Bench(bench::BenchOptions),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -32,5 +36,6 @@ fn main() -> anyhow::Result<()> {
         Task::Setup => setup::run(&tree),
         Task::Tidy => tidy::run(&tree),
         Task::Test => test::run(&tree),
+        Task::Bench(options) => bench::run(&tree, &options),
     }
 }

@@ -1,6 +1,5 @@
 //! Bodies of requests and responses.
 
-use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +18,8 @@ pub struct Body(Inner);
 enum Inner {
     Empty,
     Full(Bytes),
-    /// Parts that are sent one after the other without being copied together. The number is what is left of them.
-    Parts(VecDeque<Bytes>, u64),
+    /// Chunks that are made when they are sent. The number is how many bytes are left of them.
+    Chunks(Box<dyn Iterator<Item = Bytes> + Send>, u64),
     Stream(Pin<Box<dyn Stream<Item = Bytes> + Send>>),
     /// Of another server: forwarded answers, gRPC with its trailers.
     Foreign(UnsyncBoxBody<Bytes, io::Error>),
@@ -61,9 +60,9 @@ impl Body {
         Self(Inner::Full(bytes.into()))
     }
 
-    pub fn parts(parts: Vec<Bytes>) -> Self {
-        let len = parts.iter().map(|part| part.len() as u64).sum();
-        Self(Inner::Parts(parts.into(), len))
+    /// Chunks of `len` bytes together, each made when the one before has been taken.
+    pub fn chunks(chunks: impl Iterator<Item = Bytes> + Send + 'static, len: u64) -> Self {
+        Self(Inner::Chunks(Box::new(chunks), len))
     }
 
     /// A body without end of its own; each item is flushed.
@@ -84,7 +83,7 @@ impl Body {
         match &self.0 {
             Inner::Empty => Some(0),
             Inner::Full(bytes) => Some(bytes.len() as u64),
-            Inner::Parts(_, len) => Some(*len),
+            Inner::Chunks(_, len) => Some(*len),
             Inner::Stream(_) | Inner::Foreign(_) => None,
         }
     }
@@ -93,14 +92,14 @@ impl Body {
         self.len() == Some(0)
     }
 
-    /// The bytes of a body of known length, copied together where it is in parts; else the body itself.
+    /// The bytes of a body of known length, copied together where it is in chunks; else the body itself.
     pub(crate) fn into_whole(self) -> Result<Bytes, Self> {
         match self.0 {
             Inner::Empty => Ok(Bytes::new()),
             Inner::Full(bytes) => Ok(bytes),
-            Inner::Parts(parts, len) => {
+            Inner::Chunks(chunks, len) => {
                 let mut whole = BytesMut::with_capacity(usize::try_from(len).unwrap_or_default());
-                parts.iter().for_each(|part| whole.extend_from_slice(part));
+                chunks.for_each(|chunk| whole.extend_from_slice(&chunk));
                 Ok(whole.freeze())
             }
             other => Err(Self(other)),
@@ -120,9 +119,9 @@ impl http_body::Body for Body {
                 self.0 = Inner::Empty;
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Inner::Parts(parts, left) => Poll::Ready(parts.pop_front().map(|part| {
-                *left -= part.len() as u64;
-                Ok(Frame::data(part))
+            Inner::Chunks(chunks, left) => Poll::Ready(chunks.next().map(|chunk| {
+                *left = left.saturating_sub(chunk.len() as u64);
+                Ok(Frame::data(chunk))
             })),
             Inner::Stream(stream) => stream
                 .as_mut()
@@ -273,9 +272,20 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn parts_are_sent_uncopied_with_a_length() {
-        let body = Body::parts(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"cd")]);
-        assert_eq!(body.size_hint().exact(), Some(4));
+    async fn chunks_are_made_when_they_are_taken_and_have_a_length() {
+        let made = std::sync::Arc::new(AtomicUsize::new(0));
+        let count = made.clone();
+        let chunks = ["ab", "cd"].into_iter().map(move |chunk| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Bytes::from_static(chunk.as_bytes())
+        });
+        let mut body = Body::chunks(chunks, 4);
+        assert_eq!((body.size_hint().exact(), made.load(Ordering::Relaxed)), (Some(4), 0));
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "ab");
+        assert_eq!((body.size_hint().exact(), made.load(Ordering::Relaxed)), (Some(2), 1));
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "cd");
+        assert!(body.is_end_stream());
+        let body = Body::chunks([Bytes::from_static(b"abcd")].into_iter(), 4);
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abcd");
         assert_eq!(Body::full("xy").collect().await.unwrap().to_bytes(), "xy");
         assert!(Body::empty().is_end_stream());

@@ -55,6 +55,7 @@ pub enum Item {
 }
 
 /// A page of a list.
+#[derive(Clone)]
 pub struct ItemList {
     pub items: Vec<Item>,
     pub revision: u64,

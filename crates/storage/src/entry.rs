@@ -246,8 +246,20 @@ impl Entry {
     /// Appends the object as clients see it, resourceVersion included.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.reserve(self.encoded_len());
+        self.encode_behind(0, out);
+    }
+
+    /// Whether the encoded object begins with `head`, which ends before the metadata.
+    pub fn begins_with(&self, head: &[u8]) -> bool {
+        let before_meta = self.own.get(self.key_len.into()..self.meta_at as usize);
+        before_meta.is_some_and(|bytes| bytes.starts_with(head))
+    }
+
+    /// Appends the encoded object without the first `head_len` bytes, with which it [begins](Self::begins_with).
+    pub fn encode_behind(&self, head_len: usize, out: &mut Vec<u8>) {
         let meta_at = self.meta_at as usize;
-        self.own_bytes(self.key_len.into(), meta_at, |bytes| out.extend_from_slice(bytes));
+        let start = usize::from(self.key_len) + head_len;
+        self.own_bytes(start, meta_at, |bytes| out.extend_from_slice(bytes));
         out.extend_from_slice(b"\"resourceVersion\":\"");
         out.extend_from_slice(itoa::Buffer::new().format(self.revision).as_bytes());
         out.push(b'"');
@@ -426,6 +438,10 @@ mod tests {
             assert_eq!(entry.to_value(), object);
             let start = r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"resourceVersion":"42","annotations":"#;
             assert!(entry.encode().starts_with(start.as_bytes()));
+            let (head, mut behind) = (br#"{"apiVersion":"v1","kind":"ConfigMap","#, Vec::new());
+            assert!(entry.begins_with(head) && !entry.begins_with(&entry.encode()));
+            entry.encode_behind(head.len(), &mut behind);
+            assert_eq!(behind, entry.encode()[head.len()..]);
             assert_eq!(entry.shared.is_some(), round > 0, "shared from the second sight on");
         }
         assert_eq!(segments.usage().0, 0, "nothing outlives its users");

@@ -40,6 +40,8 @@ struct Page {
 /// Matching entries are collected up to a limit, and one more to know whether there is more.
 struct Collector<'a> {
     filter: &'a Filter,
+    /// Whatever is offered matches: it comes from the filter's own span.
+    takes_all: bool,
     /// 0: none.
     limit: usize,
     items: Vec<Arc<Entry>>,
@@ -330,6 +332,7 @@ impl<'a> Collector<'a> {
     fn new(filter: &'a Filter, limit: usize) -> Self {
         Self {
             filter,
+            takes_all: filter.is_whole_span(),
             limit,
             items: Vec::new(),
             more: false,
@@ -351,7 +354,7 @@ impl<'a> Collector<'a> {
 
     /// Field predicates may read whole bodies, so they wait until the locks are released, and cannot cut the page short.
     fn offer(&mut self, entry: &Arc<Entry>) {
-        if !self.filter.matches_key_and_labels(entry) {
+        if !self.takes_all && !self.filter.matches_key_and_labels(entry) {
             return;
         }
         let is_full = self.limit > 0 && self.items.len() == self.limit && self.filter.fields.is_none();

@@ -1,7 +1,8 @@
 //! Role-based access control: the index of roles and bindings, and the evaluation of accesses on it.
 //!
 //! Follows Kubernetes' `rbac.RBACAuthorizer` and `validation.DefaultRuleResolver`. Roles and bindings of all clusters are in
-//! maps ordered by cluster; equal rules and equal bindings are held once.
+//! one table each; equal rules and equal bindings are held once. A decision costs what the user's own bindings cost, however
+//! many others there are.
 
 mod index;
 mod rule;
@@ -34,7 +35,7 @@ impl Rbac {
     pub fn allows(&self, user: &User, access: &Access, bindings_in: &Cluster, fallback: &Cluster) -> bool {
         let index = self.index.read();
         let mut allowed = false;
-        index.visit(user, bindings_in, fallback, &access.namespace, &mut |rules| {
+        index.visit(user, bindings_in, fallback, &access.namespace, &mut |_, rules| {
             allowed = rules.iter().any(|rule| rule.allows(access));
             !allowed
         });
@@ -43,14 +44,15 @@ impl Rbac {
 
     /// All rules that a user has by bindings of a cluster.
     pub fn rules(&self, user: &User, bindings_in: &Cluster, fallback: &Cluster, namespace: &str) -> Vec<Rule> {
-        let mut out = Vec::new();
-        self.index
-            .read()
-            .visit(user, bindings_in, fallback, namespace, &mut |rules| {
-                out.extend(rules.iter().cloned());
-                true
-            });
-        out
+        let index = self.index.read();
+        let mut found = Vec::new();
+        index.visit(user, bindings_in, fallback, namespace, &mut |place, rules| {
+            found.push((place, rules));
+            true
+        });
+        // By namespace and name of the bindings, so that the answer is always the same.
+        found.sort_unstable_by_key(|(place, _)| *place);
+        found.iter().flat_map(|(_, rules)| rules.iter().cloned()).collect()
     }
 
     /// The rules of a role, for escalation checks. `namespace` empty: a ClusterRole.

@@ -13,7 +13,7 @@ use machinery::protobuf;
 use machinery::status::Status;
 use machinery::strict::Warnings;
 use permit::{Scope, Verb};
-use registry::represent::{Form, Representation};
+use registry::represent::{Form, ListBytes, Representation};
 use registry::{Backend, Item, Outcome, Request, Subresource, Target};
 use serde_json::{Value, json};
 
@@ -163,7 +163,13 @@ impl<'a> Call<'a> {
         let def = &self.target.resolved.def;
         let of = [&*def.group, "", def.names.plural.as_str()];
         self.stack.metrics.cache_lists.with(&of).inc();
-        self.respond(StatusCode::OK, representation.list(&list)?)
+        match representation.list_bytes(list)? {
+            ListBytes::Chunks(chunks) if self.output.format == Format::Json => {
+                let len = chunks.bytes_left();
+                Ok(self.response(StatusCode::OK, Body::chunks(chunks, len)))
+            }
+            bytes => self.respond(StatusCode::OK, bytes.into_whole()),
+        }
     }
 
     async fn watch(&self, record: &Record) -> Result<Response<Body>> {
@@ -350,13 +356,17 @@ impl<'a> Call<'a> {
     /// `json` in the format that was agreed on.
     fn respond(&self, code: StatusCode, json: Vec<u8>) -> Result<Response<Body>> {
         let body = formatted(json, self.output.format)?;
-        let mut response = Response::new(Body::full(body));
+        Ok(self.response(code, Body::full(body)))
+    }
+
+    fn response(&self, code: StatusCode, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
         *response.status_mut() = code;
         let headers = response.headers_mut();
         // The stack and hyper add theirs: one allocation for all.
         headers.reserve(10);
         headers.insert(CONTENT_TYPE, self.output.format.content_type());
-        Ok(response)
+        response
     }
 
     fn put_warnings(&self, response: &mut Response<Body>) {

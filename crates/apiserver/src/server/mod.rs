@@ -1,6 +1,7 @@
 //! Listening, TLS, HTTP/1 and HTTP/2, limits, and going down without cutting anybody off.
 
 mod connection;
+mod gather;
 mod tls;
 
 use std::convert::Infallible;
@@ -20,6 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::body::{Body, RequestBody};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::server::connection::Executor;
+use crate::server::gather::{Gathered, Wire};
 pub use connection::Connection;
 pub use tls::{Tls, TlsError, TlsFiles, TlsMaterial};
 
@@ -195,7 +197,7 @@ impl<S: Service> Server<S> {
             .timeout(self.inner.options.handshake_timeout, tls.accept(stream, peer))
             .await;
         match shaken {
-            Ok(Ok((stream, connection))) => self.serve_connection(stream, connection).await,
+            Ok(Ok((stream, connection))) => self.serve(Wire::tls(stream), connection).await,
             Ok(Err(error)) => {
                 self.inner.metrics.tls_handshake_errors.inc();
                 tracing::debug!(%error, "TLS handshake failed");
@@ -207,6 +209,10 @@ impl<S: Service> Server<S> {
     /// Speaks HTTP on a stream until it ends. For streams that were not accepted by [`Server::run`], too: those of a
     /// simulation, or pipes within a process.
     pub async fn serve_connection<I: Stream>(&self, stream: I, connection: Connection) {
+        self.serve(Wire::Plain(stream), connection).await;
+    }
+
+    async fn serve<I: Stream>(&self, wire: Wire<I>, connection: Connection) {
         let inner = &self.inner;
         let connection = Arc::new(connection);
         let service = service_fn(|request: Request<hyper::body::Incoming>| {
@@ -214,19 +220,21 @@ impl<S: Service> Server<S> {
             async move { Ok::<_, Infallible>(service.serve(request.map(RequestBody::Incoming), &connection).await) }
         });
         inner.metrics.connections.inc();
-        let mut http = std::pin::pin!(inner.http.serve_connection(TokioIo::new(stream), service));
-        let outcome = tokio::select! {
-            biased;
-            outcome = http.as_mut() => outcome,
-            () = inner.lifecycle.reached(Phase::Closing) => {
-                http.as_mut().graceful_shutdown();
-                tokio::select! {
-                    biased;
-                    outcome = http.as_mut() => outcome,
-                    () = inner.lifecycle.reached(Phase::Closed) => Ok(()),
-                }
+        let stream = Gathered::new(wire);
+        let mut http = std::pin::pin!(inner.http.serve_connection(TokioIo::new(stream.clone()), service));
+        let running = async {
+            tokio::select! {
+                biased;
+                outcome = http.as_mut() => return outcome,
+                () = inner.lifecycle.reached(Phase::Closing) => http.as_mut().graceful_shutdown(),
+            }
+            tokio::select! {
+                biased;
+                outcome = http.as_mut() => outcome,
+                () = inner.lifecycle.reached(Phase::Closed) => Ok(()),
             }
         };
+        let outcome = stream.turns(running).await;
         inner.metrics.connections.dec();
         if let Err(error) = outcome {
             tracing::debug!(peer = connection.peer, %error, "connection ended");

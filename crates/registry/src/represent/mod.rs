@@ -17,6 +17,7 @@ use machinery::table::{MetaVersion, TablePrinter};
 use serde_json::Value;
 
 use crate::{Item, ItemList, Resolved, ResourceDef, WatchEvent};
+pub use list::{ListBytes, ListChunks};
 
 /// What is shown of objects.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +101,11 @@ impl Representation {
     /// A page of a list.
     pub fn list(&self, list: &ItemList) -> Result<Vec<u8>> {
         list::write_list(self, list)
+    }
+
+    /// The same bytes, written while they are sent where the objects are shown as they are stored.
+    pub fn list_bytes(&self, list: ItemList) -> Result<ListBytes> {
+        list::list_bytes(self, list)
     }
 
     /// One line of a watch: `{"type":"ADDED","object":{…}}` and a newline.

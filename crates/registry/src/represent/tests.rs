@@ -67,6 +67,52 @@ async fn items_of_typed_lists_do_not_say_what_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lists_are_written_chunk_by_chunk_where_objects_are_shown_as_stored() {
+    let f = Fixture::new().await;
+    for resource in ["configmaps", "widgets.example.io"] {
+        let at = f.at(resource, "default", "");
+        for count in [0, 1, 60] {
+            for n in 0..count {
+                let name = format!("n{n}");
+                let mut object = if resource == "configmaps" {
+                    config_map(&name)
+                } else {
+                    widget(&name)
+                };
+                object["metadata"]["annotations"] = json!({"filler": "x".repeat(3000)});
+                let _there_already = f.create(&at, object).await;
+            }
+            let (request, options) = (f.request(), ListOptions::default());
+            let list = f.registry.list(&request, &at.target, &options).await.unwrap();
+            assert_eq!(list.items.len(), count);
+            let whole = shown(&f, &at, Form::Whole);
+            let expected = whole.list(&list).unwrap();
+            let ListBytes::Chunks(mut chunks) = whole.list_bytes(list.clone()).unwrap() else {
+                panic!("{resource} are shown as they are stored");
+            };
+            let (announced, mut got, mut made) = (chunks.bytes_left(), Vec::new(), 0);
+            while let Some(chunk) = chunks.next() {
+                // With the head of its frame it is one TLS record.
+                assert!(chunk.len() + 9 <= 16 * 1024, "a chunk of {} bytes", chunk.len());
+                got.extend_from_slice(&chunk);
+                assert_eq!(chunks.bytes_left(), announced - got.len() as u64);
+                made += 1;
+            }
+            assert_eq!(
+                String::from_utf8(got).unwrap(),
+                String::from_utf8(expected.clone()).unwrap()
+            );
+            assert_eq!((announced, made > 1), (expected.len() as u64, count == 60));
+            // What is not shown as it is stored is made at once, in the same words.
+            let partial = shown(&f, &at, Form::Metadata(MetaVersion::V1));
+            let bytes = partial.list_bytes(list.clone()).unwrap();
+            assert!(matches!(bytes, ListBytes::Whole(_)));
+            assert_eq!(bytes.into_whole(), partial.list(&list).unwrap());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn metadata_alone_is_cut_out_of_the_bytes() {
     let f = Fixture::new().await;
     let at = f.at("configmaps", "default", "");

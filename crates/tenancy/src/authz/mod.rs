@@ -11,7 +11,7 @@ use std::borrow::Cow;
 use machinery::user::{MASTERS, User};
 use permit::{Access, Cluster, Scope};
 
-use crate::effective::{effective_groups, effective_users, is_in_scope, is_service_account};
+use crate::effective::{effective_users, is_in_scope, is_service_account};
 use crate::index::{ClusterFacts, Phase};
 
 pub use policy::{POLICY_PREFIX, prefixed_user};
@@ -55,7 +55,7 @@ pub enum Opinion {
 pub struct Step {
     pub name: &'static str,
     pub opinion: Opinion,
-    pub reason: String,
+    pub reason: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,8 @@ pub fn authorize(user: &User, access: &Access, always_allowed_paths: &[String], 
         user,
         access,
         facts,
-        trail: Vec::new(),
+        // As many as there are steps.
+        trail: Vec::with_capacity(8),
     };
     let opinion = chain.decide(always_allowed_paths);
     Verdict {
@@ -120,8 +121,8 @@ impl Chain<'_> {
         if cluster.is_system() {
             return self.note(STEP, Opinion::None, "system cluster");
         }
-        let groups = effective_groups(self.user, cluster);
-        let has = |group: &str| groups.iter().any(|g| g == group);
+        let users = effective_users(self.user, cluster);
+        let has = |group: &str| users.iter().any(|user| user.in_group(group));
         if has(LOGICAL_CLUSTER_ADMIN) || is_service_account(self.user) {
             return self.delegate(
                 STEP,
@@ -134,7 +135,7 @@ impl Chain<'_> {
         };
         if !has(EXTERNAL_LOGICAL_CLUSTER_ADMIN)
             && let Some(required) = &facts.required_groups
-            && !satisfies(required, &groups)
+            && !satisfies(required, has)
             && !has(KCP_ADMIN)
             && !has(BOOTSTRAPPER)
         {
@@ -155,8 +156,8 @@ impl Chain<'_> {
         if cluster.is_system() {
             return self.note(STEP, Opinion::None, "system cluster");
         }
-        let groups = effective_groups(self.user, cluster);
-        if groups.iter().any(|g| g == LOGICAL_CLUSTER_ADMIN) {
+        let users = effective_users(self.user, cluster);
+        if users.iter().any(|user| user.in_group(LOGICAL_CLUSTER_ADMIN)) {
             return self.delegate(STEP, "delegating due to logical cluster admin access", |chain| {
                 chain.system_crds(cluster)
             });
@@ -265,7 +266,7 @@ impl Chain<'_> {
     }
 
     /// Leaves the decision to what comes next; the step is noted with what that came to, as kcp does.
-    fn delegate(&mut self, name: &'static str, why: &str, next: impl FnOnce(&mut Self) -> Opinion) -> Opinion {
+    fn delegate(&mut self, name: &'static str, why: &'static str, next: impl FnOnce(&mut Self) -> Opinion) -> Opinion {
         let at = self.trail.len();
         self.note(name, Opinion::None, why);
         let opinion = next(self);
@@ -275,21 +276,15 @@ impl Chain<'_> {
         opinion
     }
 
-    fn note(&mut self, name: &'static str, opinion: Opinion, reason: &str) -> Opinion {
-        self.trail.push(Step {
-            name,
-            opinion,
-            reason: reason.to_owned(),
-        });
+    fn note(&mut self, name: &'static str, opinion: Opinion, reason: &'static str) -> Opinion {
+        self.trail.push(Step { name, opinion, reason });
         opinion
     }
 }
 
 /// `a,b;c` = (a and b) or c.
-fn satisfies(required: &str, groups: &[String]) -> bool {
-    required
-        .split(';')
-        .any(|clause| clause.split(',').all(|group| groups.iter().any(|g| g == group)))
+fn satisfies(required: &str, has: impl Fn(&str) -> bool) -> bool {
+    required.split(';').any(|clause| clause.split(',').all(&has))
 }
 
 fn path_is_listed(listed: &[String], path: &str) -> bool {

@@ -1,6 +1,7 @@
-//! Roles and bindings as evaluation needs them, ordered by cluster.
+//! Roles and bindings as evaluation needs them: found by whom they name, in one table for all clusters.
 
 use std::collections::BTreeMap;
+use std::hash::Hasher as _;
 use std::sync::{Arc, Weak};
 
 use compact_str::CompactString;
@@ -30,19 +31,25 @@ struct Binding {
     cluster_role: bool,
 }
 
+/// (cluster, namespace or empty, name) of a role or binding.
 type Place = (Cluster, CompactString, CompactString);
 
-/// Not synchronised: the owner wraps it. Keys are (cluster, namespace or empty, name).
+/// Not synchronised: the owner wraps it.
 #[derive(Default)]
 pub struct RbacIndex {
-    roles: BTreeMap<Place, Arc<[Rule]>>,
-    bindings: BTreeMap<Place, Arc<Binding>>,
+    roles: Table<Arc<[Rule]>>,
+    /// Each binding once for each of its subjects, so that a decision looks at the user's own bindings and at no others.
+    bound: Table<Arc<Binding>>,
     /// Contents that several roles or bindings share.
     known_rules: BTreeMap<Vec<u8>, Weak<[Rule]>>,
     known_bindings: BTreeMap<Binding, Weak<Binding>>,
     /// Contents added since the maps of known ones were last swept.
     added: usize,
 }
+
+/// Values by hash: of what they are looked for by, then of their place. Whoever finds one compares, so that contents of one
+/// hash are never taken for each other.
+struct Table<T>(BTreeMap<[u64; 2], (Place, T)>);
 
 // === impl RbacIndex ===
 
@@ -55,61 +62,81 @@ impl RbacIndex {
         );
         let object = change.new.map(|entry| entry.to_value());
         match &*change.resource.resource {
-            "roles" | "clusterroles" => match object {
-                None => _ = self.roles.remove(&place),
-                Some(object) => {
-                    let rules = self.rules_of(&object);
-                    self.roles.insert(place, rules);
-                }
-            },
-            "rolebindings" | "clusterrolebindings" => match object {
-                None => _ = self.bindings.remove(&place),
-                Some(object) => {
-                    let binding = self.binding_of(&object);
-                    self.bindings.insert(place, binding);
-                }
-            },
+            "roles" | "clusterroles" => self.put_role(place, object.as_ref()),
+            "rolebindings" | "clusterrolebindings" => {
+                let old = change.old.map(|entry| entry.to_value());
+                self.put_binding(place, old.as_ref(), object.as_ref());
+            }
             _ => {}
         }
         self.sweep();
     }
 
-    /// Calls `each` with the rules of every binding that names the user, until it answers false. A role that is missing
-    /// grants nothing.
-    pub(super) fn visit(
-        &self,
-        user: &User,
-        cluster: &Cluster,
-        fallback: &Cluster,
-        namespace: &str,
-        each: &mut dyn FnMut(&[Rule]) -> bool,
-    ) {
-        let mut namespaces = vec![""];
-        if !namespace.is_empty() {
-            namespaces.push(namespace);
-        }
-        for namespace in namespaces {
-            let first = (cluster.clone(), CompactString::new(namespace), CompactString::default());
-            let here = |place: &Place| place.0 == *cluster && place.1 == namespace;
-            for (_, binding) in self.bindings.range(first..).take_while(|(place, _)| here(place)) {
-                if !binding.names(user) {
-                    continue;
-                }
-                let role_namespace = if binding.cluster_role { "" } else { namespace };
-                let Some(rules) = self.role(cluster, fallback, role_namespace, &binding.role) else {
-                    continue;
-                };
-                if !each(rules) {
-                    return;
-                }
+    pub(super) fn put_role(&mut self, place: Place, object: Option<&Value>) {
+        let hash = hash_of(&[place.0.as_str(), &place.1, &place.2]);
+        match object {
+            None => self.roles.remove(hash, &place),
+            Some(object) => {
+                let rules = self.rules_of(object);
+                self.roles.insert(hash, place, rules);
             }
         }
     }
 
+    pub(super) fn put_binding(&mut self, place: Place, old: Option<&Value>, new: Option<&Value>) {
+        for subject in old.into_iter().flat_map(subjects_of) {
+            self.bound.remove(subject.hash_in(&place.0, &place.1), &place);
+        }
+        let Some(new) = new else { return };
+        let binding = self.binding_of(new);
+        for subject in &binding.subjects {
+            let hash = subject.hash_in(&place.0, &place.1);
+            self.bound.insert(hash, place.clone(), binding.clone());
+        }
+    }
+
+    /// Calls `each` with the rules of every binding that names the user, until it answers false. A role that is missing
+    /// grants nothing. Answers how many bindings were looked at.
+    pub(super) fn visit<'a>(
+        &'a self,
+        user: &User,
+        cluster: &Cluster,
+        fallback: &Cluster,
+        namespace: &str,
+        each: &mut dyn FnMut(&'a Place, &'a [Rule]) -> bool,
+    ) -> usize {
+        let mut looked_at = 0;
+        let namespaces = [Some(""), Some(namespace).filter(|namespace| !namespace.is_empty())];
+        for namespace in namespaces.into_iter().flatten() {
+            for subject in subjects_for(user) {
+                for (place, binding) in self.bound.get(hash_in(cluster, namespace, subject)) {
+                    looked_at += 1;
+                    // A binding that names the user several times counts once.
+                    let is_here = place.0 == *cluster && place.1 == namespace;
+                    if !is_here || binding.first_for(user) != Some(subject) {
+                        continue;
+                    }
+                    let role_namespace = if binding.cluster_role { "" } else { namespace };
+                    let rules = self.role(cluster, fallback, role_namespace, &binding.role);
+                    if rules.is_some_and(|rules| !each(place, rules)) {
+                        return looked_at;
+                    }
+                }
+            }
+        }
+        looked_at
+    }
+
     pub(super) fn role(&self, cluster: &Cluster, fallback: &Cluster, namespace: &str, name: &str) -> Option<&[Rule]> {
-        let place = |cluster: &Cluster| (cluster.clone(), CompactString::new(namespace), CompactString::new(name));
-        let own = self.roles.get(&place(cluster));
-        own.or_else(|| self.roles.get(&place(fallback))).map(|rules| &**rules)
+        let find = |cluster: &Cluster| {
+            let found = self.roles.get(hash_of(&[cluster.as_str(), namespace, name]));
+            let is_meant = |place: &Place| place.0 == *cluster && place.1 == namespace && place.2 == name;
+            found
+                .into_iter()
+                .find(|(place, _)| is_meant(place))
+                .map(|(_, rules)| &**rules)
+        };
+        find(cluster).or_else(|| find(fallback))
     }
 
     fn rules_of(&mut self, object: &Value) -> Arc<[Rule]> {
@@ -131,11 +158,8 @@ impl RbacIndex {
     }
 
     fn binding_of(&mut self, object: &Value) -> Arc<Binding> {
-        let subjects = object.get("subjects").and_then(Value::as_array).into_iter().flatten();
         let binding = Binding {
-            subjects: subjects
-                .filter_map(|subject| Subject::read(subject, object.namespace()))
-                .collect(),
+            subjects: subjects_of(object).collect(),
             role: object.str_at(&["roleRef", "name"]).unwrap_or_default().into(),
             cluster_role: object.str_at(&["roleRef", "kind"]) == Some("ClusterRole"),
         };
@@ -158,13 +182,77 @@ impl RbacIndex {
     }
 }
 
+// === impl Table ===
+
+impl<T> Table<T> {
+    fn insert(&mut self, hash: u64, place: Place, value: T) {
+        self.0.insert([hash, place_hash(&place)], (place, value));
+    }
+
+    fn remove(&mut self, hash: u64, place: &Place) {
+        self.0.remove(&[hash, place_hash(place)]);
+    }
+
+    fn get(&self, hash: u64) -> impl Iterator<Item = (&Place, &T)> {
+        let found = self.0.range([hash, 0]..=[hash, u64::MAX]);
+        found.map(|(_, (place, value))| (place, value))
+    }
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+fn place_hash((cluster, namespace, name): &Place) -> u64 {
+    hash_of(&[cluster.as_str(), namespace, name])
+}
+
+/// The same on every machine and in every run.
+fn hash_of(texts: &[&str]) -> u64 {
+    let mut hasher = std::hash::DefaultHasher::new();
+    for text in texts {
+        hasher.write(text.as_bytes());
+        hasher.write_u8(0xff);
+    }
+    hasher.finish()
+}
+
 // === impl Binding, Subject ===
 
+/// Whom a subject is compared with: a user's name, which accounts have too, or a group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whom<'a> {
+    User(&'a str),
+    Group(&'a str),
+}
+
+fn subjects_for(user: &User) -> impl Iterator<Item = Whom<'_>> {
+    let groups = user.groups.iter().map(|group| Whom::Group(group));
+    std::iter::once(Whom::User(&user.name)).chain(groups)
+}
+
+fn subjects_of(binding: &Value) -> impl Iterator<Item = Subject> {
+    let subjects = binding.get("subjects").and_then(Value::as_array).into_iter().flatten();
+    subjects.filter_map(|subject| Subject::read(subject, binding.namespace()))
+}
+
+fn hash_in(cluster: &Cluster, namespace: &str, whom: Whom<'_>) -> u64 {
+    let (kind, name) = match whom {
+        Whom::User(name) => ("u", name),
+        Whom::Group(name) => ("g", name),
+    };
+    hash_of(&[cluster.as_str(), namespace, kind, name])
+}
+
 impl Binding {
-    fn names(&self, user: &User) -> bool {
-        self.subjects.iter().any(|subject| match subject {
-            Subject::User(name) | Subject::Account(name) => *name == user.name,
-            Subject::Group(name) => user.groups.iter().any(|group| group == name.as_str()),
+    /// The first of the subjects that means the user.
+    fn first_for(&self, user: &User) -> Option<Whom<'_>> {
+        let mut subjects = self.subjects.iter().map(Subject::whom);
+        subjects.find(|whom| match whom {
+            Whom::User(name) => *name == user.name,
+            Whom::Group(name) => user.in_group(name),
         })
     }
 }
@@ -183,5 +271,16 @@ impl Subject {
             }
             _ => None,
         }
+    }
+
+    fn whom(&self) -> Whom<'_> {
+        match self {
+            Self::User(name) | Self::Account(name) => Whom::User(name),
+            Self::Group(name) => Whom::Group(name),
+        }
+    }
+
+    fn hash_in(&self, cluster: &Cluster, namespace: &str) -> u64 {
+        hash_in(cluster, namespace, self.whom())
     }
 }

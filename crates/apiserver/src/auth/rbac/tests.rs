@@ -98,3 +98,87 @@ fn a_name_is_never_all_names() {
     assert!(!covers(&[named("*")], &[named("x")]).is_empty());
     assert!(!covers(&[named("x")], &[rule(&["get"], &[""], &["secrets"])]).is_empty());
 }
+
+fn cluster(name: &str) -> permit::Cluster {
+    permit::Cluster::parse(name).unwrap()
+}
+
+fn place(
+    of: &str,
+    namespace: &str,
+    name: &str,
+) -> (permit::Cluster, compact_str::CompactString, compact_str::CompactString) {
+    (cluster(of), namespace.into(), name.into())
+}
+
+fn binding(subjects: &[(&str, &str)], role: (&str, &str)) -> serde_json::Value {
+    let subjects: Vec<_> = subjects
+        .iter()
+        .map(|(kind, name)| serde_json::json!({"kind": kind, "name": name, "namespace": "ns"}))
+        .collect();
+    serde_json::json!({"metadata": {"namespace": "ns"}, "subjects": subjects, "roleRef": {"kind": role.0, "name": role.1}})
+}
+
+fn role_of(verb: &str) -> serde_json::Value {
+    serde_json::json!({"rules": [{"verbs": [verb], "apiGroups": [""], "resources": ["pods"]}]})
+}
+
+/// The verbs that a user has, and how many bindings were looked at to find them.
+fn verbs(index: &RbacIndex, user: &User, of: &str, namespace: &str) -> (Vec<String>, usize) {
+    let mut out = Vec::new();
+    let looked_at = index.visit(
+        user,
+        &cluster(of),
+        &cluster("system:admin"),
+        namespace,
+        &mut |_, rules| {
+            out.extend(rules.iter().flat_map(|rule| rule.verbs.iter().cloned()));
+            true
+        },
+    );
+    out.sort();
+    (out, looked_at)
+}
+
+#[test]
+fn a_decision_looks_at_the_users_own_bindings_alone() {
+    let mut index = RbacIndex::default();
+    index.put_role(place("system:admin", "", "reader"), Some(&role_of("get")));
+    for n in 0..1000 {
+        let others = binding(
+            &[("User", &format!("other-{n}")), ("Group", "strangers")],
+            ("ClusterRole", "reader"),
+        );
+        index.put_binding(place("one", "", &format!("b-{n}")), None, Some(&others));
+        let elsewhere = binding(&[("User", "alice")], ("ClusterRole", "reader"));
+        index.put_binding(place(&format!("cluster-{n}"), "", "b"), None, Some(&elsewhere));
+    }
+    let own = binding(&[("Group", "team"), ("User", "alice")], ("ClusterRole", "reader"));
+    index.put_binding(place("one", "", "own"), None, Some(&own));
+    let alice = User::new("alice", &["team", "system:authenticated"]);
+    let (verbs, looked_at) = verbs(&index, &alice, "one", "ns");
+    assert_eq!(verbs, ["get"], "a binding that names her twice counts once");
+    assert!(looked_at <= 2, "{looked_at} bindings were looked at");
+}
+
+#[test]
+fn bindings_hold_in_their_namespace_and_follow_changes() {
+    let mut index = RbacIndex::default();
+    index.put_role(place("system:admin", "", "shared"), Some(&role_of("list")));
+    index.put_role(place("one", "", "shared"), Some(&role_of("get")));
+    index.put_role(place("one", "ns", "local"), Some(&role_of("watch")));
+    let account = User::new("system:serviceaccount:ns:ci", &["system:serviceaccounts"]);
+    let first = binding(&[("ServiceAccount", "ci")], ("Role", "local"));
+    index.put_binding(place("one", "ns", "b"), None, Some(&first));
+    assert_eq!(verbs(&index, &account, "one", "ns").0, ["watch"]);
+    assert_eq!(verbs(&index, &account, "one", "other").0, [""; 0]);
+    assert_eq!(verbs(&index, &account, "two", "ns").0, [""; 0]);
+    // Changed: other subjects, another role; the cluster's own role goes before the one that all have.
+    let second = binding(&[("Group", "system:serviceaccounts")], ("ClusterRole", "shared"));
+    index.put_binding(place("one", "ns", "b"), Some(&first), Some(&second));
+    assert_eq!(verbs(&index, &account, "one", "ns").0, ["get"]);
+    index.put_role(place("one", "", "shared"), None);
+    assert_eq!(verbs(&index, &account, "one", "ns").0, ["list"]);
+    index.put_binding(place("one", "ns", "b"), Some(&second), None);
+    assert_eq!(verbs(&index, &account, "one", "ns"), (Vec::new(), 0));
+}
