@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use api::bootstrap::Batteries;
+use apiserver::AuditFile;
 use clap::Args;
 
 /// Feature gates that exist here; those of Kubernetes are tolerated, as kcp's tests set them.
@@ -124,9 +125,21 @@ pub struct StartOptions {
     #[arg(long, value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
     pub authorization_always_allow_paths: Vec<String>,
 
+    /// Authorizers in their order. Groups that may do everything come before paths, these before RBAC; Webhook means nothing
+    /// while none is configured
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "AlwaysAllowGroups,AlwaysAllowPaths,RBAC,Webhook"
+    )]
+    pub authorization_order: Vec<String>,
+
     /// Serve virtual workspaces in this process
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub run_virtual_workspaces: bool,
+    /// Of several processes over one store one runs the controllers: always so, whatever is said here
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub enable_leader_election: bool,
     /// Run controllers in this process
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub run_controllers: bool,
@@ -155,6 +168,15 @@ pub struct StartOptions {
     /// Which requests are logged how thoroughly (audit.k8s.io/v1 Policy)
     #[arg(long, value_name = "FILE")]
     pub audit_policy_file: Option<PathBuf>,
+    /// MB of the audit log after which a new file is begun; 0: never
+    #[arg(long, default_value_t = 0, value_name = "MB")]
+    pub audit_log_maxsize: u64,
+    /// How many old files of the audit log are kept; 0: all
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
+    /// Days that old files of the audit log are kept; 0: for ever
+    #[arg(long, default_value_t = 0, value_name = "DAYS")]
+    pub audit_log_maxage: u64,
     /// Whether requests wait until their events are written
     #[arg(long, default_value = "blocking")]
     pub audit_log_mode: AuditLogMode,
@@ -197,12 +219,6 @@ pub struct AcceptedOptions {
     #[arg(long, hide = true)]
     pub embedded_etcd_force_new_cluster: Option<String>,
     #[arg(long, hide = true)]
-    pub audit_log_maxsize: Option<String>,
-    #[arg(long, hide = true)]
-    pub audit_log_maxbackup: Option<String>,
-    #[arg(long, hide = true)]
-    pub audit_log_maxage: Option<String>,
-    #[arg(long, hide = true)]
     pub audit_log_batch_max_wait: Option<String>,
     #[arg(long, hide = true)]
     pub audit_log_batch_max_size: Option<String>,
@@ -231,10 +247,6 @@ pub struct AcceptedOptions {
     #[arg(long, hide = true)]
     pub logical_cluster_object_count_scan_interval: Option<String>,
     #[arg(long, hide = true)]
-    pub enable_leader_election: Option<String>,
-    #[arg(long, hide = true)]
-    pub authorization_order: Option<String>,
-    #[arg(long, hide = true)]
     pub api_audiences: Option<String>,
 }
 
@@ -252,6 +264,10 @@ impl StartOptions {
     pub fn validate(&self) -> Result<(), String> {
         Batteries::parse(&self.batteries_included).map_err(|error| error.to_string())?;
         self.gates().map(drop)?;
+        self.validate_authorizers()?;
+        if self.audit_log_path.as_deref() == Some(std::path::Path::new("-")) {
+            return Err("--audit-log-path: standard output has the server's own log; name a file".to_owned());
+        }
         if self.etcd_servers.is_empty() {
             return Err("--etcd-servers must name a store: embedded, or URLs of etcd".to_owned());
         }
@@ -265,6 +281,37 @@ impl StartOptions {
             ));
         }
         Ok(())
+    }
+
+    /// The one order that there is. Without a webhook, another could only let who may do everything do less.
+    fn validate_authorizers(&self) -> Result<(), String> {
+        const ORDER: [&str; 3] = ["AlwaysAllowGroups", "AlwaysAllowPaths", "RBAC"];
+        let own = |name: &&String| name.as_str() != "Webhook";
+        if let Some(unknown) = self
+            .authorization_order
+            .iter()
+            .filter(own)
+            .find(|name| !ORDER.contains(&name.as_str()))
+        {
+            return Err(format!("--authorization-order: invalid authorizer: {unknown:?}"));
+        }
+        if !self.authorization_order.iter().filter(own).eq(ORDER) {
+            return Err(format!(
+                "--authorization-order: only {} is built; leave the flag out",
+                ORDER.join(",")
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where audit events go, if anywhere.
+    pub fn audit_file(&self) -> Option<AuditFile> {
+        Some(AuditFile {
+            path: self.audit_log_path.clone()?,
+            bytes_max: self.audit_log_maxsize.saturating_mul(1 << 20),
+            backups_max: self.audit_log_maxbackup,
+            age_max: Duration::from_secs(self.audit_log_maxage.saturating_mul(24 * 3600)),
+        })
     }
 
     pub fn batteries(&self) -> Batteries {
@@ -344,6 +391,26 @@ mod tests {
         assert!(options.validate().is_ok());
         assert!(options.has_gate("WorkspaceMounts"));
         assert!(options.batteries().user);
+    }
+
+    #[test]
+    fn flags_that_promise_something_keep_it_or_are_refused() {
+        let why = |args: &[&str]| parse(args).validate().unwrap_err();
+        assert!(why(&["--authorization-order=RBAC,AlwaysAllowGroups"]).contains("only AlwaysAllowGroups,"));
+        assert!(why(&["--authorization-order=AlwaysAllowGroups,Nobody"]).contains("invalid authorizer: \"Nobody\""));
+        assert!(why(&["--audit-log-path=-"]).contains("name a file"));
+        assert!(
+            parse(&["--authorization-order=Webhook,AlwaysAllowGroups,AlwaysAllowPaths,RBAC"])
+                .validate()
+                .is_ok()
+        );
+        let file = parse(&["--audit-log-path=/a", "--audit-log-maxsize=2", "--audit-log-maxage=1"]).audit_file();
+        let file = file.unwrap();
+        assert_eq!((file.bytes_max, file.backups_max), (2 << 20, 0));
+        assert_eq!(file.age_max, Duration::from_secs(86400));
+        assert!(Line::try_parse_from(["kcp", "--audit-log-maxsize=many"]).is_err());
+        assert!(Line::try_parse_from(["kcp", "--enable-leader-election=perhaps"]).is_err());
+        assert!(parse(&["--enable-leader-election"]).enable_leader_election);
     }
 
     #[test]

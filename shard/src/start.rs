@@ -292,7 +292,7 @@ fn shard_options(
 }
 
 fn audit(env: &Env, options: &StartOptions, metrics: &Arc<Metrics>) -> Result<Audit> {
-    let Some(path) = &options.audit_log_path else {
+    let Some(file) = options.audit_file() else {
         return Ok(Audit::none());
     };
     let policy = match &options.audit_policy_file {
@@ -309,7 +309,7 @@ fn audit(env: &Env, options: &StartOptions, metrics: &Arc<Metrics>) -> Result<Au
         AuditLogMode::Batch => AuditMode::Batch,
         AuditLogMode::Blocking | AuditLogMode::BlockingStrict => AuditMode::Blocking,
     };
-    Ok(Audit::to_file(env, path.clone(), mode, policy, metrics))
+    Ok(Audit::to_file(env, file, mode, policy, metrics))
 }
 
 #[async_trait]

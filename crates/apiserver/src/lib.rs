@@ -27,7 +27,7 @@ mod stack;
 pub mod stage;
 mod version;
 
-pub use audit::{Audit, AuditLevel, AuditMode, AuditPolicy};
+pub use audit::{Audit, AuditFile, AuditLevel, AuditMode, AuditPolicy};
 pub use body::{Body, BodyBudget, HeldBody, RequestBody};
 pub use health::{Check, Health};
 pub use lifecycle::{Lifecycle, Phase};

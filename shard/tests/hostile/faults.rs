@@ -75,6 +75,11 @@ impl Disk for Switched {
         env::disk::RealDisk.remove(path)
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.check()?;
+        env::disk::RealDisk.rename(from, to)
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         env::disk::RealDisk.read(path)
     }

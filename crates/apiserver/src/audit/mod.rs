@@ -1,10 +1,12 @@
 //! The audit log: who asked for what, and what became of it. `audit.k8s.io/v1`, one JSON object a line.
 
 mod policy;
+mod rotation;
 mod sink;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use env::{Env, Timestamp};
 use http::request::Parts;
@@ -39,6 +41,18 @@ pub enum AuditMode {
     Batch,
 }
 
+/// Where events go, and when that file makes way for a new one (Kubernetes' `--audit-log-max*`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AuditFile {
+    pub path: PathBuf,
+    /// A file that would grow above this is given a name with the time, and a new one begun. Zero: never.
+    pub bytes_max: u64,
+    /// How many such files are kept. Zero: all.
+    pub backups_max: usize,
+    /// How long they are kept. Zero: for ever.
+    pub age_max: Duration,
+}
+
 struct Log {
     policy: AuditPolicy,
     mode: AuditMode,
@@ -51,16 +65,33 @@ pub(crate) struct Times {
     pub now: Timestamp,
 }
 
+// === impl AuditFile ===
+
+impl From<PathBuf> for AuditFile {
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            ..Self::default()
+        }
+    }
+}
+
 // === impl Audit ===
 
 impl Audit {
     /// Appends to a file.
-    pub fn to_file(env: &Env, path: PathBuf, mode: AuditMode, policy: AuditPolicy, metrics: &Arc<Metrics>) -> Self {
+    pub fn to_file(
+        env: &Env,
+        file: impl Into<AuditFile>,
+        mode: AuditMode,
+        policy: AuditPolicy,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         Self {
             log: Some(Arc::new(Log {
                 policy,
                 mode,
-                sink: Sink::start(env, path, metrics),
+                sink: Sink::start(env, file.into(), metrics),
             })),
         }
     }

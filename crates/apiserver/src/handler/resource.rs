@@ -161,7 +161,11 @@ impl<'a> Call<'a> {
         let representation = self.representation()?;
         let list = self.backend.list(&self.request, &self.target, &options).await?;
         let def = &self.target.resolved.def;
-        let of = [&*def.group, "", def.names.plural.as_str()];
+        // Tenants may make any number of resources: theirs share one series.
+        let of = match self.stack.is_known(def) {
+            true => [&*def.group, "", def.names.plural.as_str()],
+            false => ["custom", "", "custom"],
+        };
         self.stack.metrics.cache_lists.with(&of).inc();
         match representation.list_bytes(list)? {
             ListBytes::Chunks(chunks) if self.output.format == Format::Json => {

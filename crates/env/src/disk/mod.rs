@@ -14,6 +14,8 @@ pub trait Disk: Send + Sync + 'static {
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Removes a file, durably. An absent file is no error.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Gives a file another name in its directory, in place of what had it. Durable when this returns.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// A whole file.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Replaces a file: after a power loss it has either its old or its new contents. Durable when this returns.

@@ -305,6 +305,15 @@ impl Disk for Mounted {
         Ok(())
     }
 
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.disk.shared.state.lock();
+        state.check(self.life)?;
+        self.disk.maybe_fail(&state, "disk/write error")?;
+        let file = state.files.remove(from).ok_or(ErrorKind::NotFound)?;
+        state.files.insert(to.to_owned(), file);
+        Ok(())
+    }
+
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let state = self.disk.shared.state.lock();
         state.check(self.life)?;
