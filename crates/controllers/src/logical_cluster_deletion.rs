@@ -99,26 +99,21 @@ fn stage(resource: &ResourceRef, bound: bool) -> u8 {
 }
 
 /// Deletes what is not being deleted yet of the first stage that still has objects. Bound objects are the bindings' to
-/// delete and never a stage of their own.
+/// delete, as long as there are any.
 fn delete_next(key: &Key, view: &dyn View, left: &[&(ResourceRef, usize)]) -> Vec<Effect> {
     let staged = |wanted: u8| left.iter().filter(move |(r, _)| stage(r, is_bound(r)) == wanted);
-    for wanted in [0, 1, 2] {
-        // RBAC goes when bound objects are gone, too: their finalizers' owners need their rights.
-        if wanted == 2 && staged(3).next().is_some() {
-            return Vec::new();
-        }
+    let all = |wanted: u8| {
+        let effects = staged(wanted).flat_map(|(r, _)| delete_all(key, view, r));
+        effects.take(BATCH_MAX).collect()
+    };
+    // No binding is left at the third: bound objects that came between their binding's last look and its end are nobody
+    // else's to delete. RBAC goes when they are gone, too: their finalizers' owners need their rights.
+    for wanted in [0, 1, 3] {
         if staged(wanted).next().is_some() {
-            return staged(wanted)
-                .flat_map(|(r, _)| delete_all(key, view, r))
-                .take(BATCH_MAX)
-                .collect();
+            return all(wanted);
         }
     }
-    // Bound objects without any binding left: nobody else would delete them.
-    staged(3)
-        .flat_map(|(r, _)| delete_all(key, view, r))
-        .take(BATCH_MAX)
-        .collect()
+    all(2)
 }
 
 /// Resources of the root's exports; those of others come with an identity.
@@ -257,6 +252,28 @@ mod tests {
         run(&mut world);
         assert!(!has(&world, &refs::cluster_role_bindings()));
         run(&mut world);
+        assert!(!has(&world, &refs::logical_clusters()));
+    }
+
+    /// A workspace that was made while its cluster was being deleted, just after the binding had looked for the last time.
+    #[test]
+    fn bound_objects_that_outlive_their_binding_are_deleted() {
+        let mut world = world();
+        let key = Key::of_cluster(&cluster("abc"));
+        world
+            .objects
+            .retain(|of, _| of.resource != refs::config_maps() && of.resource != refs::bindings());
+        for (left, what) in [
+            (refs::cluster_role_bindings(), "rights go last"),
+            (refs::logical_clusters(), "and then the cluster"),
+        ] {
+            assert!(has(&world, &left), "{what}");
+            let plan = Deletion.plan(&key, &world, &context());
+            world.carry_out(&plan.effects);
+            assert!(!has(&world, &refs::workspaces()), "nobody else would delete it");
+        }
+        let plan = Deletion.plan(&key, &world, &context());
+        world.carry_out(&plan.effects);
         assert!(!has(&world, &refs::logical_clusters()));
     }
 
