@@ -24,16 +24,17 @@ impl Controller for ClaimLabels {
         vec![refs::bindings()]
     }
 
-    /// Clusters whose claims changed.
+    /// Clusters whose claims changed, and those where it has become known whose they are.
     fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
         let claims = |binding: Option<&dyn Labelled>| {
             binding.map(Labelled::parse).map(|b| {
                 let in_force: Vec<Value> = tenancy::claims::in_force(&b).into_iter().cloned().collect();
-                (in_force, b.deletion_timestamp().is_some())
+                let of = b.at(&["status", "apiExportClusterName"]).cloned();
+                (in_force, of, b.deletion_timestamp().is_some())
             })
         };
         let (old, new) = (claims(trigger.old), claims(trigger.new));
-        let none = |side: &Option<(Vec<Value>, bool)>| side.as_ref().is_none_or(|(claims, _)| claims.is_empty());
+        let none = |side: &Option<(Vec<Value>, _, _)>| side.as_ref().is_none_or(|(claims, ..)| claims.is_empty());
         if old == new || (none(&old) && none(&new)) {
             return Vec::new();
         }
@@ -87,7 +88,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::{Literals, cluster, context};
+    use crate::testing::{Event, Literals, cluster, context};
 
     #[test]
     fn only_objects_whose_label_is_wrong_are_touched() {
@@ -123,5 +124,31 @@ mod tests {
             })
             .collect();
         assert_eq!(touched, ["bare", "s"]);
+    }
+
+    #[test]
+    fn a_binding_whose_export_is_found_later_is_looked_at_again() {
+        let binding = |status: Value| {
+            let claim = json!({"group": "", "resource": "configmaps", "state": "Accepted"});
+            Event(json!({"metadata": {"name": "b"}, "spec": {"permissionClaims": [claim]}, "status": status}))
+        };
+        let exported = json!([{"group": "", "resource": "configmaps"}]);
+        // The export had no identity yet.
+        let old = binding(json!({"exportPermissionClaims": exported}));
+        let new = binding(json!({"exportPermissionClaims": exported, "apiExportClusterName": "prov"}));
+        let (resource, of) = (refs::bindings(), cluster("abc"));
+        let keys = |old: &Event, new: &Event| {
+            let trigger = Trigger {
+                resource: &resource,
+                cluster: &of,
+                namespace: "",
+                name: "b",
+                old: Some(old),
+                new: Some(new),
+            };
+            ClaimLabels.keys(&trigger, &Literals::default())
+        };
+        assert_eq!(keys(&old, &new), [Key::of_cluster(&of)]);
+        assert!(keys(&new, &new).is_empty());
     }
 }
