@@ -58,7 +58,7 @@ impl TenancyAdmission {
     }
 }
 
-fn review<'a>(attributes: &'a Attributes<'_>, object: Option<&'a mut Value>) -> Review<'a> {
+fn review<'a>(attributes: &'a Attributes<'_>, object: Option<&'a mut Value>, settled: Option<&'a Value>) -> Review<'a> {
     let version = attributes.def.versions.get(attributes.version);
     Review {
         verb: match attributes.verb {
@@ -76,6 +76,7 @@ fn review<'a>(attributes: &'a Attributes<'_>, object: Option<&'a mut Value>) -> 
         user: &attributes.request.user,
         trusted: attributes.request.trusted,
         object,
+        settled,
         old: attributes.old,
     }
 }
@@ -89,9 +90,9 @@ impl Admission for TenancyAdmission {
     async fn admit(&self, attributes: &mut Attributes<'_>) -> Result<()> {
         let object = attributes.object.take();
         let Some(object) = object else {
-            return tenancy::admission::mutate(&mut review(attributes, None), &*self.facts);
+            return tenancy::admission::mutate(&mut review(attributes, None, None), &*self.facts);
         };
-        let outcome = tenancy::admission::mutate(&mut review(attributes, Some(&mut *object)), &*self.facts);
+        let outcome = tenancy::admission::mutate(&mut review(attributes, Some(&mut *object), None), &*self.facts);
         attributes.object = Some(object);
         outcome
     }
@@ -100,8 +101,8 @@ impl Admission for TenancyAdmission {
         if !self.has_rules(attributes) {
             return Ok(());
         }
-        let mut object = attributes.object.as_deref().cloned();
-        let checks = tenancy::admission::validate(&review(attributes, object.as_mut()), &*self.facts)?;
+        let settled = attributes.object.as_deref();
+        let checks = tenancy::admission::validate(&review(attributes, None, settled), &*self.facts)?;
         for check in checks {
             self.require(attributes, check).await?;
         }

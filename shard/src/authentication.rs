@@ -166,15 +166,11 @@ impl AccountSource for Accounts {
     ) -> machinery::status::Result<Option<Arc<Value>>> {
         Ok(self
             .0
-            .object(&ResourceKey::builtin("", "serviceaccounts"), of, namespace, name)
-            .map(Arc::new))
+            .object(&ResourceKey::builtin("", "serviceaccounts"), of, namespace, name))
     }
 
     async fn secret(&self, of: &Cluster, namespace: &str, name: &str) -> machinery::status::Result<Option<Arc<Value>>> {
-        Ok(self
-            .0
-            .object(&ResourceKey::builtin("", "secrets"), of, namespace, name)
-            .map(Arc::new))
+        Ok(self.0.object(&ResourceKey::builtin("", "secrets"), of, namespace, name))
     }
 }
 

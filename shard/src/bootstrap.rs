@@ -63,7 +63,7 @@ impl Bootstrap {
             let secrets = storage::ResourceKey::builtin("", "secrets");
             let found = self.facts.object(&secrets, root, namespace::KCP_SYSTEM, name);
             let secret = match found {
-                Some(secret) => secret,
+                Some(secret) => Arc::unwrap_or_clone(secret),
                 None => {
                     let mut random = [0; 32];
                     self.env.rng.fill(&mut random);
@@ -135,7 +135,8 @@ impl Bootstrap {
                 .store
                 .clone()
         };
-        self.facts.object(&key, &of.cluster, &of.namespace, &of.name)
+        let found = self.facts.object(&key, &of.cluster, &of.namespace, &of.name);
+        found.map(Arc::unwrap_or_clone)
     }
 }
 

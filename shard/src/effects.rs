@@ -12,7 +12,7 @@ use machinery::user::{MASTERS, User};
 use parking_lot::Mutex;
 use permit::{Permit, Scope};
 use plan::{Effect, ObjectRef};
-use registry::{Backend, Patch, Registry, Request, Resolved, Subresource, Target};
+use registry::{Backend, Patch, Registry, Request, Resolved, Step, Subresource, Target, Together};
 use serde_json::{Value, json};
 use storage::{Change, FenceAction, ObjectKey, StorageError, Write};
 
@@ -22,6 +22,17 @@ pub struct ShardEffects {
     registry: Registry,
     catalog: Arc<ShardCatalog>,
     user: Arc<User>,
+}
+
+fn delete_options(uid: &str, version: Option<&str>) -> Result<DeleteOptions> {
+    let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
+    if !uid.is_empty() {
+        body.set_at(&["preconditions", "uid"], json!(uid));
+    }
+    if let Some(version) = version {
+        body.set_at(&["preconditions", "resourceVersion"], json!(version));
+    }
+    DeleteOptions::parse(machinery::options::Query(&[]), Some(&body))
 }
 
 /// Who writes: trusted, with everything within one cluster.
@@ -67,6 +78,14 @@ impl ShardEffects {
         })
     }
 
+    /// Of an object that is to be. Whole: what a plan says of the status is part of it.
+    fn new_target(&self, of: &ObjectRef) -> Result<Target> {
+        Ok(Target {
+            name: String::new(),
+            ..self.target(of, Subresource::Whole)?
+        })
+    }
+
     fn request(&self, of: &ObjectRef, controller: &str, guards: Vec<kv::Guard>) -> Request {
         system_request(
             Permit::internal(Scope::One(of.cluster.clone())),
@@ -78,10 +97,7 @@ impl ShardEffects {
 
     /// Creates an object; `Ok(false)` if it is there already.
     pub async fn create(&self, of: &ObjectRef, object: Value, manager: &str, guards: Vec<kv::Guard>) -> Result<bool> {
-        let target = Target {
-            name: String::new(),
-            ..self.target(of, Subresource::Main)?
-        };
+        let target = self.new_target(of)?;
         let request = self.request(of, manager, guards);
         match self
             .registry
@@ -114,14 +130,7 @@ impl ShardEffects {
     ) -> Result<()> {
         let target = self.target(of, Subresource::Main)?;
         let request = self.request(of, manager, guards);
-        let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
-        if !uid.is_empty() {
-            body.set_at(&["preconditions", "uid"], json!(uid));
-        }
-        if let Some(version) = version {
-            body.set_at(&["preconditions", "resourceVersion"], json!(version));
-        }
-        let options = DeleteOptions::parse(machinery::options::Query(&[]), Some(&body))?;
+        let options = delete_options(uid, version)?;
         match self.registry.delete(&request, &target, &options).await {
             Err(status) if status.is_not_found() => Ok(()),
             // Another object of that name: ours is gone.
@@ -158,13 +167,45 @@ impl ShardEffects {
     }
 }
 
-#[async_trait]
-impl Effects for ShardEffects {
-    async fn carry_out(&self, controller: &'static str, effect: &Effect, lease: &Lease) -> Result<()> {
-        let Some(guard) = lease.guard() else {
-            return Err(Status::service_unavailable("the controllers' lease is lost"));
-        };
-        let guards = vec![guard];
+impl ShardEffects {
+    async fn carry_out_together(
+        &self,
+        controller: &'static str,
+        effects: &[Effect],
+        guards: &[kv::Guard],
+    ) -> Result<Together> {
+        let mut steps = Vec::with_capacity(effects.len());
+        let mut request = None;
+        for effect in effects {
+            let of = match effect {
+                Effect::Create { of, object, .. } => {
+                    steps.push(Step::Create(self.new_target(of)?, object.clone()));
+                    of
+                }
+                Effect::Update { of, object } => {
+                    steps.push(Step::Update(self.target(of, Subresource::Whole)?, object.clone()));
+                    of
+                }
+                Effect::Delete {
+                    of,
+                    uid,
+                    resource_version,
+                } => {
+                    let options = delete_options(uid, resource_version.as_deref())?;
+                    steps.push(Step::Delete(self.target(of, Subresource::Main)?, options));
+                    of
+                }
+                Effect::Touch { .. } | Effect::Purge { .. } | Effect::Disconnect { .. } => return Ok(Together::Apart),
+            };
+            request.get_or_insert_with(|| self.request(of, controller, guards.to_vec()));
+        }
+        match request {
+            Some(request) => self.registry.write_together(&request, steps).await,
+            None => Ok(Together::Written),
+        }
+    }
+
+    async fn carry_out_one(&self, controller: &'static str, effect: &Effect, guards: Vec<kv::Guard>) -> Result<()> {
         match effect {
             Effect::Create { of, object, adopt } => {
                 let created = self.create(of, object.clone(), controller, guards).await?;
@@ -206,6 +247,49 @@ impl Effects for ShardEffects {
             }
         }
     }
+}
+
+#[async_trait]
+impl Effects for ShardEffects {
+    async fn carry_out(&self, controller: &'static str, effects: &[Effect], lease: &Lease) -> Result<()> {
+        let mut rest = effects;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(neighbours(rest));
+            rest = later;
+            let Some(guard) = lease.guard() else {
+                return Err(Status::service_unavailable("the controllers' lease is lost"));
+            };
+            let guards = vec![guard];
+            if now.len() > 1 && self.carry_out_together(controller, now, &guards).await? == Together::Written {
+                continue;
+            }
+            for effect in now {
+                self.carry_out_one(controller, effect, guards.clone()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many of the first effects may share a transaction: of one cluster, one object a resource, and no object beside the
+/// namespace that it is in, which admission has to find.
+fn neighbours(effects: &[Effect]) -> usize {
+    let mut taken: Vec<&ObjectRef> = Vec::new();
+    for effect in effects {
+        let (Effect::Create { of, .. } | Effect::Update { of, .. } | Effect::Delete { of, .. }) = effect else {
+            break;
+        };
+        let is_namespace_of = |other: &ObjectRef| {
+            other.resource.group.is_empty() && &*other.resource.resource == "namespaces" && other.name == of.namespace
+        };
+        let apart =
+            |other: &&ObjectRef| other.cluster != of.cluster || other.resource == of.resource || is_namespace_of(other);
+        if taken.iter().any(apart) {
+            break;
+        }
+        taken.push(of);
+    }
+    taken.len().max(1)
 }
 
 /// Without other shards nothing is anywhere else.

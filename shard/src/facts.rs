@@ -63,8 +63,16 @@ impl ShardFacts {
         *self.store.write() = None;
     }
 
-    pub fn object(&self, resource: &ResourceKey, in_cluster: &Cluster, namespace: &str, name: &str) -> Option<Value> {
-        Some(self.entry(resource, in_cluster, namespace, name)?.to_value())
+    pub fn object(
+        &self,
+        resource: &ResourceKey,
+        in_cluster: &Cluster,
+        namespace: &str,
+        name: &str,
+    ) -> Option<Arc<Value>> {
+        let entry = self.entry(resource, in_cluster, namespace, name)?;
+        let store = self.store.read();
+        Some(store.as_ref()?.tree(&entry))
     }
 
     fn entry(&self, resource: &ResourceKey, of: &Cluster, namespace: &str, name: &str) -> Option<Arc<Entry>> {
@@ -74,13 +82,13 @@ impl ShardFacts {
         store.as_ref()?.peek(&permit, resource, &key)
     }
 
-    pub fn list(&self, resource: &ResourceKey, scope: &Scope, labels: &LabelSelector) -> Vec<Value> {
+    pub fn list(&self, resource: &ResourceKey, scope: &Scope, labels: &LabelSelector) -> Vec<Arc<Value>> {
         let store = self.store.read();
         let Some(store) = store.as_ref() else {
             return Vec::new();
         };
         let entries = store.peek_list(&Permit::internal(scope.clone()), resource, scope, "", labels);
-        entries.iter().map(|entry| entry.to_value()).collect()
+        entries.iter().map(|entry| store.tree(entry)).collect()
     }
 
     /// The cluster that a path or name stands for, if it exists here.
@@ -104,7 +112,7 @@ impl ShardFacts {
             .map(|(cluster, _)| cluster.clone())
     }
 
-    pub fn export_at(&self, path: &str, name: &str) -> Option<Value> {
+    pub fn export_at(&self, path: &str, name: &str) -> Option<Arc<Value>> {
         let place = self.placed("apiexports", path, name)?;
         self.object(&exports_key(), &place, "", name)
     }
@@ -128,8 +136,7 @@ impl ShardFacts {
         let mut places = self.places.write();
         let known = places.entry(key.clone()).or_default();
         known.retain(|(cluster, _)| *cluster != change.key.cluster);
-        if let Some(entry) = change.new {
-            let object = entry.to_value();
+        if let Some(object) = change.new_tree() {
             let path = object.annotation(annotation::PATH).unwrap_or_default().to_owned();
             known.push((change.key.cluster.clone(), path));
             known.sort();
@@ -155,12 +162,12 @@ pub fn logical_clusters_key() -> ResourceKey {
 impl Projection for ShardFacts {
     fn apply(&self, change: &Applied<'_>) {
         let (of, name) = (&change.key.cluster, &*change.key.name);
-        let object = || change.new.map(|entry| entry.to_value());
+        let object = || change.new_tree();
         match (&*change.resource.group, &*change.resource.resource) {
             (group::CORE, "logicalclusters") if name == object::LOGICAL_CLUSTER => {
-                self.index.write().apply_logical_cluster(of, object().as_ref());
+                self.index.write().apply_logical_cluster(of, object().as_deref());
             }
-            (group::TENANCY, "workspaces") => self.index.write().apply_workspace(of, name, object().as_ref()),
+            (group::TENANCY, "workspaces") => self.index.write().apply_workspace(of, name, object().as_deref()),
             (group::TENANCY, "workspacetypes") => self.place("workspacetypes", change),
             (group::APIS, "apiexports") => {
                 self.place("apiexports", change);
@@ -208,18 +215,18 @@ impl Facts for ShardFacts {
 }
 
 impl TypeSource for ShardFacts {
-    fn workspace_type(&self, path: &str, name: &str) -> Option<Value> {
+    fn workspace_type(&self, path: &str, name: &str) -> Option<Arc<Value>> {
         let place = self.placed("workspacetypes", path, name)?;
         self.object(&self.types_key()?, &place, "", name)
     }
 }
 
 impl tenancy::admission::World for ShardFacts {
-    fn logical_cluster(&self, of: &Cluster) -> Option<Value> {
+    fn logical_cluster(&self, of: &Cluster) -> Option<Arc<Value>> {
         self.object(&logical_clusters_key(), of, "", object::LOGICAL_CLUSTER)
     }
 
-    fn export(&self, from: &Cluster, path: &str, name: &str) -> Option<Value> {
+    fn export(&self, from: &Cluster, path: &str, name: &str) -> Option<Arc<Value>> {
         if path.is_empty() {
             return self.object(&exports_key(), from, "", name);
         }
@@ -230,11 +237,11 @@ impl tenancy::admission::World for ShardFacts {
         self.cluster_at_path(path)
     }
 
-    fn bindings(&self, of: &Cluster) -> Vec<Value> {
+    fn bindings(&self, of: &Cluster) -> Vec<Arc<Value>> {
         self.list(&bindings_key(), &Scope::One(of.clone()), &LabelSelector::everything())
     }
 
-    fn bindings_with_claims(&self, of: &Cluster) -> Vec<Value> {
+    fn bindings_with_claims(&self, of: &Cluster) -> Vec<Arc<Value>> {
         if self.definitions.has_claims(of) {
             tenancy::admission::World::bindings(self, of)
         } else {

@@ -2,6 +2,7 @@
 //! have none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use machinery::object::ObjectExt;
 use parking_lot::RwLock;
@@ -36,11 +37,11 @@ impl OwnerIndex {
 }
 
 /// The uids of an object's owners.
-fn owner_uids(entry: &Entry) -> BTreeSet<String> {
-    if !entry.is_owned() {
+fn owner_uids(entry: Option<&Arc<Entry>>, tree: impl FnOnce() -> Option<Arc<Value>>) -> BTreeSet<String> {
+    if !entry.is_some_and(|entry| entry.is_owned()) {
         return BTreeSet::new();
     }
-    let object = entry.to_value();
+    let Some(object) = tree() else { return BTreeSet::new() };
     let references = object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array);
     let uids = references.into_iter().flatten().filter_map(|r| r.str_at(&["uid"]));
     uids.map(str::to_owned).collect()
@@ -48,8 +49,8 @@ fn owner_uids(entry: &Entry) -> BTreeSet<String> {
 
 impl Projection for OwnerIndex {
     fn apply(&self, change: &Applied<'_>) {
-        let old = change.old.map(|entry| owner_uids(entry)).unwrap_or_default();
-        let new = change.new.map(|entry| owner_uids(entry)).unwrap_or_default();
+        let old = owner_uids(change.old, || change.old_tree());
+        let new = owner_uids(change.new, || change.new_tree());
         if old == new {
             return;
         }

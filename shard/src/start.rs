@@ -225,7 +225,13 @@ fn serving_files(env: &Env, options: &StartOptions, place: &Place) -> Result<Ser
 async fn open_store(env: &Env, options: &StartOptions) -> Result<Arc<dyn Kv>> {
     if options.is_embedded() {
         let directory = options.store_directory();
-        let store = EmbeddedKv::open(env, EmbeddedOptions::new(&directory))
+        // The objects are in memory already: what the log has read or written is hardly ever asked for again.
+        let embedded = EmbeddedOptions {
+            cache_bytes: 8 << 20,
+            recent_bytes: 4 << 20,
+            ..EmbeddedOptions::new(&directory)
+        };
+        let store = EmbeddedKv::open(env, embedded)
             .await
             .with_context(|| format!("opening the embedded store in {}", directory.display()))?;
         return Ok(Arc::new(store));

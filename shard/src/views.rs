@@ -28,7 +28,8 @@ pub struct ShardViews {
 #[async_trait]
 impl virtual_workspaces::Shard for ShardViews {
     fn export(&self, of: &Cluster, name: &str) -> Option<Value> {
-        self.facts.object(&exports_key(), of, "", name)
+        let found = self.facts.object(&exports_key(), of, "", name);
+        found.map(Arc::unwrap_or_clone)
     }
 
     fn exports_by_identity(&self, hash: &str) -> Vec<Value> {
@@ -36,7 +37,7 @@ impl virtual_workspaces::Shard for ShardViews {
             .facts
             .list(&exports_key(), &Scope::All, &LabelSelector::everything());
         exports.retain(|export| export.str_at(&["status", "identityHash"]) == Some(hash));
-        exports
+        exports.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     fn export_def(&self, of: &Cluster, schema: &str, identity_hash: &str) -> Option<Arc<ResourceDef>> {
@@ -52,13 +53,15 @@ impl virtual_workspaces::Shard for ShardViews {
     }
 
     fn bindings(&self, of: &Cluster) -> Vec<Value> {
-        self.facts
-            .list(&bindings_key(), &Scope::One(of.clone()), &LabelSelector::everything())
+        let scope = Scope::One(of.clone());
+        let bindings = self.facts.list(&bindings_key(), &scope, &LabelSelector::everything());
+        bindings.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
     fn schema(&self, of: &Cluster, name: &str) -> Option<Value> {
         self.facts
             .object(&ResourceKey::custom(group::APIS, "apiresourceschemas"), of, "", name)
+            .map(Arc::unwrap_or_clone)
     }
 
     fn cluster(&self, of: &Cluster) -> Option<ClusterFacts> {
@@ -68,10 +71,11 @@ impl virtual_workspaces::Shard for ShardViews {
     fn logical_cluster(&self, of: &Cluster) -> Option<Value> {
         self.facts
             .object(&logical_clusters_key(), of, "", object::LOGICAL_CLUSTER)
+            .map(Arc::unwrap_or_clone)
     }
 
     fn workspace_type(&self, of: &Cluster, name: &str) -> Option<Value> {
-        tenancy::types::TypeSource::workspace_type(&*self.facts, of.as_str(), name)
+        tenancy::types::TypeSource::workspace_type(&*self.facts, of.as_str(), name).map(Arc::unwrap_or_clone)
     }
 
     async fn allows(&self, user: &User, access: &Access) -> bool {

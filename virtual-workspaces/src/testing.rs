@@ -480,6 +480,7 @@ impl Admission for Labels {
         };
         let key = ResourceKey::custom(group::APIS, "apibindings");
         let bindings = list(store, &key, &Scope::One(attributes.cluster.clone()));
+        let bindings: Vec<Arc<Value>> = bindings.into_iter().map(Arc::new).collect();
         let (group, plural) = (attributes.def.group.clone(), attributes.def.names.plural.clone());
         let Some(object) = attributes.object.as_deref_mut() else {
             return Ok(());

@@ -15,7 +15,7 @@ use storage::{ObjectKey, ResourceKey, Store};
 use telemetry::metrics::{Counter, Histogram, WorkqueueFamilies};
 use tokio::sync::{Notify, Semaphore};
 
-use crate::events::{Event, EventFeed};
+use crate::events::{Event, EventFeed, Waiting};
 use crate::lease::Lease;
 use crate::queue::Queue;
 use crate::view::{Seeing, StoreView};
@@ -38,7 +38,7 @@ pub trait Catalog: Send + Sync {
 /// An object that a plan needed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fetched {
-    Object(Value),
+    Object(Arc<Value>),
     Absent,
 }
 
@@ -48,10 +48,11 @@ pub trait Remote: Send + Sync {
     async fn fetch(&self, object: &ObjectRef) -> Result<Fetched>;
 }
 
-/// Carries one effect out as an API write under the controllers' identity.
+/// Carries the effects of one plan out as API writes under the controllers' identity: in their order, neighbours in one
+/// transaction where that can be. A failure ends the run.
 #[async_trait]
 pub trait Effects: Send + Sync {
-    async fn carry_out(&self, controller: &'static str, effect: &Effect, lease: &Lease) -> Result<()>;
+    async fn carry_out(&self, controller: &'static str, effects: &[Effect], lease: &Lease) -> Result<()>;
 }
 
 #[derive(Clone, Debug)]
@@ -191,6 +192,7 @@ impl Driver {
                 () = runs => {}
                 () = resync => {}
             }
+            self.0.feed.leave();
             for work in &self.0.work {
                 work.queue.lock().clear();
             }
@@ -217,9 +219,9 @@ impl Driver {
         &self.0.families
     }
 
-    /// After taking the lease the events of the past are not known: every object is looked at once.
+    /// After taking the lease, or missing events, what happened is not known: every object is looked at once.
     fn enqueue_everything(&self) {
-        self.0.feed.drain();
+        self.0.feed.listen();
         for resource in self.0.store.resources() {
             let permit = permit::Permit::internal(permit::Scope::All);
             let all = machinery::selector::LabelSelector::everything();
@@ -242,13 +244,10 @@ impl Driver {
 
     async fn dispatch(&self) {
         loop {
-            let events = self.0.feed.drain();
-            if events.is_empty() {
-                self.0.feed.wait().await;
-                continue;
-            }
-            for event in &events {
-                self.enqueue(event);
+            match self.0.feed.drain() {
+                Waiting::Missed => self.enqueue_everything(),
+                Waiting::Events(events) if events.is_empty() => self.0.feed.wait().await,
+                Waiting::Events(events) => events.iter().for_each(|event| self.enqueue(event)),
             }
         }
     }
@@ -257,7 +256,11 @@ impl Driver {
         let inner = &self.0;
         let resource = inner.catalog.resource_ref(&event.resource);
         let by_resource = inner.watchers.get(&resource);
-        let (old, new) = (event.old.as_ref().map(Seeing), event.new.as_ref().map(Seeing));
+        let seeing = |entry| Seeing {
+            entry,
+            store: &inner.store,
+        };
+        let (old, new) = (event.old.as_ref().map(seeing), event.new.as_ref().map(seeing));
         let trigger = Trigger {
             resource: &resource,
             cluster: &event.key.cluster,
@@ -331,6 +334,9 @@ impl Driver {
                     (a, b) => a.or(b),
                 };
             }
+            if self.is_idle() {
+                self.0.store.forget_trees();
+            }
             let wait = next.map(|at| at.saturating_sub(self.0.env.clock.monotonic()));
             tokio::select! {
                 biased;
@@ -381,10 +387,10 @@ impl Driver {
 
     async fn plan_and_carry_out(&self, controller: &Arc<dyn Controller>, key: &Key) -> Result<Option<Duration>> {
         let plan = self.plan(controller, key).await?;
-        for effect in &plan.effects {
+        if !plan.effects.is_empty() {
             self.0
                 .effects
-                .carry_out(controller.name(), effect, &self.0.lease)
+                .carry_out(controller.name(), &plan.effects, &self.0.lease)
                 .await?;
         }
         match plan.error {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Permit, Scope};
-use plan::{Labelled, ObjectRef, ResourceRef, Seen, Served, View};
+use plan::{Labelled, ObjectRef, Outline, ResourceRef, Seen, Served, View};
 use serde_json::Value;
 use storage::{Entry, ObjectKey, ResourceKey, Store};
 
@@ -20,7 +20,10 @@ pub struct StoreView<'a> {
 }
 
 /// An entry as triggers see it.
-pub(crate) struct Seeing<'a>(pub &'a Arc<Entry>);
+pub(crate) struct Seeing<'a> {
+    pub entry: &'a Arc<Entry>,
+    pub store: &'a Store,
+}
 
 // === impl StoreView ===
 
@@ -33,35 +36,60 @@ impl<'a> StoreView<'a> {
             permit: Permit::internal(Scope::All),
         }
     }
+
+    fn entry(&self, object: &ObjectRef) -> Option<Arc<Entry>> {
+        let resource = self.catalog.store_key(&object.resource)?;
+        let key = ObjectKey::new(object.cluster.clone(), &object.namespace, &object.name);
+        self.store.peek(&self.permit, &resource, &key)
+    }
 }
 
 impl View for StoreView<'_> {
     fn get(&self, object: &ObjectRef) -> Seen {
         if let Some(fetched) = self.fetched.get(object) {
             return match fetched {
-                Fetched::Object(value) => Seen::Found(value.clone()),
+                Fetched::Object(value) => Seen::Found(Arc::clone(value)),
                 Fetched::Absent => Seen::Absent,
             };
         }
         if !self.catalog.is_local(&object.cluster) {
             return Seen::Unknown;
         }
-        let Some(resource) = self.catalog.store_key(&object.resource) else {
-            return Seen::Absent;
-        };
-        let key = ObjectKey::new(object.cluster.clone(), &object.namespace, &object.name);
-        match self.store.peek(&self.permit, &resource, &key) {
-            Some(entry) => Seen::Found(entry.to_value()),
+        match self.entry(object) {
+            Some(entry) => Seen::Found(self.store.tree(&entry)),
             None => Seen::Absent,
         }
     }
 
-    fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Value> {
+    fn is_absent(&self, object: &ObjectRef) -> bool {
+        match self.fetched.get(object) {
+            Some(fetched) => *fetched == Fetched::Absent,
+            None => self.catalog.is_local(&object.cluster) && self.entry(object).is_none(),
+        }
+    }
+
+    fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Arc<Value>> {
         let Some(resource) = self.catalog.store_key(resource) else {
             return Vec::new();
         };
         let entries = self.store.peek_list(&self.permit, &resource, scope, namespace, labels);
-        entries.iter().map(|entry| entry.to_value()).collect()
+        entries.iter().map(|entry| self.store.tree(entry)).collect()
+    }
+
+    fn outline(&self, resource: &ResourceRef, cluster: &Cluster, namespace: &str) -> Vec<Outline> {
+        let Some(key) = self.catalog.store_key(resource) else {
+            return Vec::new();
+        };
+        let (scope, all) = (Scope::One(cluster.clone()), LabelSelector::everything());
+        let entries = self.store.peek_list(&self.permit, &key, &scope, namespace, &all);
+        entries
+            .iter()
+            .map(|entry| Outline {
+                of: resource.object(cluster, entry.namespace(), entry.name()),
+                uid: entry.uid().to_owned(),
+                is_terminating: entry.is_terminating(),
+            })
+            .collect()
     }
 
     fn any(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> bool {
@@ -71,7 +99,7 @@ impl View for StoreView<'_> {
         self.store.peek_any(&self.permit, &resource, scope, namespace, labels)
     }
 
-    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Value)> {
+    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Arc<Value>)> {
         let found = self.catalog.dependants(cluster, uid);
         let read = |(resource, key): (ResourceKey, ObjectKey)| {
             let entry = self.store.peek(&self.permit, &resource, &key)?;
@@ -79,7 +107,7 @@ impl View for StoreView<'_> {
                 .catalog
                 .resource_ref(&resource)
                 .object(cluster, &key.namespace, &key.name);
-            Some((of, entry.to_value()))
+            Some((of, self.store.tree(&entry)))
         };
         found.into_iter().filter_map(read).collect()
     }
@@ -105,22 +133,22 @@ impl View for StoreView<'_> {
 
 impl Labelled for Seeing<'_> {
     fn label(&self, key: &str) -> Option<String> {
-        self.0.label(key).map(str::to_owned)
+        self.entry.label(key).map(str::to_owned)
     }
 
     fn is_terminating(&self) -> bool {
-        self.0.is_terminating()
+        self.entry.is_terminating()
     }
 
     fn is_owned(&self) -> bool {
-        self.0.is_owned()
+        self.entry.is_owned()
     }
 
     fn uid(&self) -> String {
-        self.0.uid().to_owned()
+        self.entry.uid().to_owned()
     }
 
-    fn parse(&self) -> Value {
-        self.0.to_value()
+    fn parse(&self) -> Arc<Value> {
+        self.store.tree(self.entry)
     }
 }

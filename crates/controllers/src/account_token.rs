@@ -87,7 +87,8 @@ impl Controller for TokenSecrets {
             trigger.namespace,
             &LabelSelector::everything(),
         );
-        let of_account = |secret: &&Value| is_token(secret) && secret.annotation(ACCOUNT_NAME) == Some(trigger.name);
+        let of_account =
+            |secret: &&Arc<Value>| is_token(secret) && secret.annotation(ACCOUNT_NAME) == Some(trigger.name);
         secrets
             .iter()
             .filter(of_account)
@@ -126,7 +127,7 @@ impl Controller for TokenSecrets {
         };
         match self.filled(&secret, &account) {
             None => Plan::retry("the token cannot be signed"),
-            Some(want) if want == secret => Plan::done(),
+            Some(want) if want == *secret => Plan::done(),
             Some(object) => Plan::effect(Effect::Update { of, object }),
         }
     }

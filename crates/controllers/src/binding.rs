@@ -5,7 +5,8 @@
 
 mod conflict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::conditions::{self, Severity};
 use api::hashes;
@@ -18,6 +19,7 @@ use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen,
 use serde_json::{Value, json};
 use tenancy::{claims, types};
 
+use crate::founding::is_unfounded;
 use crate::refs;
 
 /// How often a binding that waits for something without events is looked at.
@@ -33,11 +35,21 @@ struct Run<'a> {
     context: &'a Context,
     key: &'a Key,
     of: ObjectRef,
-    seen: Value,
+    seen: Arc<Value>,
     want: Value,
     effects: Vec<Effect>,
     /// Come back after this time.
     again: Option<std::time::Duration>,
+    /// The LogicalCluster of a cluster that is being founded: it takes its names here, and somebody else writes it.
+    founding: Option<Value>,
+}
+
+/// A binding that is made bound.
+pub(crate) struct BoundAtOnce {
+    /// Schemas that the shard does not hold yet, then the binding.
+    pub effects: Vec<Effect>,
+    /// API groups of what it binds.
+    pub groups: BTreeSet<String>,
 }
 
 /// Why a binding cannot go on: (condition, reason, severity, text).
@@ -115,18 +127,11 @@ impl Controller for Bindings {
         if seen.deletion_timestamp().is_some() {
             return Plan::done();
         }
-        let want = seen.clone();
-        Run {
-            view,
-            context,
-            key,
-            of,
-            seen,
-            want,
-            effects: Vec::new(),
-            again: None,
+        // Its turn comes when the lock map is set up.
+        if is_unbound(&seen) && lc_of(view, key).is_some_and(|lc| is_unfounded(&lc)) {
+            return Plan::done();
         }
-        .reconcile()
+        Run::new(seen, of, key, view, context).reconcile()
     }
 }
 
@@ -163,7 +168,7 @@ pub(crate) fn consumers(view: &dyn View, cluster: &Cluster, export: &str) -> Vec
 }
 
 /// An export by the path or name of its cluster; an empty path is `own`.
-pub(crate) fn find_export(view: &dyn View, own: &Cluster, path: &str, name: &str) -> Option<Value> {
+pub(crate) fn find_export(view: &dyn View, own: &Cluster, path: &str, name: &str) -> Option<Arc<Value>> {
     if name.is_empty() {
         return None;
     }
@@ -189,7 +194,75 @@ fn resources(export: &Value) -> Vec<&Value> {
         .collect()
 }
 
+/// Who holds which names of a cluster that has no lock map yet.
+pub(crate) fn initial_locks(view: &dyn View, cluster: &Cluster) -> ResourceLocks {
+    let mut locks = ResourceLocks::default();
+    let (scope, all) = (Scope::One(cluster.clone()), LabelSelector::everything());
+    for crd in view.list(&refs::crds(), &scope, "", &all) {
+        if is_established(&crd) {
+            locks.0.insert(crd_key(&crd), Holder::of_crd());
+        }
+    }
+    for binding in view.list(&refs::bindings(), &scope, "", &all) {
+        for bound in bound_resources(&binding) {
+            let member = |name: &str| bound.str_at(&[name]).unwrap_or_default();
+            let key = resource_key(member("group"), member("resource"));
+            locks.0.insert(key, Holder::of_binding(binding.name()));
+        }
+    }
+    locks
+}
+
+fn lc_of(view: &dyn View, key: &Key) -> Option<Arc<Value>> {
+    let of = refs::logical_clusters().object(&key.cluster, "", keys::object::LOGICAL_CLUSTER);
+    view.get(&of).found()
+}
+
+/// A new binding as it is once it is bound. `lc` takes its names. `None` if something is in the way, which is for the
+/// binding itself to say.
+pub(crate) fn bound_at_once(
+    binding: Value,
+    lc: &mut Value,
+    key: &Key,
+    view: &dyn View,
+    context: &Context,
+) -> Option<BoundAtOnce> {
+    let key = Key::new(&key.cluster, "", binding.name());
+    let of = refs::bindings().object(&key.cluster, "", &key.name);
+    let mut run = Run::new(Arc::new(binding), of, &key, view, context);
+    run.founding = Some(lc.clone());
+    run.bind().ok()?;
+    *lc = run.founding.take()?;
+    let summary = [condition::API_EXPORT_VALID, condition::INITIAL_BINDING_COMPLETED];
+    conditions::set_summary(&mut run.want, &summary, &context.now);
+    let group = |bound: &Value| bound.str_at(&["group"]).unwrap_or_default().to_owned();
+    let groups = bound_resources(&run.want).into_iter().map(group).collect();
+    let mut effects = run.effects;
+    effects.push(Effect::Create {
+        of: run.of,
+        object: run.want,
+        adopt: true,
+    });
+    Some(BoundAtOnce { effects, groups })
+}
+
 // === impl Run ===
+
+impl<'a> Run<'a> {
+    fn new(seen: Arc<Value>, of: ObjectRef, key: &'a Key, view: &'a dyn View, context: &'a Context) -> Self {
+        Self {
+            view,
+            context,
+            key,
+            of,
+            want: Value::clone(&seen),
+            seen,
+            effects: Vec::new(),
+            again: None,
+            founding: None,
+        }
+    }
+}
 
 impl Run<'_> {
     fn reconcile(mut self) -> Plan {
@@ -209,7 +282,7 @@ impl Run<'_> {
         }
         let summary = [condition::API_EXPORT_VALID, condition::INITIAL_BINDING_COMPLETED];
         conditions::set_summary(&mut self.want, &summary, &now);
-        if self.want != self.seen {
+        if self.want != *self.seen {
             self.effects.push(Effect::Update {
                 of: self.of.clone(),
                 object: self.want.clone(),
@@ -265,7 +338,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn export(&self) -> Result<Value, Blocked> {
+    fn export(&self) -> Result<Arc<Value>, Blocked> {
         let reference = |member: &str| {
             self.seen
                 .str_at(&["spec", "reference", "export", member])
@@ -307,7 +380,7 @@ impl Run<'_> {
     }
 
     /// The schemas of the export's resources, as far as they are stored as objects.
-    fn schemas(&self, export: &Value, cluster: &Cluster) -> Result<Vec<Value>, Blocked> {
+    fn schemas(&self, export: &Value, cluster: &Cluster) -> Result<Vec<Arc<Value>>, Blocked> {
         let stored = |r: &&Value| r.at(&["storage", "virtual"]).is_none();
         let mut out = Vec::new();
         for resource in resources(export).into_iter().filter(stored) {
@@ -327,9 +400,13 @@ impl Run<'_> {
     }
 
     /// Takes the resource names in the cluster's lock map; answers those that others hold.
-    fn take_names(&mut self, schemas: &[Value]) -> Result<BTreeMap<String, Holder>, Blocked> {
-        let of = refs::logical_clusters().object(&self.key.cluster, "", keys::object::LOGICAL_CLUSTER);
-        let Seen::Found(mut lc) = self.view.get(&of) else {
+    fn take_names(&mut self, schemas: &[Arc<Value>]) -> Result<BTreeMap<String, Holder>, Blocked> {
+        if let Some(mut lc) = self.founding.take() {
+            let held = self.lock_names(&mut lc, schemas);
+            self.founding = Some(lc);
+            return Ok(held);
+        }
+        let Some(seen) = lc_of(self.view, self.key) else {
             let reason = condition::reason::LOGICAL_CLUSTER_NOT_FOUND;
             let text = "logicalclusters.core.kcp.io \"cluster\" not found".to_owned();
             return Err(Blocked(
@@ -339,38 +416,27 @@ impl Run<'_> {
                 text,
             ));
         };
-        // Whoever comes first sets the map up: established CRDs hold their names (facts E.5).
-        let mut locks = ResourceLocks::read(&lc).unwrap_or_else(|| self.initial_locks());
-        let before = lc.annotation(annotation::RESOURCE_BINDINGS).map(str::to_owned);
-        let names: Vec<String> = schemas.iter().map(key_of).collect();
-        let crd_exists = |key: &str| self.view.get(&refs::crds().object(&self.key.cluster, "", key)) != Seen::Absent;
-        let held = locks.take_for_binding(&self.key.name, &names, &self.context.now, crd_exists);
-        if before.as_deref() != Some(&locks.to_text()) {
-            lc.set_annotation(annotation::RESOURCE_BINDINGS, &locks.to_text());
+        // Bound in founding: its names are in the lock map that is written last.
+        if is_unfounded(&seen) {
+            return Ok(BTreeMap::new());
+        }
+        let mut lc = Value::clone(&seen);
+        let held = self.lock_names(&mut lc, schemas);
+        if lc.annotation(annotation::RESOURCE_BINDINGS) != seen.annotation(annotation::RESOURCE_BINDINGS) {
+            let of = refs::logical_clusters().object(&self.key.cluster, "", keys::object::LOGICAL_CLUSTER);
             self.effects.push(Effect::Update { of, object: lc });
         }
         Ok(held)
     }
 
-    fn initial_locks(&self) -> ResourceLocks {
-        let mut locks = ResourceLocks::default();
-        let scope = Scope::One(self.key.cluster.clone());
-        for crd in self.view.list(&refs::crds(), &scope, "", &LabelSelector::everything()) {
-            if is_established(&crd) {
-                locks.0.insert(crd_key(&crd), Holder::of_crd());
-            }
-        }
-        for binding in self
-            .view
-            .list(&refs::bindings(), &scope, "", &LabelSelector::everything())
-        {
-            for bound in bound_resources(&binding) {
-                let member = |name: &str| bound.str_at(&[name]).unwrap_or_default();
-                let key = resource_key(member("group"), member("resource"));
-                locks.0.insert(key, Holder::of_binding(binding.name()));
-            }
-        }
-        locks
+    /// Whoever comes first sets the map up: established CRDs hold their names (facts E.5).
+    fn lock_names(&self, lc: &mut Value, schemas: &[Arc<Value>]) -> BTreeMap<String, Holder> {
+        let mut locks = ResourceLocks::read(lc).unwrap_or_else(|| initial_locks(self.view, &self.key.cluster));
+        let names: Vec<String> = schemas.iter().map(|schema| key_of(schema)).collect();
+        let crd_exists = |key: &str| !self.view.is_absent(&refs::crds().object(&self.key.cluster, "", key));
+        let held = locks.take_for_binding(&self.key.name, &names, &self.context.now, crd_exists);
+        lc.set_annotation(annotation::RESOURCE_BINDINGS, &locks.to_text());
+        held
     }
 
     fn check_conflicts(&self, schema: &Value) -> Result<(), Blocked> {
@@ -471,7 +537,7 @@ impl Run<'_> {
         if let Some(home) = types::cluster_of(export) {
             own.set_at(&["status", "apiExportClusterName"], json!(home.as_str()));
         }
-        bindings.push(own);
+        bindings.push(Arc::new(own));
         let is_wrong = |claim: &claims::ClaimKey, object: &Value| {
             let is_binding = claim.group == keys::group::APIS && claim.resource == "apibindings";
             let mut wanted = match is_binding {

@@ -1,17 +1,19 @@
 //! kcp-apibindingdeletion: deletes the objects of a binding that is being deleted, then gives its names back (kcp's facts,
 //! E.6).
 
+use std::sync::Arc;
+
 use api::conditions::{self, Severity};
 use api::keys::{self, annotation, condition, finalizer};
 use api::types::ResourceLocks;
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::Scope;
-use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
+use plan::{Context, Controller, Effect, Key, Outline, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::Value;
 
 use crate::binding::{bound_resources, find_export};
-use crate::refs;
+use crate::{refs, until_told};
 
 const BATCH_MAX: usize = 500;
 
@@ -45,7 +47,7 @@ impl Controller for BindingDeletion {
             "",
             &LabelSelector::everything(),
         );
-        let binds = |binding: &&Value| {
+        let binds = |binding: &&Arc<Value>| {
             is_dying(binding)
                 && bound_resources(binding).iter().any(|bound| {
                     bound.str_at(&["resource"]) == Some(&trigger.resource.resource)
@@ -66,32 +68,26 @@ impl Controller for BindingDeletion {
         if seen.deletion_timestamp().is_none() || !seen.has_finalizer(finalizer::API_BINDING) {
             return Plan::done();
         }
-        let scope = Scope::One(key.cluster.clone());
-        let (mut effects, mut remaining, mut held) = (Vec::new(), Vec::new(), Vec::new());
-        for bound in bound_resources(&seen)
+        let bound: Vec<ResourceRef> = bound_resources(&seen)
             .into_iter()
             .filter(|bound| !is_adopted(bound, key, view))
-        {
-            let member = |path: &[&str]| bound.str_at(path).unwrap_or_default();
-            let (group, plural) = (member(&["group"]), member(&["resource"]));
-            let resource = ResourceRef::new(group, plural).with_identity(member(&["schema", "identityHash"]));
-            let objects = view.list(&resource, &scope, "", &LabelSelector::everything());
+            .map(|bound| {
+                let member = |path: &[&str]| bound.str_at(path).unwrap_or_default();
+                let resource = ResourceRef::new(member(&["group"]), member(&["resource"]));
+                resource.with_identity(member(&["schema", "identityHash"]))
+            })
+            .collect();
+        let (mut effects, mut remaining) = (Vec::new(), Vec::new());
+        for resource in &bound {
+            let objects = view.outline(resource, &key.cluster, "");
             if !objects.is_empty() {
-                remaining.push(format!("{plural}.{group} has {} resource instances", objects.len()));
+                let name = resource.group_resource();
+                remaining.push(format!("{name} has {} resource instances", objects.len()));
             }
-            for object in &objects {
-                held.extend(object.finalizers().into_iter().map(str::to_owned));
-                if object.deletion_timestamp().is_none() && effects.len() < BATCH_MAX {
-                    let of = resource.object(&key.cluster, object.namespace(), object.name());
-                    effects.push(Effect::Delete {
-                        of,
-                        uid: object.uid().to_owned(),
-                        resource_version: None,
-                    });
-                }
-            }
+            let room = BATCH_MAX.saturating_sub(effects.len());
+            effects.extend(objects.into_iter().filter_map(Outline::delete).take(room));
         }
-        let mut want = seen.clone();
+        let mut want = Value::clone(&seen);
         let kind = condition::BINDING_RESOURCE_DELETE_SUCCESS;
         if remaining.is_empty() {
             conditions::mark_true(&mut want, kind, &context.now);
@@ -103,18 +99,33 @@ impl Controller for BindingDeletion {
                 ..Plan::default()
             };
         }
+        let mut requeue = None;
         if effects.is_empty() {
+            requeue = until_told(context);
+        }
+        if effects.is_empty() && requeue.is_none() {
+            let held = finalizers(key, view, &bound);
             let (reason, text) = why_not(&remaining, &held);
             conditions::mark_false(&mut want, kind, reason, Severity::Error, &text, &context.now);
-            if want != seen {
+            if want != *seen {
                 effects.push(Effect::Update { of, object: want });
             }
         }
         Plan {
             effects,
+            requeue,
             ..Plan::default()
         }
     }
+}
+
+/// The finalizers of all objects of some resources.
+fn finalizers(key: &Key, view: &dyn View, of: &[ResourceRef]) -> Vec<String> {
+    let scope = Scope::One(key.cluster.clone());
+    of.iter()
+        .flat_map(|resource| view.list(resource, &scope, "", &LabelSelector::everything()))
+        .flat_map(|object| object.finalizers().into_iter().map(str::to_owned).collect::<Vec<_>>())
+        .collect()
 }
 
 fn why_not(remaining: &[String], held: &[String]) -> (&'static str, String) {
@@ -180,7 +191,7 @@ fn is_successor(other: &Value, bound: &Value, key: &Key, view: &dyn View) -> boo
 
 fn give_names_back(key: &Key, view: &dyn View) -> Option<Effect> {
     let of = refs::logical_clusters().object(&key.cluster, "", keys::object::LOGICAL_CLUSTER);
-    let mut lc = view.get(&of).found()?;
+    let lc = view.get(&of).found()?;
     if lc.deletion_timestamp().is_some() {
         // Nobody will ask for names any more; one write less for each binding of a dying workspace.
         return None;
@@ -191,6 +202,7 @@ fn give_names_back(key: &Key, view: &dyn View) -> Option<Effect> {
     if locks.0.len() == before {
         return None;
     }
+    let mut lc = Value::clone(&lc);
     lc.set_annotation(annotation::RESOURCE_BINDINGS, &locks.to_text());
     Some(Effect::Update { of, object: lc })
 }

@@ -1,6 +1,8 @@
 //! CustomResourceDefinitions: names accepted or not, established, and their instances deleted before they go (Kubernetes'
 //! naming, establishing and finalizing controllers; kcp's facts, B.5).
 
+use std::sync::Arc;
+
 use api::keys::{self, annotation};
 use api::types::{Holder, ResourceLocks};
 use machinery::object::ObjectExt;
@@ -63,7 +65,7 @@ impl Controller for Crds {
         if seen.deletion_timestamp().is_some() {
             return delete(key, view, &seen, context);
         }
-        let mut want = seen.clone();
+        let mut want = Value::clone(&seen);
         let shared = [keys::cluster::BOUND_CRDS, keys::cluster::SYSTEM_CRDS].contains(&key.cluster.as_str());
         let conflict = if shared || is_established(&seen) {
             None
@@ -81,7 +83,7 @@ impl Controller for Crds {
                 want = established(want, &context.now);
             }
         }
-        if want != seen {
+        if want != *seen {
             effects.push(Effect::Update { of, object: want });
         }
         Plan {
@@ -185,7 +187,7 @@ fn set_condition(crd: &mut Value, kind: &str, status: &str, reason: &str, messag
 fn conflict(key: &Key, view: &dyn View, crd: &Value) -> Option<(String, String)> {
     let scope = Scope::One(key.cluster.clone());
     let bound_crds = Cluster::well_known(keys::cluster::BOUND_CRDS);
-    let mut others: Vec<Value> = view
+    let mut others: Vec<Arc<Value>> = view
         .list(&refs::crds(), &scope, "", &LabelSelector::everything())
         .into_iter()
         .filter(|other| other.name() != key.name && is_established(other))
@@ -232,7 +234,7 @@ fn clash(crd: &Value, other: &Value) -> Option<(String, String)> {
 /// Holds the name in the cluster's lock map, so that no binding takes it.
 fn take_name(key: &Key, view: &dyn View, crd: &Value) -> Option<Effect> {
     let of = refs::logical_clusters().object(&key.cluster, "", keys::object::LOGICAL_CLUSTER);
-    let mut lc = view.get(&of).found()?;
+    let mut lc = Value::clone(&*view.get(&of).found()?);
     let mut locks = ResourceLocks::read(&lc).unwrap_or_default();
     let name = crd_key(crd);
     if locks
@@ -306,7 +308,7 @@ fn delete(key: &Key, view: &dyn View, seen: &Value, context: &Context) -> Plan {
 
 fn give_name_back(key: &Key, view: &dyn View, crd: &Value) -> Vec<Effect> {
     let of = refs::logical_clusters().object(&key.cluster, "", keys::object::LOGICAL_CLUSTER);
-    let Some(mut lc) = view.get(&of).found() else {
+    let Some(lc) = view.get(&of).found() else {
         return Vec::new();
     };
     let Some(mut locks) = ResourceLocks::read(&lc) else {
@@ -317,6 +319,7 @@ fn give_name_back(key: &Key, view: &dyn View, crd: &Value) -> Vec<Effect> {
         return Vec::new();
     }
     locks.0.remove(&name);
+    let mut lc = Value::clone(&lc);
     lc.set_annotation(annotation::RESOURCE_BINDINGS, &locks.to_text());
     vec![Effect::Update { of, object: lc }]
 }

@@ -1,13 +1,17 @@
 //! kcp-apibinder-initializer: owner of the initializer `system:apibindings`, makes the default bindings of a workspace's
 //! type and waits for them; for types that maintain their bindings, keeps them (kcp's facts, D.7).
 
-use api::keys::{self, condition, initializer, object, phase};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use api::keys::{self, condition, initializer, object};
+use api::types::default_binding;
 use api::{conditions, conditions::Severity, hashes};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
 use plan::{Context, Controller, Effect, Key, Labelled, ObjectRef, Plan, ResourceRef, Seen, Trigger, View};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tenancy::types::{self, DefaultBinding, TypeRef, TypeSource};
 
 use crate::refs;
@@ -82,12 +86,12 @@ impl Controller for DefaultBindings {
             Ok(wanted) => wanted,
             Err(why) if initializing => {
                 let reason = condition::reason::WORKSPACE_TYPES_INVALID;
-                return report(of, lc, reason, Severity::Error, &why, context);
+                return report(of, &lc, reason, Severity::Error, &why, context);
             }
             Err(_) => return Plan::done(),
         };
         if initializing {
-            initialize(key, of, lc, &wanted, view, context)
+            initialize(key, of, &lc, &wanted, view, context)
         } else {
             maintain(key, &wanted, view)
         }
@@ -114,22 +118,21 @@ fn wanted_bindings(lc: &Value, view: &dyn View) -> Result<Vec<DefaultBinding>, S
 fn initialize(
     key: &Key,
     of: ObjectRef,
-    lc: Value,
+    lc: &Value,
     wanted: &[DefaultBinding],
     view: &dyn View,
     context: &Context,
 ) -> Plan {
     let (mut effects, mut missing, mut waiting) = (Vec::new(), Vec::new(), Vec::new());
     for binding in wanted {
-        let name = hashes::default_binding_name(key.cluster.as_str(), &binding.path, &binding.export);
-        let at = refs::bindings().object(&key.cluster, "", &name);
+        let at = place(key, binding);
         match view.get(&at) {
             Seen::Found(found) if is_bound(&found) => {}
-            Seen::Found(_) => waiting.push(name),
-            Seen::Absent | Seen::Unknown => match export(view, binding) {
+            Seen::Found(_) => waiting.push(at.name),
+            Seen::Absent | Seen::Unknown => match export(key, view, binding) {
                 Some(found) => effects.push(Effect::Create {
                     of: at,
-                    object: body(&name, binding, &found),
+                    object: body(key, binding, &found),
                     adopt: true,
                 }),
                 None => missing.push(format!("{}:{}", binding.path, binding.export)),
@@ -166,7 +169,7 @@ fn initialize(
             context,
         );
     }
-    let mut done = without_initializer(lc, initializer::API_BINDINGS);
+    let mut done = without_initializer(lc.clone(), initializer::API_BINDINGS);
     conditions::remove(&mut done, condition::API_BINDINGS_INITIALIZED);
     Plan::effect(Effect::Update { of, object: done })
 }
@@ -175,19 +178,21 @@ fn initialize(
 fn maintain(key: &Key, wanted: &[DefaultBinding], view: &dyn View) -> Plan {
     let mut effects = Vec::new();
     for binding in wanted.iter().filter(|b| b.maintained) {
-        let name = hashes::default_binding_name(key.cluster.as_str(), &binding.path, &binding.export);
-        let at = refs::bindings().object(&key.cluster, "", &name);
-        let Some(found) = export(view, binding) else { continue };
-        let fresh = body(&name, binding, &found);
+        let at = place(key, binding);
+        let Some(found) = export(key, view, binding) else {
+            continue;
+        };
+        let fresh = body(key, binding, &found);
         match view.get(&at) {
             Seen::Absent => effects.push(Effect::Create {
                 of: at,
                 object: fresh,
                 adopt: true,
             }),
-            Seen::Found(mut seen) if seen.get("spec") != fresh.get("spec") && seen.deletion_timestamp().is_none() => {
-                seen.set_at(&["spec"], fresh.get("spec").cloned().unwrap_or_default());
-                effects.push(Effect::Update { of: at, object: seen });
+            Seen::Found(seen) if seen.get("spec") != fresh.get("spec") && seen.deletion_timestamp().is_none() => {
+                let mut want = Value::clone(&seen);
+                want.set_at(&["spec"], fresh.get("spec").cloned().unwrap_or_default());
+                effects.push(Effect::Update { of: at, object: want });
             }
             _ => {}
         }
@@ -198,59 +203,60 @@ fn maintain(key: &Key, wanted: &[DefaultBinding], view: &dyn View) -> Plan {
     }
 }
 
+fn place(key: &Key, binding: &DefaultBinding) -> ObjectRef {
+    let name = hashes::default_binding_name(key.cluster.as_str(), &binding.path, &binding.export);
+    refs::bindings().object(&key.cluster, "", &name)
+}
+
 fn is_bound(binding: &Value) -> bool {
     let claims_applied = tenancy::claims::accepted(binding).next().is_none()
         || conditions::is_true(binding, condition::PERMISSION_CLAIMS_APPLIED);
     conditions::is_true(binding, condition::INITIAL_BINDING_COMPLETED) && claims_applied
 }
 
-/// The export by the path or name of its cluster.
-pub(crate) fn export(view: &dyn View, binding: &DefaultBinding) -> Option<Value> {
-    let direct = Cluster::parse(&binding.path)
-        .ok()
-        .map(|cluster| refs::exports().object(&cluster, "", &binding.export));
-    if let Some(found) = direct.and_then(|of| view.get(&of).found()) {
-        return Some(found);
+/// The bindings of a fresh cluster as they are once they are bound; `lc` takes the names. `None` if something is in the way:
+/// then they are made one after the other, and say themselves what it is.
+pub(crate) fn bound_at_once(key: &Key, lc: &mut Value, view: &dyn View, context: &Context) -> Option<Vec<Effect>> {
+    let wanted = wanted_bindings(lc, view).ok()?;
+    let (mut effects, mut groups) = (Vec::new(), BTreeSet::new());
+    let mut founded = lc.clone();
+    for binding in &wanted {
+        match view.get(&place(key, binding)) {
+            Seen::Found(found) if is_bound(&found) => continue,
+            Seen::Found(_) | Seen::Unknown => return None,
+            Seen::Absent => {}
+        }
+        let object = body(key, binding, &*export(key, view, binding)?);
+        // Whoever reads that claims are applied counts on the labels, which other objects get first.
+        if tenancy::claims::accepted(&object).next().is_some() {
+            return None;
+        }
+        let bound = crate::binding::bound_at_once(object, &mut founded, key, view, context)?;
+        // Conflicts of names are within one group, and are looked for among what is stored.
+        if bound.groups.iter().any(|group| !groups.insert(group.clone())) {
+            return None;
+        }
+        effects.extend(bound.effects);
     }
-    let all = view.list(&refs::exports(), &Scope::All, "", &LabelSelector::everything());
-    all.into_iter()
-        .find(|object| object.name() == binding.export && types::path_of(object) == binding.path)
+    *lc = founded;
+    Some(effects)
+}
+
+/// The export by the path or name of its cluster.
+fn export(key: &Key, view: &dyn View, binding: &DefaultBinding) -> Option<Arc<Value>> {
+    crate::binding::find_export(view, &key.cluster, &binding.path, &binding.export)
 }
 
 /// Accepts every claim of the export, with its default selector.
-fn body(name: &str, binding: &DefaultBinding, export: &Value) -> Value {
-    let claims: Vec<Value> = export
-        .at(&["spec", "permissionClaims"])
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .map(|claim| {
-            let mut accepted = claim.clone();
-            // As bindings are stored.
-            if accepted.str_at(&["identityHash"]) == Some("") {
-                accepted.remove_at(&["identityHash"]);
-            }
-            let selector = accepted
-                .remove_at(&["defaultSelector"])
-                .unwrap_or_else(|| json!({"matchAll": true}));
-            accepted.set_at(&["selector"], selector);
-            accepted.set_at(&["state"], json!(phase::claim::ACCEPTED));
-            accepted
-        })
-        .collect();
-    let mut object = json!({
-        "apiVersion": keys::api_version::APIS_V1ALPHA2,
-        "kind": "APIBinding",
-        "metadata": {"name": name},
-        "spec": {"reference": {"export": {"path": binding.path, "name": binding.export}}},
-    });
-    if !claims.is_empty() {
-        object.set_at(&["spec", "permissionClaims"], Value::Array(claims));
-    }
-    object
+fn body(key: &Key, binding: &DefaultBinding, export: &Value) -> Value {
+    default_binding(api::types::DefaultBinding {
+        cluster: key.cluster.as_str(),
+        export_path: &binding.path,
+        export,
+    })
 }
 
-fn report(of: ObjectRef, lc: Value, reason: &str, severity: Severity, text: &str, context: &Context) -> Plan {
+fn report(of: ObjectRef, lc: &Value, reason: &str, severity: Severity, text: &str, context: &Context) -> Plan {
     let mut want = lc.clone();
     conditions::mark_false(
         &mut want,
@@ -261,8 +267,8 @@ fn report(of: ObjectRef, lc: Value, reason: &str, severity: Severity, text: &str
         &context.now,
     );
     // Waiting is the normal course of a second; it is worth a write only when it lasts.
-    let worth_it = severity != Severity::Info || conditions::get(&lc, condition::API_BINDINGS_INITIALIZED).is_some();
-    if want == lc || !worth_it {
+    let worth_it = severity != Severity::Info || conditions::get(lc, condition::API_BINDINGS_INITIALIZED).is_some();
+    if want == *lc || !worth_it {
         return Plan::done();
     }
     Plan::effect(Effect::Update { of, object: want })
@@ -270,6 +276,8 @@ fn report(of: ObjectRef, lc: Value, reason: &str, severity: Severity, text: &str
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::testing::{Event, Literals, cluster};
 

@@ -55,7 +55,7 @@ impl Controller for EndpointSlices {
             return Vec::new();
         }
         let slices = view.list(&refs::endpoint_slices(), &Scope::All, "", &LabelSelector::everything());
-        let concerned = |slice: &&Value| {
+        let concerned = |slice: &&Arc<Value>| {
             if !is_binding {
                 return true;
             }
@@ -64,7 +64,11 @@ impl Controller for EndpointSlices {
                 exported.as_deref() == Some(&*hashes::export_label(cluster.as_str(), export.name()))
             })
         };
-        slices.iter().filter(concerned).filter_map(key_of).collect()
+        slices
+            .iter()
+            .filter(concerned)
+            .filter_map(|slice| key_of(slice))
+            .collect()
     }
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
@@ -72,7 +76,7 @@ impl Controller for EndpointSlices {
         let Seen::Found(seen) = view.get(&of) else {
             return Plan::done();
         };
-        let mut want = seen.clone();
+        let mut want = Value::clone(&seen);
         let now = &context.now;
         let partition = self.partition(&mut want, key, view, context);
         match find_export(&seen, view) {
@@ -97,7 +101,7 @@ impl Controller for EndpointSlices {
                 }
             }
         }
-        if want == seen {
+        if want == *seen {
             Plan::done()
         } else {
             Plan::effect(Effect::Update { of, object: want })
@@ -173,7 +177,7 @@ fn key_of(object: &Value) -> Option<Key> {
     Some(Key::new(&cluster, "", object.name()))
 }
 
-fn find_export(slice: &Value, view: &dyn View) -> Option<(Cluster, Value)> {
+fn find_export(slice: &Value, view: &dyn View) -> Option<(Cluster, Arc<Value>)> {
     let own = Cluster::parse(slice.annotation(annotation::CLUSTER)?).ok()?;
     crate::binding::find_export(view, &own, reference(slice, "path"), reference(slice, "name"))
         .and_then(|export| Some((types::cluster_of(&export)?, export)))

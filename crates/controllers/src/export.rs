@@ -48,7 +48,7 @@ impl Controller for Exports {
             return Plan::done();
         }
         let mut effects = Vec::new();
-        let mut want = seen.clone();
+        let mut want = Value::clone(&seen);
         if secret_of(&want).is_none() {
             effects.extend(new_secret(key, view, context));
             let reference = json!({"namespace": namespace::KCP_SYSTEM, "name": key.name});
@@ -57,7 +57,7 @@ impl Controller for Exports {
             verify(&mut want, key, view, context);
         }
         effects.extend(endpoint_slice(key, view, &seen));
-        if want != seen {
+        if want != *seen {
             effects.push(Effect::Update { of, object: want });
         }
         Plan {

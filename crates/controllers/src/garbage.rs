@@ -1,6 +1,8 @@
 //! The garbage collector: dependants whose owners are all gone are deleted; foreground and orphan deletions are carried
 //! through (Kubernetes' `garbagecollector`). Owners are looked up in the dependant's own cluster.
 
+use std::sync::Arc;
+
 use machinery::object::{GroupVersion, ObjectExt};
 use permit::Cluster;
 use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen, Served, Trigger, View};
@@ -55,10 +57,10 @@ impl Controller for GarbageCollector {
         let found = view.get(&of).found().filter(|object| object.uid() == owner.uid);
         let effects = match found {
             Some(object) if object.deletion_timestamp().is_some() && object.has_finalizer(ORPHAN) => {
-                orphan(of, object, dependants, &owner.uid)
+                orphan(of, &object, dependants, &owner.uid)
             }
             Some(object) if object.deletion_timestamp().is_some() && object.has_finalizer(FOREGROUND) => {
-                foreground(of, object, dependants, &owner.uid)
+                foreground(of, &object, dependants, &owner.uid)
             }
             Some(_) => Vec::new(),
             None if dependants.is_empty() => Vec::new(),
@@ -144,8 +146,9 @@ fn owners(object: &Value) -> Vec<&Value> {
 }
 
 /// Takes the owner's reference off every dependant, then lets the owner go.
-fn orphan(of: ObjectRef, mut owner: Value, dependants: Vec<(ObjectRef, Value)>, uid: &str) -> Vec<Effect> {
+fn orphan(of: ObjectRef, owner: &Value, dependants: Vec<(ObjectRef, Arc<Value>)>, uid: &str) -> Vec<Effect> {
     if dependants.is_empty() {
+        let mut owner = owner.clone();
         owner.remove_finalizer(ORPHAN);
         return vec![Effect::Update { of, object: owner }];
     }
@@ -154,17 +157,18 @@ fn orphan(of: ObjectRef, mut owner: Value, dependants: Vec<(ObjectRef, Value)>, 
         .take(BATCH_MAX)
         .map(|(of, object)| Effect::Update {
             of,
-            object: without_owner(object, uid),
+            object: without_owner(&object, uid),
         })
         .collect()
 }
 
-fn without_owner(mut object: Value, uid: &str) -> Value {
-    let kept: Vec<Value> = owners(&object)
+fn without_owner(object: &Value, uid: &str) -> Value {
+    let kept: Vec<Value> = owners(object)
         .into_iter()
         .filter(|o| o.str_at(&["uid"]) != Some(uid))
         .cloned()
         .collect();
+    let mut object = object.clone();
     if kept.is_empty() {
         object.remove_at(&["metadata", "ownerReferences"]);
     } else {
@@ -174,13 +178,14 @@ fn without_owner(mut object: Value, uid: &str) -> Value {
 }
 
 /// Deletes the dependants; the owner goes when none that blocks it is left.
-fn foreground(of: ObjectRef, mut owner: Value, dependants: Vec<(ObjectRef, Value)>, uid: &str) -> Vec<Effect> {
+fn foreground(of: ObjectRef, owner: &Value, dependants: Vec<(ObjectRef, Arc<Value>)>, uid: &str) -> Vec<Effect> {
     let blocks = |object: &Value| {
         owners(object).iter().any(|o| {
             o.str_at(&["uid"]) == Some(uid) && o.get("blockOwnerDeletion").and_then(Value::as_bool) == Some(true)
         })
     };
     if !dependants.iter().any(|(_, object)| blocks(object)) {
+        let mut owner = owner.clone();
         owner.remove_finalizer(FOREGROUND);
         let mut effects = delete_all(dependants);
         effects.push(Effect::Update { of, object: owner });
@@ -189,7 +194,7 @@ fn foreground(of: ObjectRef, mut owner: Value, dependants: Vec<(ObjectRef, Value
     delete_all(dependants)
 }
 
-fn delete_all(dependants: Vec<(ObjectRef, Value)>) -> Vec<Effect> {
+fn delete_all(dependants: Vec<(ObjectRef, Arc<Value>)>) -> Vec<Effect> {
     dependants
         .into_iter()
         .filter(|(_, object)| object.deletion_timestamp().is_none())
@@ -203,8 +208,9 @@ fn delete_all(dependants: Vec<(ObjectRef, Value)>) -> Vec<Effect> {
 }
 
 /// Deletes dependants none of whose owners exists. Owners that cannot be looked up count as existing.
-fn collect(dependants: Vec<(ObjectRef, Value)>, view: &dyn View, served: &[Served]) -> Vec<Effect> {
-    let orphaned = |(of, object): &(ObjectRef, Value)| !owners(object).iter().any(|o| may_exist(o, of, view, served));
+fn collect(dependants: Vec<(ObjectRef, Arc<Value>)>, view: &dyn View, served: &[Served]) -> Vec<Effect> {
+    let orphaned =
+        |(of, object): &(ObjectRef, Arc<Value>)| !owners(object).iter().any(|o| may_exist(o, of, view, served));
     delete_all(dependants.into_iter().filter(orphaned).collect())
 }
 

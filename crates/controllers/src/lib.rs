@@ -18,12 +18,13 @@ pub mod crd;
 pub mod default_binding;
 pub mod endpoint_slice;
 pub mod export;
+pub mod founding;
 pub mod garbage;
 pub mod logical_cluster;
 pub mod logical_cluster_deletion;
 pub mod namespace;
 pub mod namespace_content;
-pub mod owner;
+mod owner;
 pub mod refs;
 pub mod universal;
 pub mod workspace;
@@ -33,6 +34,7 @@ pub mod workspace_type;
 mod testing;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use account_token::{AccountTokens, TokenSecrets};
 use plan::Controller;
@@ -47,6 +49,17 @@ pub struct ShardInfo {
     pub virtual_workspace_url: String,
     /// The serving CA, for `kube-root-ca.crt`.
     pub ca_pem: String,
+}
+
+/// How often what holds a deletion up is written down.
+const TOLD_PERIOD_SECONDS: i64 = 5;
+
+/// What holds a deletion up changes with every object that goes, and most deletions are over before anybody looks: it is
+/// told in every fifth second only. `None` is now; else how long it is until then.
+pub(crate) fn until_told(context: &plan::Context) -> Option<Duration> {
+    let past = context.now_seconds.rem_euclid(TOLD_PERIOD_SECONDS);
+    let left = u64::try_from(TOLD_PERIOD_SECONDS - past).unwrap_or_default();
+    (past != 0).then(|| Duration::from_secs(left))
 }
 
 /// Every controller of a shard.
@@ -79,7 +92,6 @@ pub fn lifecycle(shard: &ShardInfo) -> Vec<Arc<dyn Controller>> {
         Arc::new(workspace_type::WorkspaceTypes),
         Arc::new(logical_cluster::LogicalClusters::new(shard.clone())),
         Arc::new(logical_cluster_deletion::Deletion),
-        Arc::new(owner::Owners),
         Arc::new(universal::Universal),
         Arc::new(default_binding::DefaultBindings),
         Arc::new(namespace::Namespaces),

@@ -9,7 +9,7 @@ use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, V
 use serde_json::{Value, json};
 
 use crate::workspace::{names, reduce_owner};
-use crate::{ShardInfo, refs};
+use crate::{ShardInfo, founding, refs};
 
 pub struct LogicalClusters {
     shard: Arc<ShardInfo>,
@@ -45,9 +45,14 @@ impl Controller for LogicalClusters {
         let Seen::Found(seen) = view.get(&of) else {
             return Plan::done();
         };
-        let mut want = seen.clone();
+        let mut want = Value::clone(&seen);
         if want.annotation(annotation::SHARD) != Some(&self.shard.name) {
             want.set_annotation(annotation::SHARD, &self.shard.name);
+        }
+        let mut effects = Vec::new();
+        if founding::is_unfounded(&want) {
+            begin(&mut want);
+            effects = founding::found(key, &mut want, &self.shard, view, context);
         }
         move_phase(&mut want, &context.now);
         let url = format!(
@@ -67,12 +72,12 @@ impl Controller for LogicalClusters {
         if phase_now == phase::READY {
             reduce_owner(&mut want);
         }
-        if want == seen {
+        if want == *seen {
             return Plan::done();
         }
         let closing = [phase::DELETING, phase::INACTIVE];
         let before = seen.str_at(&["status", "phase"]).unwrap_or_default();
-        let mut effects = vec![Effect::Update { of, object: want }];
+        effects.push(Effect::Update { of, object: want });
         if closing.contains(&phase_now.as_str()) && before != phase_now {
             effects.push(Effect::Disconnect {
                 cluster: key.cluster.clone(),
@@ -81,6 +86,16 @@ impl Controller for LogicalClusters {
         Plan {
             effects,
             ..Plan::default()
+        }
+    }
+}
+
+/// The status starts with what the spec says.
+fn begin(want: &mut Value) {
+    want.set_at(&["status", "phase"], json!(phase::INITIALIZING));
+    for member in ["initializers", "terminators"] {
+        if let Some(list) = want.at(&["spec", member]).cloned() {
+            want.set_at(&["status", member], list);
         }
     }
 }
@@ -101,15 +116,6 @@ fn move_phase(want: &mut Value, now: &str) {
         return;
     }
     match phase_now.as_str() {
-        "" | phase::SCHEDULING => {
-            want.set_at(&["status", "phase"], json!(phase::INITIALIZING));
-            for member in ["initializers", "terminators"] {
-                if let Some(list) = want.at(&["spec", member]).cloned() {
-                    want.set_at(&["status", member], list);
-                }
-            }
-            initialize(want, kind, now);
-        }
         phase::INITIALIZING => initialize(want, kind, now),
         phase::READY if is_inactive(want) => want.set_at(&["status", "phase"], json!(phase::INACTIVE)),
         phase::INACTIVE if !is_inactive(want) => want.set_at(&["status", "phase"], json!(phase::READY)),
@@ -205,16 +211,16 @@ mod tests {
 
     #[test]
     fn initializers_hold_it_and_label_it() {
-        let mut world = world(json!({"initializers": ["root:universal", "system:apibindings"]}));
+        let mut world = world(json!({"initializers": ["root:universal", "root:someones", "system:apibindings"]}));
         let key = Key::of_cluster(&cluster("abc"));
         world.settle(&controller(), &key);
         let seen = object(&world);
         assert_eq!(seen.str_at(&["status", "phase"]), Some("Initializing"));
         assert_eq!(seen.str_at(&["status", "URL"]), Some("https://front/clusters/abc"));
-        assert!(
-            seen.label("initializer.internal.kcp.io/d1d6459a03641b6fd7560fc2849f6c66fa9")
-                .is_some()
-        );
+        let left = json!(["root:someones"]);
+        assert_eq!(seen.at(&["status", "initializers"]), Some(&left), "its own are settled");
+        assert!(seen.label(&hashes::initializer_label("root:someones").key).is_some());
+        assert!(seen.label(&hashes::initializer_label("root:universal").key).is_none());
 
         let mut released = seen;
         released.remove_at(&["status", "initializers"]);

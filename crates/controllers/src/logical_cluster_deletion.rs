@@ -9,10 +9,10 @@ use api::{conditions, conditions::Severity};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::Scope;
-use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
+use plan::{Context, Controller, Effect, Key, Outline, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::Value;
 
-use crate::refs;
+use crate::{refs, until_told};
 
 /// Objects deleted in one run; the next run goes on.
 const BATCH_MAX: usize = 500;
@@ -63,25 +63,30 @@ impl Controller for Deletion {
             .iter()
             .filter(|(r, _)| *r != refs::logical_clusters())
             .collect();
-        let mut want = seen.clone();
+        let mut want = Value::clone(&seen);
         if left.is_empty() {
             conditions::mark_true(&mut want, condition::WORKSPACE_CONTENT_DELETED, &context.now);
             want.remove_finalizer(finalizer::LOGICAL_CLUSTER_DELETION);
             return Plan::effect(Effect::Update { of, object: want });
         }
         let mut effects = delete_next(key, view, &left);
-        let text = remaining_text(key, view, &left);
         let reason = condition::reason::SOME_RESOURCES_REMAIN;
         // The text names counts: written when nothing else can be done, or every deletion would write it anew.
+        let mut requeue = None;
         if effects.is_empty() {
+            requeue = until_told(context);
+        }
+        if effects.is_empty() && requeue.is_none() {
+            let text = remaining_text(key, view, &left);
             let kind = condition::WORKSPACE_CONTENT_DELETED;
             conditions::mark_false(&mut want, kind, reason, Severity::Info, &text, &context.now);
-            if want != seen {
+            if want != *seen {
                 effects.push(Effect::Update { of, object: want });
             }
         }
         Plan {
             effects,
+            requeue,
             ..Plan::default()
         }
     }
@@ -102,10 +107,7 @@ fn stage(resource: &ResourceRef, bound: bool) -> u8 {
 /// delete, as long as there are any.
 fn delete_next(key: &Key, view: &dyn View, left: &[&(ResourceRef, usize)]) -> Vec<Effect> {
     let staged = |wanted: u8| left.iter().filter(move |(r, _)| stage(r, is_bound(r)) == wanted);
-    let all = |wanted: u8| {
-        let effects = staged(wanted).flat_map(|(r, _)| delete_all(key, view, r));
-        effects.take(BATCH_MAX).collect()
-    };
+    let all = |wanted: u8| delete_all(key, view, staged(wanted).map(|(r, _)| r).collect());
     // No binding is left at the third: bound objects that came between their binding's last look and its end are nobody
     // else's to delete. RBAC goes when they are gone, too: their finalizers' owners need their rights.
     for wanted in [0, 1, 3] {
@@ -123,38 +125,32 @@ fn is_bound(resource: &ResourceRef) -> bool {
     resource.identity.is_some() || is_shard || BOUND_BY_ROOT.contains(&&*resource.group)
 }
 
-fn delete_all(key: &Key, view: &dyn View, resource: &ResourceRef) -> Vec<Effect> {
-    let objects = view.list(
-        resource,
-        &Scope::One(key.cluster.clone()),
-        "",
-        &LabelSelector::everything(),
-    );
-    objects
-        .iter()
-        .filter(|object| object.deletion_timestamp().is_none())
-        .map(|object| Effect::Delete {
-            of: resource.object(&key.cluster, object.namespace(), object.name()),
-            uid: object.uid().to_owned(),
-            resource_version: None,
-        })
-        .collect()
+fn delete_all(key: &Key, view: &dyn View, mut resources: Vec<&ResourceRef>) -> Vec<Effect> {
+    resources.sort_by_key(|resource| **resource == refs::namespaces());
+    let deletions = |resource: &&ResourceRef| {
+        let outline = view.outline(resource, &key.cluster, "");
+        outline.into_iter().filter_map(Outline::delete)
+    };
+    let mut each: Vec<_> = resources.iter().map(deletions).collect();
+    // In turn, one of each resource, as neighbours share a transaction; content before its namespace.
+    let mut effects = Vec::new();
+    while effects.len() < BATCH_MAX {
+        let before = effects.len();
+        each.iter_mut().for_each(|deletions| effects.extend(deletions.next()));
+        if effects.len() == before {
+            break;
+        }
+    }
+    effects
 }
 
 /// The cluster is closed: whatever is left has no owner any more. Finalizers do not hold it.
 fn sweep(key: &Key, view: &dyn View) -> Plan {
     let mut effects = Vec::new();
     for (resource, _) in view.contents(&key.cluster) {
-        let objects = view.list(
-            &resource,
-            &Scope::One(key.cluster.clone()),
-            "",
-            &LabelSelector::everything(),
-        );
+        let objects = view.outline(&resource, &key.cluster, "");
         for object in objects.into_iter().take(BATCH_MAX.saturating_sub(effects.len())) {
-            effects.push(Effect::Purge {
-                of: resource.object(&key.cluster, object.namespace(), object.name()),
-            });
+            effects.push(Effect::Purge { of: object.of });
         }
     }
     Plan {
@@ -179,7 +175,7 @@ fn remaining_text(key: &Key, view: &dyn View, left: &[&(ResourceRef, usize)]) ->
         );
         for finalizer in objects
             .iter()
-            .flat_map(|o: &Value| o.finalizers().into_iter().map(str::to_owned).collect::<Vec<_>>())
+            .flat_map(|o| o.finalizers().into_iter().map(str::to_owned).collect::<Vec<_>>())
         {
             *finalizers.entry(finalizer).or_default() += 1;
         }

@@ -1,9 +1,7 @@
 //! The namespace controller: empties a namespace that is being deleted, then finalizes it (Kubernetes' `namespace`).
 
 use machinery::object::ObjectExt;
-use machinery::selector::LabelSelector;
-use permit::Scope;
-use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
+use plan::{Context, Controller, Effect, Key, Outline, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::{Value, json};
 
 use crate::refs;
@@ -48,25 +46,12 @@ impl Controller for Namespaces {
         }
         let (mut effects, mut left) = (Vec::new(), 0usize);
         for (resource, _) in view.contents(&key.cluster) {
-            let objects = view.list(
-                &resource,
-                &Scope::One(key.cluster.clone()),
-                &key.name,
-                &LabelSelector::everything(),
-            );
+            let objects = view.outline(&resource, &key.cluster, &key.name);
             left += objects.len();
-            for object in objects.iter().filter(|o| o.deletion_timestamp().is_none()) {
-                if effects.len() < BATCH_MAX {
-                    let of = resource.object(&key.cluster, object.namespace(), object.name());
-                    effects.push(Effect::Delete {
-                        of,
-                        uid: object.uid().to_owned(),
-                        resource_version: None,
-                    });
-                }
-            }
+            let room = BATCH_MAX.saturating_sub(effects.len());
+            effects.extend(objects.into_iter().filter_map(Outline::delete).take(room));
         }
-        let mut want = seen.clone();
+        let mut want = Value::clone(&seen);
         want.set_at(&["status", "phase"], json!("Terminating"));
         if left == 0 {
             let finalizers = want
@@ -80,7 +65,7 @@ impl Controller for Namespaces {
                 .collect();
             want.set_at(&["spec", "finalizers"], Value::Array(kept));
         }
-        if want != seen {
+        if want != *seen {
             effects.push(Effect::Update { of, object: want });
         }
         Plan {

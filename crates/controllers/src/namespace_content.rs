@@ -4,10 +4,14 @@
 use std::sync::Arc;
 
 use api::keys::object;
+use api::types::{default_service_account, root_ca_config_map};
 use machinery::object::ObjectExt;
-use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
-use serde_json::json;
+use machinery::selector::LabelSelector;
+use permit::{Cluster, Scope};
+use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen, Trigger, View};
+use serde_json::{Value, json};
 
+use crate::founding::is_unfounded;
 use crate::{ShardInfo, refs};
 
 const CA_MEMBER: &str = "ca.crt";
@@ -30,16 +34,35 @@ impl Controller for NamespaceContent {
     }
 
     fn watches(&self) -> Vec<ResourceRef> {
-        vec![refs::namespaces(), refs::service_accounts(), refs::config_maps()]
+        vec![
+            refs::namespaces(),
+            refs::service_accounts(),
+            refs::config_maps(),
+            refs::logical_clusters(),
+        ]
     }
 
-    fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
+    fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
         if trigger.cluster.is_system() {
             return Vec::new();
         }
+        if *trigger.resource == refs::logical_clusters() {
+            // Founding fills its own namespaces; others may have come meanwhile.
+            let was_unfounded = trigger.old.is_some_and(|old| is_unfounded(&old.parse()));
+            let founded = was_unfounded && trigger.new.is_some_and(|new| !is_unfounded(&new.parse()));
+            return if founded {
+                bare_namespaces(trigger.cluster, view)
+            } else {
+                Vec::new()
+            };
+        }
         if *trigger.resource == refs::namespaces() {
             let fresh = trigger.old.is_none() && trigger.new.is_some();
-            return if fresh {
+            let founding = || {
+                let of = refs::logical_clusters().object(trigger.cluster, "", object::LOGICAL_CLUSTER);
+                view.get(&of).found().is_some_and(|lc| is_unfounded(&lc))
+            };
+            return if fresh && !founding() {
                 vec![Key::new(trigger.cluster, "", trigger.name)]
             } else {
                 Vec::new()
@@ -66,44 +89,56 @@ impl Controller for NamespaceContent {
         if namespace.deletion_timestamp().is_some() {
             return Plan::done();
         }
-        let mut effects = Vec::new();
-        let account = refs::service_accounts().object(&key.cluster, &key.name, object::DEFAULT_SERVICE_ACCOUNT);
-        if view.get(&account) == Seen::Absent {
-            let body = json!({"apiVersion": "v1", "kind": "ServiceAccount",
-                "metadata": {"name": object::DEFAULT_SERVICE_ACCOUNT, "namespace": key.name}});
-            effects.push(Effect::Create {
-                of: account,
-                object: body,
-                adopt: true,
-            });
-        }
-        let config_map = refs::config_maps().object(&key.cluster, &key.name, object::KUBE_ROOT_CA);
-        match view.get(&config_map) {
-            Seen::Absent => {
-                let body = json!({
-                    "apiVersion": "v1", "kind": "ConfigMap",
-                    "metadata": {"name": object::KUBE_ROOT_CA, "namespace": key.name, "annotations": {
-                        "kubernetes.io/description": "The CA that this server's certificate is signed by."}},
-                    "data": {CA_MEMBER: self.shard.ca_pem},
-                });
-                effects.push(Effect::Create {
-                    of: config_map,
-                    object: body,
-                    adopt: true,
-                });
-            }
-            Seen::Found(mut seen) if seen.str_at(&["data", CA_MEMBER]) != Some(&self.shard.ca_pem) => {
-                seen.set_at(&["data"], json!({CA_MEMBER: self.shard.ca_pem}));
-                effects.push(Effect::Update {
-                    of: config_map,
-                    object: seen,
-                });
-            }
-            _ => {}
-        }
         Plan {
-            effects,
+            effects: content(&self.shard, &key.cluster, &key.name, view),
             ..Plan::default()
         }
     }
+}
+
+/// What a namespace lacks of it.
+pub(crate) fn content(shard: &ShardInfo, cluster: &Cluster, namespace: &str, view: &dyn View) -> Vec<Effect> {
+    let mut effects = Vec::new();
+    let account = default_account(cluster, namespace);
+    if view.is_absent(&account) {
+        effects.push(Effect::Create {
+            of: account,
+            object: default_service_account(namespace),
+            adopt: true,
+        });
+    }
+    let config_map = refs::config_maps().object(cluster, namespace, object::KUBE_ROOT_CA);
+    match view.get(&config_map) {
+        Seen::Absent => effects.push(Effect::Create {
+            of: config_map,
+            object: root_ca_config_map(namespace, &shard.ca_pem),
+            adopt: true,
+        }),
+        Seen::Found(seen) if seen.str_at(&["data", CA_MEMBER]) != Some(&shard.ca_pem) => {
+            let mut want = Value::clone(&seen);
+            want.set_at(&["data"], json!({CA_MEMBER: shard.ca_pem}));
+            effects.push(Effect::Update {
+                of: config_map,
+                object: want,
+            });
+        }
+        _ => {}
+    }
+    effects
+}
+
+fn default_account(cluster: &Cluster, namespace: &str) -> ObjectRef {
+    refs::service_accounts().object(cluster, namespace, object::DEFAULT_SERVICE_ACCOUNT)
+}
+
+/// The namespaces of a cluster that nobody has filled.
+fn bare_namespaces(cluster: &Cluster, view: &dyn View) -> Vec<Key> {
+    let scope = Scope::One(cluster.clone());
+    let all = LabelSelector::everything();
+    let namespaces = view.list(&refs::namespaces(), &scope, "", &all);
+    namespaces
+        .iter()
+        .filter(|namespace| view.is_absent(&default_account(cluster, namespace.name())))
+        .map(|namespace| Key::new(cluster, "", namespace.name()))
+        .collect()
 }

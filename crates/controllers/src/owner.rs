@@ -1,64 +1,24 @@
-//! kcp-tenancy-logicalcluster: the owner of a workspace is its cluster-admin (kcp's facts, D.6).
+//! The owner of a workspace is its cluster-admin (kcp's facts, D.6). Part of founding a cluster: whoever takes the binding
+//! away later means it.
 
-use api::keys::{self, annotation, object};
+use api::keys::{annotation, object};
+use api::types::workspace_admin;
 use machinery::object::ObjectExt;
-use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
-use serde_json::{Value, json};
+use plan::{Effect, Key, View};
+use serde_json::Value;
 
 use crate::refs;
 
-pub struct Owners;
-
-impl Controller for Owners {
-    fn name(&self) -> &'static str {
-        "kcp-tenancy-logicalcluster"
-    }
-
-    fn watches(&self) -> Vec<ResourceRef> {
-        vec![refs::logical_clusters()]
-    }
-
-    fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
-        // Once, when the cluster comes: whoever takes the binding away later means it.
-        let fresh = trigger.old.is_none() && trigger.new.is_some();
-        if fresh {
-            vec![Key::of_cluster(trigger.cluster)]
-        } else {
-            Vec::new()
-        }
-    }
-
-    fn plan(&self, key: &Key, view: &dyn View, _: &Context) -> Plan {
-        let of = refs::logical_clusters().object(&key.cluster, "", object::LOGICAL_CLUSTER);
-        let Seen::Found(lc) = view.get(&of) else {
-            return Plan::done();
-        };
-        let initializing = matches!(
-            lc.str_at(&["status", "phase"]),
-            None | Some("" | "Scheduling" | "Initializing")
-        );
-        let owner = lc
-            .annotation(annotation::OWNER)
-            .and_then(|text| serde_json::from_str::<Value>(text).ok());
-        let name = owner.as_ref().and_then(|o| o.str_at(&["username"])).unwrap_or_default();
-        let binding = refs::cluster_role_bindings().object(&key.cluster, "", object::WORKSPACE_ADMIN);
-        if name.is_empty() || !initializing || lc.deletion_timestamp().is_some() || view.get(&binding) != Seen::Absent {
-            return Plan::done();
-        }
-        let body = json!({
-            "apiVersion": keys::api_version::RBAC_V1,
-            "kind": "ClusterRoleBinding",
-            "metadata": {
-                "name": object::WORKSPACE_ADMIN,
-                "annotations": {annotation::REPLICATE: "apis.kcp.io,tenancy.kcp.io"},
-            },
-            "roleRef": {"apiGroup": keys::group::RBAC, "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"apiGroup": keys::group::RBAC, "kind": "User", "name": name}],
-        });
-        Plan::effect(Effect::Create {
-            of: binding,
-            object: body,
-            adopt: true,
-        })
-    }
+/// The binding, if the cluster has an owner.
+pub(crate) fn admin_binding(key: &Key, lc: &Value, view: &dyn View) -> Option<Effect> {
+    let owner = lc
+        .annotation(annotation::OWNER)
+        .and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let name = owner.as_ref()?.str_at(&["username"]).filter(|name| !name.is_empty())?;
+    let of = refs::cluster_role_bindings().object(&key.cluster, "", object::WORKSPACE_ADMIN);
+    view.is_absent(&of).then(|| Effect::Create {
+        of,
+        object: workspace_admin(name),
+        adopt: true,
+    })
 }

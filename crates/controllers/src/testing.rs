@@ -1,6 +1,7 @@
 //! A view made of literals, and a loop that carries effects out on it, for the controllers' tests.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
@@ -95,10 +96,10 @@ impl View for Literals {
     fn get(&self, object: &ObjectRef) -> Seen {
         self.objects
             .get(object)
-            .map_or(Seen::Absent, |value| Seen::Found(value.clone()))
+            .map_or(Seen::Absent, |value| Seen::Found(Arc::new(value.clone())))
     }
 
-    fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Value> {
+    fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Arc<Value>> {
         self.objects
             .iter()
             .filter(|(of, value)| {
@@ -107,11 +108,11 @@ impl View for Literals {
                     && (namespace.is_empty() || of.namespace == namespace)
                     && labels.matches(|key| value.label(key))
             })
-            .map(|(_, value)| value.clone())
+            .map(|(_, value)| Arc::new(value.clone()))
             .collect()
     }
 
-    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Value)> {
+    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Arc<Value>)> {
         let owned = |object: &Value| {
             let references = object.at(&["metadata", "ownerReferences"]).and_then(Value::as_array);
             references
@@ -123,7 +124,8 @@ impl View for Literals {
             .objects
             .iter()
             .filter(|(of, object)| of.cluster == *cluster && owned(object));
-        here.map(|(of, object)| (of.clone(), object.clone())).collect()
+        here.map(|(of, object)| (of.clone(), Arc::new(object.clone())))
+            .collect()
     }
 
     fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)> {
@@ -159,7 +161,7 @@ impl plan::Labelled for Event {
         ObjectExt::uid(&self.0).to_owned()
     }
 
-    fn parse(&self) -> Value {
-        self.0.clone()
+    fn parse(&self) -> Arc<Value> {
+        Arc::new(self.0.clone())
     }
 }

@@ -1,7 +1,7 @@
 //! kcp-workspacetypes-bootstrap-universal: owner of the initializer `root:universal`, makes the namespaces that every
 //! workspace has (kcp's facts, D.6).
 
-use api::keys::{annotation, initializer, namespace, object};
+use api::keys::{initializer, namespace, object};
 use machinery::object::ObjectExt;
 use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::{Value, json};
@@ -38,32 +38,29 @@ impl Controller for Universal {
         if lc.deletion_timestamp().is_some() || !has_initializer(&lc, initializer::UNIVERSAL) {
             return Plan::done();
         }
-        let mut effects = Vec::new();
-        for name in [namespace::DEFAULT, namespace::KUBE_SYSTEM] {
-            let of = refs::namespaces().object(&key.cluster, "", name);
-            if view.get(&of) == Seen::Absent {
-                let object = json!({"apiVersion": "v1", "kind": "Namespace",
-                    "metadata": {"name": name, "annotations": {annotation::CREATE_ONLY: "true"}}});
-                effects.push(Effect::Create {
-                    of,
-                    object,
-                    adopt: true,
-                });
-            }
-        }
-        if effects.is_empty() {
-            return Plan::effect(Effect::Update {
-                of,
-                object: without_initializer(lc, initializer::UNIVERSAL),
-            });
-        }
-        // The namespaces' own events do not come here; look again once they are written.
+        let missing = NAMESPACES.iter().filter_map(|name| missing_namespace(key, name, view));
+        let mut effects: Vec<Effect> = missing.collect();
+        effects.push(Effect::Update {
+            of,
+            object: without_initializer(Value::clone(&lc), initializer::UNIVERSAL),
+        });
         Plan {
             effects,
-            requeue: Some(std::time::Duration::ZERO),
             ..Plan::default()
         }
     }
+}
+
+/// What every universal workspace has.
+pub(crate) const NAMESPACES: [&str; 2] = [namespace::DEFAULT, namespace::KUBE_SYSTEM];
+
+pub(crate) fn missing_namespace(key: &Key, name: &str, view: &dyn View) -> Option<Effect> {
+    let of = refs::namespaces().object(&key.cluster, "", name);
+    view.is_absent(&of).then(|| Effect::Create {
+        of,
+        object: api::types::namespace(name),
+        adopt: true,
+    })
 }
 
 pub(crate) fn has_initializer(lc: &Value, which: &str) -> bool {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use api::keys::{annotation, condition, finalizer, label, phase::workspace as phase};
+use api::types::{NewLogicalCluster, reduced_owner};
 use api::{conditions, conditions::Severity, hashes, keys};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
@@ -12,7 +13,7 @@ use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen,
 use serde_json::{Value, json};
 use tenancy::types;
 
-use crate::{ShardInfo, refs};
+use crate::{ShardInfo, founding, refs};
 
 /// How long a fresh LogicalCluster may be out of sight before the Workspace says so.
 const DISAPPEARED_AFTER_SECONDS: i64 = 60;
@@ -27,7 +28,7 @@ struct Run<'a> {
     view: &'a dyn View,
     context: &'a Context,
     of: ObjectRef,
-    seen: Value,
+    seen: Arc<Value>,
     want: Value,
 }
 
@@ -58,7 +59,7 @@ impl Controller for Workspaces {
         }
         if *trigger.resource == refs::logical_clusters() {
             let object = trigger.new.or(trigger.old).map(plan::Labelled::parse);
-            return object.as_ref().and_then(owner_key).into_iter().collect();
+            return object.as_deref().and_then(owner_key).into_iter().collect();
         }
         // A shard came or changed: whoever waits for one is looked at again.
         let mut keys = Vec::new();
@@ -79,7 +80,7 @@ impl Controller for Workspaces {
         let Seen::Found(seen) = view.get(&of) else {
             return Plan::done();
         };
-        let want = seen.clone();
+        let want = Value::clone(&seen);
         let run = Run {
             shard: &self.shard,
             view,
@@ -143,19 +144,26 @@ impl Run<'_> {
             Some(region) => self.want.set_label(label::REGION, region),
             None => _ = self.want.remove_label(label::REGION),
         }
-        if self.differs() {
-            return self.finish(Vec::new(), None);
-        }
+        self.set_phase_label();
         match self.view.get(&self.logical_cluster_ref()) {
             Seen::Unknown => Plan::need(self.logical_cluster_ref()),
             Seen::Absent => match self.new_logical_cluster() {
-                Ok(object) => Plan::effect(Effect::Create {
-                    of: self.logical_cluster_ref(),
-                    object,
-                    adopt: false,
-                }),
-                Err(why) => Plan::retry(why),
+                Ok(object) => {
+                    let of = self.logical_cluster_ref();
+                    let create = Effect::Create {
+                        of,
+                        object,
+                        adopt: false,
+                    };
+                    self.finish(vec![create], None)
+                }
+                Err(why) => Plan {
+                    error: Some(why),
+                    ..self.finish(Vec::new(), None)
+                },
             },
+            // It comes back with the first that is to be mirrored: most often all is done by then.
+            Seen::Found(lc) if founding::is_unfounded(&lc) => self.finish(Vec::new(), None),
             Seen::Found(_) => {
                 let external = shard
                     .str_at(&["spec", "externalURL"])
@@ -169,7 +177,7 @@ impl Run<'_> {
     }
 
     /// The shard written down earlier, or one of those that fit, by chance.
-    fn choose_shard(&self) -> Result<Value, String> {
+    fn choose_shard(&self) -> Result<Arc<Value>, String> {
         let root = Cluster::well_known(keys::cluster::ROOT);
         let shards = self
             .view
@@ -180,8 +188,8 @@ impl Run<'_> {
         }
         let selector = self.want.at(&["spec", "location", "selector"]);
         let claim = json!({"selector": selector.cloned().unwrap_or_default()});
-        let fits = |shard: &Value| is_empty_selector(selector) || tenancy::claims::selects(&claim, shard);
-        let mut candidates: Vec<Value> = shards
+        let fits = |shard: &Arc<Value>| is_empty_selector(selector) || tenancy::claims::selects(&claim, shard);
+        let mut candidates: Vec<Arc<Value>> = shards
             .into_iter()
             .filter(|shard| {
                 shard.annotation(annotation::UNSCHEDULABLE).is_none() && shard.deletion_timestamp().is_none()
@@ -243,7 +251,7 @@ impl Run<'_> {
             || (phase_now == phase::UNAVAILABLE && !conditions::is_true(&self.want, condition::WORKSPACE_INITIALIZED));
         let mut requeue = None;
         if initializing {
-            requeue = self.initialize(logical_cluster.as_ref());
+            requeue = self.initialize(logical_cluster.as_deref());
         }
         if let Some(object) = &logical_cluster {
             mirror_list(object, &mut self.want, "terminators");
@@ -372,40 +380,14 @@ impl Run<'_> {
             .ok_or_else(|| format!("workspacetypes.tenancy.kcp.io {:?} not found", reference.to_string()))?;
         let aliases = types::aliases(&source, &concrete)?;
         let (initializers, terminators) = (types::initializers(&aliases), types::terminators(&aliases));
-        let owner = self.want.annotation(annotation::OWNER);
-        let created_by: Option<Value> = owner.and_then(|text| serde_json::from_str(text).ok());
-        let mut object = json!({
-            "apiVersion": keys::api_version::CORE_V1ALPHA1,
-            "kind": "LogicalCluster",
-            "metadata": {"name": keys::object::LOGICAL_CLUSTER},
-            "spec": {
-                "directlyDeletable": false,
-                "owner": {
-                    "apiVersion": keys::api_version::TENANCY_V1ALPHA1, "resource": "workspaces",
-                    "name": self.seen.name(), "cluster": self.of.cluster.as_str(), "uid": self.seen.uid(),
-                },
-            },
-        });
-        object.set_annotation(annotation::WORKSPACE_TYPE, &reference.to_string());
-        object.set_annotation(annotation::PATH, &self.path());
-        object.set_annotation(
-            annotation::SHARD,
-            self.want.annotation(annotation::SHARD).unwrap_or_default(),
-        );
-        for key in [annotation::OWNER, annotation::REQUIRED_GROUPS] {
-            if let Some(value) = self.want.annotation(key) {
-                object.set_annotation(key, value);
-            }
-        }
-        if let Some(created_by) = created_by {
-            object.set_at(&["spec", "createdBy"], created_by);
-        }
-        for (member, list) in [("initializers", initializers), ("terminators", terminators)] {
-            if !list.is_empty() {
-                object.set_at(&["spec", member], json!(list));
-            }
-        }
-        Ok(object)
+        let object = NewLogicalCluster {
+            workspace: &self.want,
+            shard: self.want.annotation(annotation::SHARD).unwrap_or_default(),
+            path: &self.path(),
+            initializers,
+            terminators,
+        };
+        Ok(object.to_value())
     }
 
     /// The canonical path: the parent's and the name.
@@ -443,7 +425,7 @@ impl Run<'_> {
     }
 
     fn differs(&self) -> bool {
-        self.seen != self.want
+        *self.seen != self.want
     }
 
     fn finish(self, mut effects: Vec<Effect>, requeue: Option<std::time::Duration>) -> Plan {
@@ -470,7 +452,7 @@ pub(crate) struct Types<'a> {
 }
 
 impl types::TypeSource for Types<'_> {
-    fn workspace_type(&self, path: &str, name: &str) -> Option<Value> {
+    fn workspace_type(&self, path: &str, name: &str) -> Option<Arc<Value>> {
         let direct = Cluster::parse(path)
             .ok()
             .map(|cluster| refs::workspace_types().object(&cluster, "", name));
@@ -490,9 +472,8 @@ pub(crate) fn reduce_owner(object: &mut Value) {
     let Some(text) = object.annotation(annotation::OWNER).map(str::to_owned) else {
         return;
     };
-    let user: Option<Value> = serde_json::from_str(&text).ok();
-    match user.as_ref().and_then(|user| user.str_at(&["username"])) {
-        Some(name) => object.set_annotation(annotation::OWNER, &json!({"username": name}).to_string()),
+    match reduced_owner(&text) {
+        Some(reduced) => object.set_annotation(annotation::OWNER, &reduced),
         None => _ = object.remove_annotation(annotation::OWNER),
     }
 }

@@ -2,6 +2,7 @@
 
 use api::conditions;
 use api::keys::{annotation, cluster, condition, phase};
+use api::types::{Lifecycle, lifecycle_url};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
@@ -50,19 +51,16 @@ impl Controller for WorkspaceTypes {
         let shards = view.list(&refs::shards(), &Scope::One(root), "", &LabelSelector::everything());
         let mut urls: Vec<Value> = Vec::new();
         for shard in &shards {
-            let base = shard
-                .str_at(&["spec", "virtualWorkspaceURL"])
-                .unwrap_or_default()
-                .trim_end_matches('/');
-            for (kind, service) in [
-                (phase::virtual_workspace::INITIALIZING, "initializingworkspaces"),
-                (phase::virtual_workspace::TERMINATING, "terminatingworkspaces"),
+            let base = shard.str_at(&["spec", "virtualWorkspaceURL"]).unwrap_or_default();
+            for (kind, lifecycle) in [
+                (phase::virtual_workspace::INITIALIZING, Lifecycle::Initializing),
+                (phase::virtual_workspace::TERMINATING, Lifecycle::Terminating),
             ] {
-                let url = format!("{base}/services/{service}/{}:{}", key.cluster, key.name);
+                let url = lifecycle_url(base, lifecycle, key.cluster.as_str(), &key.name);
                 urls.push(json!({"type": kind, "url": url}));
             }
         }
-        let mut want = seen.clone();
+        let mut want = Value::clone(&seen);
         if urls.is_empty() {
             want.remove_at(&["status", "virtualWorkspaces"]);
         } else {
@@ -70,7 +68,7 @@ impl Controller for WorkspaceTypes {
         }
         conditions::mark_true(&mut want, condition::VIRTUAL_WORKSPACE_URLS_READY, &context.now);
         conditions::set_summary(&mut want, &[condition::VIRTUAL_WORKSPACE_URLS_READY], &context.now);
-        if want == seen {
+        if want == *seen {
             Plan::done()
         } else {
             Plan::effect(Effect::Update { of, object: want })

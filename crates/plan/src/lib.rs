@@ -10,4 +10,6 @@
 
 mod plan;
 
-pub use plan::{Context, Controller, Effect, Key, Labelled, ObjectRef, Plan, ResourceRef, Seen, Served, Trigger, View};
+pub use plan::{
+    Context, Controller, Effect, Key, Labelled, ObjectRef, Outline, Plan, ResourceRef, Seen, Served, Trigger, View,
+};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use machinery::object::GroupResource;
+use machinery::object::{GroupResource, ObjectExt};
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
 use serde_json::Value;
@@ -38,13 +38,30 @@ pub struct ObjectRef {
 pub trait View {
     /// The object in its storage version, with resourceVersion.
     fn get(&self, object: &ObjectRef) -> Seen;
-    fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Value>;
+    /// Whether an object is certain not to be there; without reading what is in it.
+    fn is_absent(&self, object: &ObjectRef) -> bool {
+        self.get(object) == Seen::Absent
+    }
+    fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Arc<Value>>;
+    /// What `list` would answer, as far as it can be told without reading the objects.
+    fn outline(&self, resource: &ResourceRef, cluster: &Cluster, namespace: &str) -> Vec<Outline> {
+        let scope = Scope::One(cluster.clone());
+        let objects = self.list(resource, &scope, namespace, &LabelSelector::everything());
+        objects
+            .iter()
+            .map(|object| Outline {
+                of: resource.object(cluster, object.namespace(), object.name()),
+                uid: object.uid().to_owned(),
+                is_terminating: object.deletion_timestamp().is_some(),
+            })
+            .collect()
+    }
     /// Whether `list` would answer anything; stops at the first.
     fn any(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> bool {
         !self.list(resource, scope, namespace, labels).is_empty()
     }
     /// Objects of a cluster that name an owner of this uid.
-    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Value)>;
+    fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Arc<Value>)>;
     fn has_dependants(&self, cluster: &Cluster, uid: &str) -> bool {
         !self.dependants(cluster, uid).is_empty()
     }
@@ -52,6 +69,15 @@ pub trait View {
     fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)>;
     /// The resources served in a cluster with what plans need of their definitions.
     fn served(&self, cluster: &Cluster) -> Vec<Served>;
+}
+
+/// An object from outside: what it takes to delete it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    pub of: ObjectRef,
+    pub uid: String,
+    /// `metadata.deletionTimestamp` is set.
+    pub is_terminating: bool,
 }
 
 /// A resource that a cluster serves.
@@ -67,7 +93,8 @@ pub struct Served {
 /// Outcome of a look-up.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Seen {
-    Found(Value),
+    /// Shared with everybody who looks at this version of the object.
+    Found(Arc<Value>),
     Absent,
     /// Not on this shard (or not known to be): name it in `needs` and return; the plan runs again with it.
     Unknown,
@@ -135,7 +162,7 @@ pub trait Labelled {
     /// `metadata.ownerReferences` may be there.
     fn is_owned(&self) -> bool;
     fn uid(&self) -> String;
-    fn parse(&self) -> Value;
+    fn parse(&self) -> Arc<Value>;
 }
 
 /// A controller. Level-triggered and idempotent: a run depends on the view alone, never on which event led to it.
@@ -203,8 +230,19 @@ impl Key {
     }
 }
 
+impl Outline {
+    /// `None` if it is being deleted already.
+    pub fn delete(self) -> Option<Effect> {
+        (!self.is_terminating).then_some(Effect::Delete {
+            of: self.of,
+            uid: self.uid,
+            resource_version: None,
+        })
+    }
+}
+
 impl Seen {
-    pub fn found(self) -> Option<Value> {
+    pub fn found(self) -> Option<Arc<Value>> {
         match self {
             Self::Found(object) => Some(object),
             Self::Absent | Self::Unknown => None,

@@ -37,6 +37,6 @@ pub use custom::CustomResources;
 pub use def::{Column, Names, Origin, ResourceDef, Scale, SchemaBundle, Subresource, VersionDef};
 pub use from_crd::{CustomDefinition, CustomVersion, storage_version_hash};
 pub use shape::{Shape, Shapes};
-pub use store::Registry;
+pub use store::{Registry, Step, Together};
 pub use strategy::{Strategy, StrategyContext};
 pub use surface::{Resolved, Surface};

@@ -72,6 +72,10 @@ impl Reaper {
         *self.fuse.lock() = None;
     }
 
+    fn is_armed(&self) -> bool {
+        self.fuse.lock().is_some()
+    }
+
     fn strikes(&self) -> bool {
         let mut fuse = self.fuse.lock();
         match &mut *fuse {
@@ -92,12 +96,20 @@ impl Reaper {
 
 #[async_trait]
 impl Effects for Fragile {
-    async fn carry_out(&self, controller: &'static str, effect: &Effect, lease: &Lease) -> Result<()> {
-        self.inner.carry_out(controller, effect, lease).await?;
-        if self.reaper.strikes() {
-            self.reaper.faults.count("controllers/crashed between effects");
-            self.reaper.end(End::Crash(Crash::Process));
-            std::future::pending::<()>().await;
+    async fn carry_out(&self, controller: &'static str, effects: &[Effect], lease: &Lease) -> Result<()> {
+        // Armed, it stands between any two effects, also those that would share a transaction.
+        if !self.reaper.is_armed() {
+            return self.inner.carry_out(controller, effects, lease).await;
+        }
+        for effect in effects {
+            self.inner
+                .carry_out(controller, std::slice::from_ref(effect), lease)
+                .await?;
+            if self.reaper.strikes() {
+                self.reaper.faults.count("controllers/crashed between effects");
+                self.reaper.end(End::Crash(Crash::Process));
+                std::future::pending::<()>().await;
+            }
         }
         Ok(())
     }

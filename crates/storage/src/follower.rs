@@ -160,6 +160,7 @@ impl Shared {
             revision,
             old,
             new,
+            trees: &self.trees,
         };
         self.projections.iter().for_each(|projection| projection.apply(&change));
     }

@@ -5,7 +5,8 @@
 //!
 //! Invariants
 //! - Everything takes a [`permit::Permit`]; clusters, resource, verbs and selector of it are applied here.
-//! - Caches hold canonical bytes, no parsed trees ([`Entry`]). Logs and histories are bounded in bytes.
+//! - Caches hold canonical bytes, no parsed trees ([`Entry`]); what is parsed is shared while it is news (`tree`). Logs and
+//!   histories are bounded in bytes.
 //! - Nothing is kept per cluster but its fence: caches and indexes are per resource, ordered by cluster.
 //! - A watcher is a cursor into its resource's log and is woken only by events that can match it.
 //! - Locks are taken in the order catalog, objects, log, ring, interest, and never across an await.
@@ -37,6 +38,7 @@ mod snapshot;
 mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod tree;
 mod watch;
 mod write;
 

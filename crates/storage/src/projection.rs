@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use crate::tree::Trees;
 use crate::{Entry, ObjectKey, ResourceKey};
 
 /// Something derived from objects (an index of clusters, of bindings) that is as new as the store's caches.
@@ -19,11 +22,25 @@ pub trait Projection: Send + Sync {
 }
 
 /// One change of one object. `old` is absent for what is new, `new` for what is gone.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Applied<'a> {
     pub resource: &'a ResourceKey,
     pub key: &'a ObjectKey,
     pub revision: u64,
     pub old: Option<&'a Arc<Entry>>,
     pub new: Option<&'a Arc<Entry>>,
+    pub(crate) trees: &'a Trees,
+}
+
+// === impl Applied ===
+
+impl Applied<'_> {
+    /// The object as it was before, parsed; shared with the other projections and the plans that look at it.
+    pub fn old_tree(&self) -> Option<Arc<Value>> {
+        self.old.map(|entry| self.trees.of(entry))
+    }
+
+    pub fn new_tree(&self) -> Option<Arc<Value>> {
+        self.new.map(|entry| self.trees.of(entry))
+    }
 }

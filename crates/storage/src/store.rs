@@ -8,6 +8,7 @@ use env::Env;
 use kv::{Guard, Kv, Op, Revision, Txn, TxnOutcome};
 use parking_lot::RwLock;
 use permit::Cluster;
+use serde_json::Value;
 use tokio::sync::Notify;
 
 use crate::follower::{Follower, compact_periodically};
@@ -19,7 +20,8 @@ use crate::options::StoreOptions;
 use crate::resource::Catalog;
 use crate::revision::{Freshness, Offsets, Progress};
 use crate::segment::Segments;
-use crate::{Projection, ResourceKey, StorageError};
+use crate::tree::Trees;
+use crate::{Entry, Projection, ResourceKey, StorageError};
 
 /// Objects over a [`Kv`]. Cheap to clone; the last clone's end stops what runs in the background.
 #[derive(Clone)]
@@ -43,6 +45,7 @@ pub(crate) struct Shared {
     /// The revision of the store at which each cluster's fence was put.
     pub fences: RwLock<BTreeMap<Cluster, u64>>,
     pub leases: Leases,
+    pub trees: Trees,
     pub projections: Vec<Arc<dyn Projection>>,
     pub closing: Closing,
     /// Stored values that could not be read as objects.
@@ -81,6 +84,8 @@ pub struct Stats {
     pub clusters: usize,
     /// Stored values that are no objects, seen since the start.
     pub unreadable: u64,
+    /// How often an object was parsed for projections and plans.
+    pub parses: u64,
 }
 
 // === impl Store ===
@@ -106,6 +111,7 @@ impl Store {
             offsets: RwLock::default(),
             fences: RwLock::default(),
             leases: Leases::default(),
+            trees: Trees::default(),
             projections,
             closing: Closing::default(),
             unreadable: AtomicU64::new(0),
@@ -199,7 +205,18 @@ impl Store {
             shared_bytes,
             clusters: self.shared.fences.read().len(),
             unreadable: self.shared.unreadable.load(Ordering::Relaxed),
+            parses: self.shared.trees.parses(),
         }
+    }
+
+    /// An object as a tree, resourceVersion included; shared with whoever else looks at this version of it about now.
+    pub fn tree(&self, entry: &Arc<Entry>) -> Arc<Value> {
+        self.shared.trees.of(entry)
+    }
+
+    /// Nobody is about to look at objects: gives back what [`Store::tree`] holds.
+    pub fn forget_trees(&self) {
+        self.shared.trees.clear();
     }
 
     /// Ends the watches that show objects of one cluster: its own, and those over all clusters, whose clients list again.

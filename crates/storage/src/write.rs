@@ -69,6 +69,39 @@ impl Store {
     }
 }
 
+impl Store {
+    /// Writes several objects in one transaction: all or none. They are of different resources, so that a watch can resume
+    /// between any two events, and none expires. Answers the visible revision.
+    ///
+    /// # Guarantees and errors
+    /// As for one write; the error is that of one of them, whichever.
+    pub async fn write_together(
+        &self,
+        permit: &Permit,
+        writes: Vec<(ResourceKey, Write)>,
+    ) -> Result<u64, StorageError> {
+        let shared = &self.shared;
+        for (index, (resource, write)) in writes.iter().enumerate() {
+            may_write(permit, resource, write)?;
+            let is_repeated = writes.iter().take(index).any(|(other, _)| other == resource);
+            if is_repeated || write.ttl.is_some() || !permit.selector().is_everything() {
+                let why = format!("{resource} cannot be written together with others here");
+                return Err(StorageError::Corrupt(why.into()));
+            }
+        }
+        if shared.closing.is_closed() {
+            return Err(StorageError::Unavailable("the store is closed".into()));
+        }
+        let timeout = shared.options.write_timeout;
+        shared
+            .env
+            .clock
+            .timeout(timeout, shared.perform_together(writes))
+            .await
+            .map_err(|_| StorageError::UnknownOutcome)?
+    }
+}
+
 /// The verbs under which a change may come: a patch writes, an update may create or, when the last finalizer goes, delete,
 /// and a deletion may only mark.
 fn may_write(permit: &Permit, resource: &ResourceKey, write: &Write) -> Result<(), StorageError> {
@@ -104,6 +137,23 @@ impl Shared {
         // The write's own bound, not the reads': it has happened, and only this process is late.
         self.progress.reached(revision).await;
         self.written(&prepared, revision).await
+    }
+
+    async fn perform_together(&self, writes: Vec<(ResourceKey, Write)>) -> Result<u64, StorageError> {
+        let mut together: Option<Prepared> = None;
+        for (resource, write) in writes {
+            let prepared = self.prepare(&resource, write).await?;
+            match &mut together {
+                None => together = Some(prepared),
+                Some(first) => first.join(prepared),
+            }
+        }
+        let Some(prepared) = together else {
+            return Ok(self.visible());
+        };
+        let revision = self.commit(&prepared).await??;
+        self.progress.reached(revision).await;
+        Ok(self.to_visible(revision))
     }
 
     async fn lease_for(&self, prepared: &Prepared) -> Result<Option<LeaseId>, StorageError> {
@@ -342,6 +392,16 @@ impl Prepared {
         if let Some(Op::Put { lease, .. }) = self.txn.ops.first_mut() {
             *lease = granted;
         }
+    }
+
+    /// Takes another write into this one's transaction, which stands for both from now on.
+    fn join(&mut self, other: Self) {
+        for guard in other.txn.guards {
+            if !self.txn.guards.contains(&guard) {
+                self.txn.guards.push(guard);
+            }
+        }
+        self.txn.ops.extend(other.txn.ops);
     }
 
     /// Why the guards did not hold.

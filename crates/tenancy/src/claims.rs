@@ -1,5 +1,7 @@
 //! Permission claims: which an export makes, which a binding accepts, and the labels that follow (facts E.7, C.3).
 
+use std::sync::Arc;
+
 use api::{hashes, keys};
 use machinery::object::ObjectExt;
 use serde_json::Value;
@@ -93,7 +95,7 @@ fn expression_matches(term: &Value, object: &Value) -> bool {
 
 /// The claim labels that a binding must carry: those of claims on bindings that other exports have, and the one by which
 /// its own export sees it, whether or not that claims bindings (facts C.3).
-pub fn labels_for_binding(bindings: &[Value], binding: &Value) -> Vec<(String, String)> {
+pub fn labels_for_binding(bindings: &[Arc<Value>], binding: &Value) -> Vec<(String, String)> {
     let mut out = labels_for(bindings, keys::group::APIS, "apibindings", binding);
     if let Some(export) = binding.label(keys::label::EXPORT) {
         let own = format!("{}{export}", keys::label::CLAIM_PREFIX);
@@ -105,7 +107,7 @@ pub fn labels_for_binding(bindings: &[Value], binding: &Value) -> Vec<(String, S
 
 /// The claim labels that an object of this resource must carry, given all bindings of its cluster. One key an export:
 /// where several of its claims cover the object the last one's value stands.
-pub fn labels_for(bindings: &[Value], group: &str, resource: &str, object: &Value) -> Vec<(String, String)> {
+pub fn labels_for(bindings: &[Arc<Value>], group: &str, resource: &str, object: &Value) -> Vec<(String, String)> {
     // Events are stored once for both of their groups.
     let group = if group == "events.k8s.io" { "" } else { group };
     let mut out: Vec<(String, String)> = Vec::new();
@@ -139,16 +141,16 @@ mod tests {
 
     use super::*;
 
-    fn binding(selector: Value, exported: bool) -> Value {
+    fn binding(selector: Value, exported: bool) -> Arc<Value> {
         let claim = json!({"group": "", "resource": "configmaps", "verbs": ["*"]});
         let exported = if exported { json!([claim]) } else { json!([]) };
-        json!({
+        Arc::new(json!({
             "spec": {
                 "reference": {"export": {"name": "e"}},
                 "permissionClaims": [{"group": "", "resource": "configmaps", "verbs": ["*"], "state": "Accepted", "selector": selector}],
             },
             "status": {"apiExportClusterName": "provider", "exportPermissionClaims": exported},
-        })
+        }))
     }
 
     #[test]
@@ -165,7 +167,7 @@ mod tests {
 
     #[test]
     fn a_binding_is_seen_by_its_own_export_whatever_is_claimed() {
-        let mut own = binding(json!({"matchAll": true}), true);
+        let mut own = Value::clone(&binding(json!({"matchAll": true}), true));
         let export = hashes::export_label("provider", "e");
         own.set_label(keys::label::EXPORT, &export);
         let key = hashes::claim_label_key("provider", "e");
@@ -173,7 +175,7 @@ mod tests {
         assert_eq!(labels_for_binding(&[], &own), expected);
         // Its own claim on bindings does not change that.
         own.set_at(&["spec", "permissionClaims", "0", "resource"], json!("apibindings"));
-        assert_eq!(labels_for_binding(std::slice::from_ref(&own), &own), expected);
+        assert_eq!(labels_for_binding(&[Arc::new(own.clone())], &own), expected);
     }
 
     #[test]

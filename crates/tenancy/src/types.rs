@@ -1,6 +1,7 @@
 //! Workspace types: inheritance, limits on parents and children, initializers (kcp's facts, A.4 and D.2).
 
 use std::fmt;
+use std::sync::Arc;
 
 use api::keys;
 use machinery::object::ObjectExt;
@@ -17,7 +18,7 @@ pub struct TypeRef {
 /// Where types come from.
 pub trait TypeSource {
     /// By the path or name of its cluster.
-    fn workspace_type(&self, path: &str, name: &str) -> Option<Value>;
+    fn workspace_type(&self, path: &str, name: &str) -> Option<Arc<Value>>;
 }
 
 // === impl TypeRef ===
@@ -67,8 +68,8 @@ pub fn path_of(object: &Value) -> &str {
 
 /// The type and all that it extends, transitively: depth first over `extend.with`, the type itself last. That is also the
 /// order of initializers. Errors are texts for the client.
-pub fn aliases(source: &dyn TypeSource, concrete: &Value) -> Result<Vec<Value>, String> {
-    let mut found: Vec<Value> = Vec::new();
+pub fn aliases(source: &dyn TypeSource, concrete: &Arc<Value>) -> Result<Vec<Arc<Value>>, String> {
+    let mut found: Vec<Arc<Value>> = Vec::new();
     let mut stack: Vec<TypeRef> = Vec::new();
     visit(source, concrete, &mut stack, &mut found)?;
     Ok(found)
@@ -76,9 +77,9 @@ pub fn aliases(source: &dyn TypeSource, concrete: &Value) -> Result<Vec<Value>, 
 
 fn visit(
     source: &dyn TypeSource,
-    object: &Value,
+    object: &Arc<Value>,
     stack: &mut Vec<TypeRef>,
-    found: &mut Vec<Value>,
+    found: &mut Vec<Arc<Value>>,
 ) -> Result<(), String> {
     let this = TypeRef::of(object);
     if found.iter().any(|seen| TypeRef::of(seen) == this) {
@@ -111,13 +112,13 @@ fn visit(
         visit(source, &base_object, stack, found)?;
     }
     stack.pop();
-    found.push(object.clone());
+    found.push(Arc::clone(object));
     Ok(())
 }
 
 /// `spec.initializers` of a LogicalCluster of this type: the aliases' own, then `system:apibindings` if any alias has
 /// default bindings.
-pub fn initializers(aliases: &[Value]) -> Vec<String> {
+pub fn initializers(aliases: &[Arc<Value>]) -> Vec<String> {
     let mut out = lifecycle(aliases, "initializer");
     let has_bindings = aliases.iter().any(|alias| {
         alias
@@ -131,12 +132,12 @@ pub fn initializers(aliases: &[Value]) -> Vec<String> {
     out
 }
 
-pub fn terminators(aliases: &[Value]) -> Vec<String> {
+pub fn terminators(aliases: &[Arc<Value>]) -> Vec<String> {
     lifecycle(aliases, "terminator")
 }
 
 /// `<cluster name of the type>:<type name>` of each alias that sets the flag.
-fn lifecycle(aliases: &[Value], flag: &str) -> Vec<String> {
+fn lifecycle(aliases: &[Arc<Value>], flag: &str) -> Vec<String> {
     aliases
         .iter()
         .filter(|alias| alias.at(&["spec", flag]).and_then(Value::as_bool) == Some(true))
@@ -148,7 +149,7 @@ fn lifecycle(aliases: &[Value], flag: &str) -> Vec<String> {
 }
 
 /// Whether a workspace of type `child` may stand below one of type `parent`; both with all their aliases.
-pub fn check_limits(parent: &[Value], child: &[Value]) -> Result<(), String> {
+pub fn check_limits(parent: &[Arc<Value>], child: &[Arc<Value>]) -> Result<(), String> {
     check_side(child, parent, Side::Parents)?;
     check_side(parent, child, Side::Children)
 }
@@ -160,7 +161,7 @@ enum Side {
 }
 
 /// Checks the limits that the aliases in `limiting` put on `other`.
-fn check_side(limiting: &[Value], other: &[Value], side: Side) -> Result<(), String> {
+fn check_side(limiting: &[Arc<Value>], other: &[Arc<Value>], side: Side) -> Result<(), String> {
     let (field, word) = match side {
         Side::Parents => ("limitAllowedParents", "parent"),
         Side::Children => ("limitAllowedChildren", "child"),
@@ -209,8 +210,8 @@ fn check_side(limiting: &[Value], other: &[Value], side: Side) -> Result<(), Str
 }
 
 /// Sorted, as kcp prints sets.
-fn concrete_first(aliases: &[Value]) -> Vec<TypeRef> {
-    let mut refs: Vec<TypeRef> = aliases.iter().map(TypeRef::of).collect();
+fn concrete_first(aliases: &[Arc<Value>]) -> Vec<TypeRef> {
+    let mut refs: Vec<TypeRef> = aliases.iter().map(|alias| TypeRef::of(alias)).collect();
     refs.sort();
     refs
 }
@@ -230,7 +231,7 @@ pub struct DefaultBinding {
 }
 
 /// Default bindings of all aliases, each export once.
-pub fn default_bindings(aliases: &[Value]) -> Vec<DefaultBinding> {
+pub fn default_bindings(aliases: &[Arc<Value>]) -> Vec<DefaultBinding> {
     let mut out: Vec<DefaultBinding> = Vec::new();
     for alias in aliases {
         let maintained = alias.str_at(&["spec", "defaultAPIBindingLifecycle"]) == Some("Maintain");
@@ -275,16 +276,18 @@ mod tests {
 
     use super::*;
 
-    struct Types(BTreeMap<TypeRef, Value>);
+    struct Types(BTreeMap<TypeRef, Arc<Value>>);
 
     impl TypeSource for Types {
-        fn workspace_type(&self, path: &str, name: &str) -> Option<Value> {
+        fn workspace_type(&self, path: &str, name: &str) -> Option<Arc<Value>> {
             self.0.get(&TypeRef::new(path, name)).cloned()
         }
     }
 
-    fn shipped(name: &str, spec: Value) -> Value {
-        json!({"metadata": {"name": name, "annotations": {"kcp.io/path": "root", "kcp.io/cluster": "root"}}, "spec": spec})
+    fn shipped(name: &str, spec: Value) -> Arc<Value> {
+        Arc::new(
+            json!({"metadata": {"name": name, "annotations": {"kcp.io/path": "root", "kcp.io/cluster": "root"}}, "spec": spec}),
+        )
     }
 
     fn types() -> Types {
@@ -314,7 +317,7 @@ mod tests {
         )
     }
 
-    fn resolved(types: &Types, name: &str) -> Vec<Value> {
+    fn resolved(types: &Types, name: &str) -> Vec<Arc<Value>> {
         aliases(types, &types.0[&TypeRef::new("root", name)]).unwrap()
     }
 

@@ -47,7 +47,7 @@ pub(super) struct Bindings {
 impl Bindings {
     pub(super) fn apply(&mut self, change: &Applied<'_>) {
         let key = (change.key.cluster.clone(), change.key.name.clone());
-        let bound = change.new.map(|entry| self.interned(Bound::read(&entry.to_value())));
+        let bound = change.new_tree().map(|object| self.interned(Bound::read(&object)));
         let old = match &bound {
             Some(bound) => self.slots.insert(key, bound.clone()),
             None => self.slots.remove(&key),

@@ -36,6 +36,11 @@ pub fn default_binding(of: DefaultBinding<'_>) -> Value {
 
 fn accepted(claim: &Value) -> Value {
     let mut out = claim.clone();
+    // As bindings are stored.
+    out.remove_at(&["defaultSelector"]);
+    if out.str_at(&["identityHash"]) == Some("") {
+        out.remove_at(&["identityHash"]);
+    }
     let selector = claim.get("defaultSelector").filter(|selector| selector.is_object());
     out.set_at(
         &["selector"],

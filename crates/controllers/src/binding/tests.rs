@@ -13,7 +13,7 @@ fn world() -> Literals {
     world.put(
         &refs::logical_clusters(),
         "cons",
-        json!({"metadata": {"name": "cluster"}}),
+        json!({"metadata": {"name": "cluster"}, "status": {"phase": "Ready"}}),
     );
     world.put(
         &refs::schemas(),

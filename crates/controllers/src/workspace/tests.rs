@@ -69,6 +69,14 @@ fn schedules_and_becomes_ready_with_its_cluster() {
     );
     assert_eq!(object.str_at(&["spec", "createdBy", "username"]), Some("alice"));
     assert_eq!(object.annotation(annotation::PATH), Some("root:team"));
+    assert_eq!(
+        team(&world).str_at(&["status", "phase"]),
+        Some("Scheduling"),
+        "there is nothing to mirror before its controller has looked at the cluster"
+    );
+
+    set_phase(&mut world, "Initializing");
+    world.settle(&controller, &key());
     let workspace = team(&world);
     assert_eq!(
         workspace.str_at(&["spec", "URL"]),
@@ -92,7 +100,25 @@ fn schedules_and_becomes_ready_with_its_cluster() {
 fn the_name_is_written_down_before_the_cluster_exists() {
     let world = world();
     let plan = Workspaces::new(shard()).plan(&key(), &world, &context());
-    assert!(matches!(plan.effects.as_slice(), [Effect::Update { .. }]));
+    let [Effect::Update { object, .. }, Effect::Create { of, .. }] = plan.effects.as_slice() else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(
+        object.annotation(annotation::SCHEDULED_CLUSTER),
+        Some(of.cluster.as_str())
+    );
+}
+
+#[test]
+fn a_cluster_that_is_ready_at_once_is_mirrored_in_one_write() {
+    let mut world = world();
+    let controller = Workspaces::new(shard());
+    world.settle(&controller, &key());
+    set_phase(&mut world, "Ready");
+    let plan = controller.plan(&key(), &world, &context());
+    assert_eq!(plan.effects.len(), 1);
+    world.carry_out(&plan.effects);
+    assert_eq!(team(&world).str_at(&["status", "phase"]), Some("Ready"));
 }
 
 #[test]

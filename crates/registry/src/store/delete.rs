@@ -114,7 +114,7 @@ impl Operation<'_> {
         self.check_preconditions(&old, options)?;
         self.admit(Verb::Delete, name, None, Some(&old)).await?;
         self.confirm(Verb::Delete, name, None, Some(&old)).await?;
-        let mut object = old.clone();
+        let mut object = Value::clone(&old);
         if old.deletion_timestamp().is_none() {
             self.def.strategy.begin_deletion(&self.context(), &mut object);
         }
@@ -175,7 +175,7 @@ impl Operation<'_> {
         }
     }
 
-    async fn remove(&self, entry: &Arc<Entry>, old: Value) -> Result<Option<Outcome>> {
+    async fn remove(&self, entry: &Arc<Entry>, old: Arc<Value>) -> Result<Option<Outcome>> {
         let done = |item| {
             Ok(Some(Outcome {
                 item,
@@ -184,7 +184,7 @@ impl Operation<'_> {
             }))
         };
         if self.dry_run {
-            return done(Item::Built(Arc::new(old)));
+            return done(Item::Built(old));
         }
         let name = self.target.name.as_str();
         match self

@@ -14,6 +14,7 @@ mod operation;
 mod read;
 mod rescue;
 mod scale;
+mod together;
 mod update;
 mod watch;
 
@@ -25,6 +26,8 @@ use serde_json::Value;
 use storage::Store;
 
 use crate::{AdmissionChain, Backend, EventStream, Item, ItemList, Outcome, Patch, Request, Subresource, Target};
+
+pub use together::{Step, Together};
 
 #[cfg(test)]
 mod tests;

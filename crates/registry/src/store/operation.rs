@@ -121,27 +121,36 @@ impl<'a> Operation<'a> {
             .await
     }
 
-    /// The stored object in the request's version.
-    pub fn show(&self, entry: &Entry) -> Result<Value> {
-        let mut object = entry.to_value();
+    /// The stored object in the request's version; shared where that is the stored one.
+    pub fn show(&self, entry: &Arc<Entry>) -> Result<Arc<Value>> {
+        let object = self.registry.store.tree(entry);
+        if !self.def.defaults_on_read && object.api_version() == self.def.group_version(self.version()).to_string() {
+            return Ok(object);
+        }
+        let mut object = Arc::unwrap_or_clone(object);
         self.def.to_version(&mut object, self.version())?;
-        Ok(object)
+        Ok(Arc::new(object))
     }
 
     pub async fn write(&self, name: &str, change: storage::Change) -> Result<Arc<Entry>, StorageError> {
+        let write = self.store_write(name, change);
+        self.registry.store.write(&self.permit, &self.def.store, write).await
+    }
+
+    /// The write as storage takes it.
+    pub fn store_write(&self, name: &str, change: storage::Change) -> Write {
         let fence = match (&change, self.def.strategy.fences_cluster()) {
             (storage::Change::Create(_), true) => FenceAction::Open,
             (storage::Change::Delete { .. }, true) => FenceAction::Close,
             _ => FenceAction::Hold,
         };
-        let write = Write {
+        Write {
             key: self.key(name),
             change,
             fence,
             guards: self.request.guards.clone(),
             ttl: self.def.strategy.ttl_seconds().map(Duration::from_secs),
-        };
-        self.registry.store.write(&self.permit, &self.def.store, write).await
+        }
     }
 
     pub fn rescue(&self, error: StorageError, name: &str) -> Status {

@@ -31,7 +31,7 @@ enum Attempt {
 /// The object before and after, both in the request's version.
 struct Changed {
     object: Value,
-    old: Value,
+    old: Arc<Value>,
 }
 
 // === impl Registry ===
@@ -242,7 +242,7 @@ impl Operation<'_> {
             }))
         };
         let Changed { mut object, old } = changed;
-        if object == old && !self.must_migrate(entry) {
+        if object == *old && !self.must_migrate(entry) {
             return done(Item::Stored(Arc::clone(entry)));
         }
         if self.dry_run {
@@ -273,7 +273,8 @@ impl Operation<'_> {
     }
 
     /// A write that changes nothing still brings an object that is stored in another version into the present one.
-    fn must_migrate(&self, entry: &Entry) -> bool {
-        self.def.versions.len() > 1 && entry.to_value().api_version() != self.def.storage_group_version().to_string()
+    fn must_migrate(&self, entry: &Arc<Entry>) -> bool {
+        self.def.versions.len() > 1
+            && self.registry.store.tree(entry).api_version() != self.def.storage_group_version().to_string()
     }
 }

@@ -22,9 +22,9 @@ fn list<'a>(object: &'a Value, section: &str, member: &str) -> Vec<&'a str> {
     items.into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
-/// On the transition to Initializing the status starts with what the spec says.
+/// On the transition to Initializing the status starts with what the spec says; the server itself may have done part of it.
 pub(super) fn mutate(review: &mut Review<'_>) {
-    if !concerns(review) || review.verb != Verb::Update {
+    if !concerns(review) || review.verb != Verb::Update || review.trusted {
         return;
     }
     let Some(old) = review.old else { return };

@@ -18,6 +18,7 @@ mod workspace;
 mod workspace_type;
 
 use std::fmt;
+use std::sync::Arc;
 
 use machinery::object::{GroupResource, ObjectExt};
 use machinery::status::Status;
@@ -44,20 +45,23 @@ pub struct Review<'a> {
     pub user: &'a User,
     /// The server's own components: checks of users do not apply.
     pub trusted: bool,
+    /// In the mutating pass.
     pub object: Option<&'a mut Value>,
+    /// In the validating pass: as it would be stored.
+    pub settled: Option<&'a Value>,
     pub old: Option<&'a Value>,
 }
 
 /// What rules ask of the shard's caches.
 pub trait World: TypeSource {
-    fn logical_cluster(&self, cluster: &Cluster) -> Option<Value>;
+    fn logical_cluster(&self, cluster: &Cluster) -> Option<Arc<Value>>;
     /// By the path or name of its cluster; an empty path is `from`.
-    fn export(&self, from: &Cluster, path: &str, name: &str) -> Option<Value>;
+    fn export(&self, from: &Cluster, path: &str, name: &str) -> Option<Arc<Value>>;
     /// The cluster that a path (or name) stands for.
     fn cluster_at(&self, path: &str) -> Option<Cluster>;
-    fn bindings(&self, cluster: &Cluster) -> Vec<Value>;
+    fn bindings(&self, cluster: &Cluster) -> Vec<Arc<Value>>;
     /// The binding in the cluster that a resource of this name is claimed by, if any: only those with accepted claims.
-    fn bindings_with_claims(&self, cluster: &Cluster) -> Vec<Value>;
+    fn bindings_with_claims(&self, cluster: &Cluster) -> Vec<Arc<Value>>;
     /// Whether a namespace is being terminated; `None`: there is none of that name. Asked for every object that is created.
     fn namespace_terminates(&self, cluster: &Cluster, name: &str) -> Option<bool>;
 }
@@ -121,7 +125,7 @@ impl Review<'_> {
 
     fn object(&self) -> &Value {
         const NULL: &Value = &Value::Null;
-        self.object.as_deref().unwrap_or(NULL)
+        self.object.as_deref().or(self.settled).unwrap_or(NULL)
     }
 
     /// Members of system:masters and the server itself.

@@ -14,17 +14,17 @@ struct Literals {
 }
 
 impl TypeSource for Literals {
-    fn workspace_type(&self, path: &str, name: &str) -> Option<Value> {
-        self.types.get(&format!("{path}:{name}")).cloned()
+    fn workspace_type(&self, path: &str, name: &str) -> Option<Arc<Value>> {
+        self.types.get(&format!("{path}:{name}")).cloned().map(Arc::new)
     }
 }
 
 impl World for Literals {
-    fn logical_cluster(&self, cluster: &Cluster) -> Option<Value> {
-        self.clusters.get(cluster.as_str()).cloned()
+    fn logical_cluster(&self, cluster: &Cluster) -> Option<Arc<Value>> {
+        self.clusters.get(cluster.as_str()).cloned().map(Arc::new)
     }
 
-    fn export(&self, _: &Cluster, _: &str, _: &str) -> Option<Value> {
+    fn export(&self, _: &Cluster, _: &str, _: &str) -> Option<Arc<Value>> {
         None
     }
 
@@ -32,11 +32,11 @@ impl World for Literals {
         (path == "root").then(|| Cluster::well_known("root"))
     }
 
-    fn bindings(&self, _: &Cluster) -> Vec<Value> {
+    fn bindings(&self, _: &Cluster) -> Vec<Arc<Value>> {
         Vec::new()
     }
 
-    fn bindings_with_claims(&self, _: &Cluster) -> Vec<Value> {
+    fn bindings_with_claims(&self, _: &Cluster) -> Vec<Arc<Value>> {
         Vec::new()
     }
 
@@ -99,6 +99,7 @@ impl Asked {
             user: &self.user,
             trusted: false,
             object,
+            settled: None,
             old,
         };
         mutate(&mut review, &world())?;
@@ -223,6 +224,7 @@ fn immortal_namespaces_live_as_long_as_their_cluster() {
             user: &asked.user,
             trusted: false,
             object: None,
+            settled: None,
             old: Some(&old),
         };
         namespace::check(&review, &world())

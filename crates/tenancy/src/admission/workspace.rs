@@ -1,5 +1,7 @@
 //! Workspaces: defaulting of type and owner, who may set what, use of types and their limits (facts D.2).
 
+use std::sync::Arc;
+
 use api::keys::{self, annotation, verb};
 use machinery::object::{GroupResource, ObjectExt};
 use machinery::status::Status;
@@ -107,7 +109,7 @@ fn requested_type(review: &Review<'_>, world: &dyn World) -> Result<TypeRef, Sta
 }
 
 /// The type of the workspace in which the request is made.
-fn parent_type(review: &Review<'_>, world: &dyn World) -> Result<Value, Status> {
+fn parent_type(review: &Review<'_>, world: &dyn World) -> Result<Arc<Value>, Status> {
     let lc = world.logical_cluster(review.cluster);
     let recorded = lc
         .as_ref()
@@ -128,7 +130,7 @@ fn parent_type(review: &Review<'_>, world: &dyn World) -> Result<Value, Status> 
 }
 
 /// With a path: that type. Without: the nearest of this name on the way up, then root's.
-fn found_type(review: &Review<'_>, world: &dyn World, reference: &TypeRef) -> Result<Value, Status> {
+fn found_type(review: &Review<'_>, world: &dyn World, reference: &TypeRef) -> Result<Arc<Value>, Status> {
     if !reference.path.is_empty() {
         return world
             .workspace_type(&reference.path, &reference.name)

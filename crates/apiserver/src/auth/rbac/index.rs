@@ -60,12 +60,12 @@ impl RbacIndex {
             change.key.namespace.clone(),
             change.key.name.clone(),
         );
-        let object = change.new.map(|entry| entry.to_value());
+        let object = change.new_tree();
         match &*change.resource.resource {
-            "roles" | "clusterroles" => self.put_role(place, object.as_ref()),
+            "roles" | "clusterroles" => self.put_role(place, object.as_deref()),
             "rolebindings" | "clusterrolebindings" => {
-                let old = change.old.map(|entry| entry.to_value());
-                self.put_binding(place, old.as_ref(), object.as_ref());
+                let old = change.old_tree();
+                self.put_binding(place, old.as_deref(), object.as_deref());
             }
             _ => {}
         }

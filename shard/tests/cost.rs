@@ -1,0 +1,205 @@
+//! What a workspace costs in writes and in objects parsed, from nothing to Ready and back to nothing: figures that do not
+//! depend on the machine. A change that makes them larger says why.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::bootstrap::{Batteries, RootOptions, ShardUrls};
+use api::keys::{annotation, cluster, group};
+use clap::Parser;
+use controllers::ShardInfo;
+use env::Env;
+use env::simulated::SimOptions;
+use kv::model::ModelKv;
+use machinery::object::ObjectExt;
+use machinery::options::{DeleteOptions, GetOptions, WriteOptions};
+use machinery::user::{MASTERS, User};
+use permit::{Cluster, Permit, Scope};
+use plan::ResourceRef;
+use registry::{Backend, Item, Request, Resolved, Subresource, Target};
+use serde_json::{Value, json};
+use shard::account_signer::AccountSigner;
+use shard::effects::system_request;
+use shard::options::StartOptions;
+use shard::shard::{Shard, ShardOptions};
+
+/// Transactions of the store from the client's create to Ready: the client's, the schedule, the LogicalCluster, three of its
+/// content (the last with the LogicalCluster itself), the Workspace again.
+const WRITES_MAX: u64 = 7;
+/// Objects parsed meanwhile, by all projections, triggers and plans together; 14 versions of objects are written.
+const PARSES_MAX: u64 = 36;
+/// Transactions from the client's delete until the last key is gone.
+const DELETION_WRITES_MAX: u64 = 15;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    start: StartOptions,
+}
+
+struct World {
+    env: Env,
+    kv: Arc<ModelKv>,
+    shard: Shard,
+}
+
+fn options(env: &Env) -> ShardOptions {
+    let line = Line::parse_from(["kcp", "--root-directory", "/kcp"]);
+    let url = "https://kcp.test:6443".to_owned();
+    ShardOptions {
+        info: ShardInfo {
+            name: "root".to_owned(),
+            external_url: url.clone(),
+            virtual_workspace_url: url.clone(),
+            ca_pem: "pem".to_owned(),
+        },
+        urls: ShardUrls {
+            base: url.clone(),
+            external: url.clone(),
+            virtual_workspace: url,
+        },
+        root: RootOptions {
+            batteries: Batteries::default(),
+            home_creator_groups: Vec::new(),
+        },
+        cache_apis: false,
+        prefix: "/registry".to_owned(),
+        compaction: Duration::ZERO,
+        always_allowed_paths: Vec::new(),
+        exclusive_store: true,
+        run_controllers: true,
+        holder: "test".to_owned(),
+        accounts: AccountSigner::open(env, &line.start).expect("a key is made"),
+    }
+}
+
+// === impl World ===
+
+impl World {
+    async fn new() -> Self {
+        let (env, _host) = Env::simulated(1, SimOptions::default());
+        let kv = Arc::new(ModelKv::new(&env));
+        let shard = Shard::start(&env, kv.clone(), options(&env)).await.unwrap();
+        shard.wait_for_root().await;
+        let world = Self { env, kv, shard };
+        world.settle().await;
+        world
+    }
+
+    /// Until no controller has anything to do.
+    async fn settle(&self) {
+        let driver = self.shard.driver.clone().unwrap();
+        let mut quiet = 0;
+        while quiet < 3 {
+            self.env.clock.sleep(Duration::from_millis(20)).await;
+            quiet = if driver.is_idle() { quiet + 1 } else { 0 };
+        }
+    }
+
+    fn request(&self) -> Request {
+        let user = Arc::new(User::new("test", &[MASTERS]));
+        let root = Cluster::well_known(cluster::ROOT);
+        system_request(Permit::internal(Scope::One(root)), user, "test", Vec::new())
+    }
+
+    fn target(&self, name: &str) -> Target {
+        let workspaces = ResourceRef::new(group::TENANCY, "workspaces");
+        let def = self
+            .shard
+            .catalog
+            .definition(&workspaces, &Cluster::well_known(cluster::ROOT));
+        let def = def.unwrap();
+        let version = def.storage_version;
+        Target {
+            resolved: Resolved { def, version },
+            subresource: Subresource::Main,
+            namespace: String::new(),
+            name: name.to_owned(),
+        }
+    }
+
+    async fn create(&self, name: &str) {
+        let object = json!({"apiVersion": "tenancy.kcp.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name,
+            "annotations": {annotation::OWNER: "{\"username\":\"alice\"}"}},
+            "spec": {"type": {"name": "universal", "path": "root"}}});
+        let (request, target, options) = (self.request(), self.target(""), WriteOptions::default());
+        let created = self.shard.registry.create(&request, &target, object, &options).await;
+        created.unwrap();
+        self.settle().await;
+    }
+
+    async fn delete(&self, name: &str) {
+        let (request, target, options) = (self.request(), self.target(name), DeleteOptions::default());
+        self.shard.registry.delete(&request, &target, &options).await.unwrap();
+        self.settle().await;
+    }
+
+    async fn workspace(&self, name: &str) -> Value {
+        let (request, target, options) = (self.request(), self.target(name), GetOptions::default());
+        match self.shard.registry.get(&request, &target, &options).await.unwrap() {
+            Item::Stored(entry) => entry.to_value(),
+            Item::Built(object) => Value::clone(&object),
+        }
+    }
+
+    async fn keys(&self) -> usize {
+        let all = kv::RangeRequest::prefix("/registry");
+        kv::Kv::range(&*self.kv, all).await.unwrap().kvs.len()
+    }
+
+    /// Transactions of the store and parsed objects so far.
+    fn spent(&self) -> (u64, u64) {
+        (self.shard.store.revision(), self.shard.store.stats().parses)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_workspace_takes_few_writes_and_few_parses() {
+    let world = World::new().await;
+    world.create("first").await;
+    let (keys, before) = (world.keys().await, world.spent());
+    world.create("second").await;
+    let after = world.spent();
+    let workspace = world.workspace("second").await;
+    assert_eq!(workspace.str_at(&["status", "phase"]), Some("Ready"), "{workspace:#}");
+    // The Workspace, ten objects in its cluster, and the cluster's fence.
+    assert_eq!(world.keys().await - keys, 12);
+    let (writes, parses) = (after.0 - before.0, after.1 - before.1);
+    println!("{writes} writes, {parses} parses");
+    assert!(writes <= WRITES_MAX, "{writes} transactions for a workspace");
+    assert!(parses <= PARSES_MAX, "{parses} objects parsed for a workspace");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cost_of_a_workspace_does_not_grow_with_their_number() {
+    let world = World::new().await;
+    for round in 0..40 {
+        world.create(&format!("w{round}")).await;
+    }
+    let before = world.spent();
+    world.create("last").await;
+    let after = world.spent();
+    assert!(after.0 - before.0 <= WRITES_MAX, "{} transactions", after.0 - before.0);
+    assert!(
+        after.1 - before.1 <= PARSES_MAX,
+        "{} objects parsed",
+        after.1 - before.1
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_workspace_leaves_no_key_and_takes_few_writes() {
+    let world = World::new().await;
+    let keys = world.keys().await;
+    world.create("w").await;
+    let before = world.spent();
+    world.delete("w").await;
+    let after = world.spent();
+    assert_eq!(world.keys().await, keys);
+    println!("{} writes, {} parses", after.0 - before.0, after.1 - before.1);
+    assert!(
+        after.0 - before.0 <= DELETION_WRITES_MAX,
+        "{} transactions",
+        after.0 - before.0
+    );
+}
