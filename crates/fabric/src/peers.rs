@@ -17,7 +17,7 @@ use crate::upstream::{Endpoint, Lane, Upstream, UpstreamOptions};
 use crate::wire::index_client::IndexClient;
 use crate::wire::lookup_client::LookupClient;
 use crate::wire::resolve_response::Outcome;
-use crate::wire::{IndexWatchRequest, ResolveRequest, ResolveResponse};
+use crate::wire::{IndexBatch, IndexWatchRequest, ResolveRequest, ResolveResponse};
 
 /// Shards by URL, followed by one task each. Knows further shards from what the first ones tell.
 pub struct Peers {
@@ -132,6 +132,7 @@ impl Peers {
             let before = position.after_revision;
             let error = self.follow_once(url, upstream, &mut position).await;
             tracing::info!(url, %error, "the index of a shard is not told any more");
+            position = resume(position, &error);
             if position.after_revision != before {
                 backoff = BACKOFF_MIN;
             }
@@ -155,15 +156,12 @@ impl Peers {
             };
             if !batch.shard.is_empty() {
                 teller = self.meet(&batch.shard, url, upstream);
-                position.incarnation.clone_from(&batch.incarnation);
             }
             let Some(teller) = teller else {
                 return tonic::Status::invalid_argument("the shard does not say who it is");
             };
             self.routes.apply(teller, &batch);
-            if batch.revision > 0 {
-                position.after_revision = batch.revision;
-            }
+            advance(position, &batch);
             self.heard.notify_one();
         }
     }
@@ -294,6 +292,30 @@ impl Peers {
     }
 }
 
+/// Takes a batch into account that was applied.
+fn advance(position: &mut IndexWatchRequest, batch: &IndexBatch) {
+    if batch.begins_anew {
+        // A position of before counts for nothing until everything was told: a stream that is cut in between would be
+        // taken up behind what it still had to tell.
+        position.after_revision = 0;
+    }
+    if !batch.shard.is_empty() {
+        position.incarnation.clone_from(&batch.incarnation);
+    }
+    if batch.revision > 0 {
+        position.after_revision = batch.revision;
+    }
+}
+
+/// Where to go on after a stream has ended. A shard that cannot tell what came after a position says `ABORTED`, and would
+/// say so again.
+fn resume(position: IndexWatchRequest, error: &tonic::Status) -> IndexWatchRequest {
+    match error.code() {
+        tonic::Code::Aborted => IndexWatchRequest::default(),
+        _ => position,
+    }
+}
+
 /// kcp's text for workspaces in phase Unavailable.
 fn not_available() -> Status {
     Status::new(503, Reason::ServiceUnavailable, "Not available.")
@@ -307,4 +329,44 @@ pub fn unreachable(why: &str) -> Status {
         Reason::ServiceUnavailable,
         "the shard that serves this workspace cannot be reached",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(incarnation: &str, after_revision: u64) -> IndexWatchRequest {
+        IndexWatchRequest {
+            after_revision,
+            incarnation: incarnation.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_telling_that_was_cut_before_its_end_is_not_resumed() {
+        let mut position = seen("before the restart", 100);
+        let head = IndexBatch {
+            shard: "root".to_owned(),
+            incarnation: "after it".to_owned(),
+            begins_anew: true,
+            ..IndexBatch::default()
+        };
+        advance(&mut position, &head);
+        advance(&mut position, &IndexBatch::default());
+        assert_eq!(position, seen("after it", 0));
+        let last = IndexBatch {
+            complete: true,
+            revision: 120,
+            ..IndexBatch::default()
+        };
+        advance(&mut position, &last);
+        assert_eq!(position, seen("after it", 120));
+        assert_eq!(resume(position.clone(), &tonic::Status::unavailable("cut")), position);
+    }
+
+    #[test]
+    fn what_a_shard_cannot_tell_any_more_is_not_asked_for_again() {
+        let expired = tonic::Status::aborted("the index cannot be told from here on");
+        assert_eq!(resume(seen("x", 100), &expired), IndexWatchRequest::default());
+    }
 }
