@@ -126,6 +126,9 @@ pub struct Calls {
 #[derive(Clone)]
 struct Executor(env::Spawn);
 
+/// Bytes of one answer that wait for a slow reader.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
 // === impl UpstreamOptions ===
 
 impl Default for UpstreamOptions {
@@ -156,7 +159,10 @@ impl Endpoint {
             (None, Some("http")) => 80,
             (None, _) => 443,
         };
-        let tls = tls.filter(|_| uri.scheme_str() != Some("http"));
+        if tls.is_some() && uri.scheme_str() == Some("http") {
+            // Whoever sits in between could say that it is any shard, and would be told who asks.
+            return Err(format!("{url:?} is not https"));
+        }
         Ok(Self {
             address: format!("{}:{port}", authority.host()),
             tls,
@@ -316,8 +322,8 @@ impl Inner {
             .timer(TokioTimer::new())
             .keep_alive_interval(self.options.ping_interval)
             .keep_alive_timeout(self.options.ping_timeout)
-            .initial_stream_window_size(1024 * 1024)
-            .initial_connection_window_size(8 * 1024 * 1024)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(connection_window(self.options.streams_max))
             .max_header_list_size(256 * 1024)
             .handshake(TokioIo::new(stream))
             .await
@@ -348,6 +354,13 @@ impl Inner {
             reason: error.to_string(),
         }
     }
+}
+
+/// Room for all streams of a connection at once: were there less, a few clients that do not read would hold up all others.
+fn connection_window(streams_max: usize) -> u32 {
+    const LARGEST: u32 = (1 << 31) - 1;
+    let streams = u32::try_from(streams_max).unwrap_or(u32::MAX);
+    STREAM_WINDOW.saturating_mul(streams).min(LARGEST)
 }
 
 // === impl Connection ===
@@ -419,3 +432,6 @@ where
         self.0.spawn("upstream-stream", future).detach();
     }
 }
+
+#[cfg(test)]
+mod tests;
