@@ -26,7 +26,7 @@ pub struct Front {
 
 impl Service for Front {
     async fn serve(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
-        if Fabric::is_call(request.headers())
+        if Fabric::is_call(request.uri().path(), request.headers())
             && let Some(fabric) = &self.fabric
         {
             return fabric.serve(request, connection).await;

@@ -1,4 +1,4 @@
-//! The answering side: gRPC calls of peers, on the port where everything else is served, told apart by their content type.
+//! The answering side: gRPC calls of peers, on the port where everything else is served, told apart by their path and content type.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,6 +37,9 @@ pub struct Fabric {
 
 struct Served(Arc<dyn Source>);
 
+/// What the paths of all services begin with. No path of the API does.
+const SERVICES: &str = "/kcp.";
+
 // === impl Fabric ===
 
 impl Fabric {
@@ -46,10 +49,11 @@ impl Fabric {
         Self { source, certificates }
     }
 
-    /// Whether a request is a call: everything else is the API's.
-    pub fn is_call(headers: &HeaderMap) -> bool {
+    /// Whether a request is a call: everything else is the API's, whose errors are a Status whatever a client says that it
+    /// sends.
+    pub fn is_call(path: &str, headers: &HeaderMap) -> bool {
         let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
-        kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
+        path.starts_with(SERVICES) && kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
     }
 
     /// Answers a call. Refusals are gRPC's, without a body.
@@ -107,5 +111,21 @@ impl Lookup for Served {
         request: tonic::Request<ResolveRequest>,
     ) -> Result<tonic::Response<ResolveResponse>, Status> {
         Ok(tonic::Response::new(self.0.resolve(request.into_inner()).await?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_content_type_alone_makes_no_call() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        assert!(Fabric::is_call("/kcp.fabric.v1.Index/Watch", &headers));
+        assert!(!Fabric::is_call("/clusters/root/api/v1/namespaces", &headers));
+        assert!(!Fabric::is_call("/kcp.fabric.v1.Index/Watch", &HeaderMap::new()));
     }
 }
