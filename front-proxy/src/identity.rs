@@ -92,6 +92,8 @@ impl IdentityHeaders {
     /// connection alone. `Impersonate-*` stays: shards allow it, or not, to whom these headers name.
     pub fn strip(&self, headers: &mut HeaderMap) {
         headers.remove(AUTHORIZATION);
+        // Of the body as the client sent it: not all methods' bodies are passed on.
+        headers.remove(header::CONTENT_LENGTH);
         HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
         let usual = Self::default();
         let tells_identity = |name: &HeaderName| {
@@ -147,6 +149,7 @@ mod tests {
             "x-mine-user",
             "connection",
             "te",
+            "content-length",
         ] {
             headers.append(HeaderName::from_static(name), HeaderValue::from_static("forged"));
         }

@@ -101,7 +101,7 @@ impl Proxy {
         let user = self.authenticate(&parts.headers, connection).await?;
         let way = match split_cluster(&path) {
             // All clusters of all shards are nobody's business (kcp's facts, H.1).
-            Some(("*", _)) => return Err(Refusal::Forbidden(Box::new(all_clusters(user.as_ref(), &parts)))),
+            Some(("*", _)) => return Err(Refusal::Forbidden(Box::new(all_clusters(&user, &parts)))),
             Some((segment, below)) if path.starts_with(crate::mapping::CLUSTERS) => {
                 self.way_to_cluster(mapping, segment, below).await?
             }
@@ -115,7 +115,7 @@ impl Proxy {
                 }
             }
         };
-        let headers = self.headers(&parts, connection, user.as_ref(), &mapped.headers)?;
+        let headers = self.headers(&parts, connection, &user, &mapped.headers)?;
         let lane = lane_of(&parts);
         let body = match is_bodiless(&parts) {
             true => None,
@@ -212,8 +212,8 @@ impl Proxy {
         }
     }
 
-    /// Nobody, where nobody can be known; else somebody, or 401.
-    async fn authenticate(&self, headers: &HeaderMap, connection: &Connection) -> Answered<Option<User>> {
+    /// Somebody, or 401: a request without a user would be taken for the proxy's own by whoever knows its certificate.
+    async fn authenticate(&self, headers: &HeaderMap, connection: &Connection) -> Answered<User> {
         let token = bearer_token(headers);
         let credentials = Credentials {
             peer_certificates: &connection.certificates,
@@ -223,20 +223,17 @@ impl Proxy {
         };
         for authenticator in &self.authenticators {
             if let Ok(Some(user)) = authenticator.authenticate(&credentials).await {
-                return Ok(Some(user));
+                return Ok(user);
             }
         }
-        match self.authenticators.is_empty() {
-            true => Ok(None),
-            false => Err(Status::unauthorized().into()),
-        }
+        Err(Status::unauthorized().into())
     }
 
     fn headers(
         &self,
         parts: &Parts,
         connection: &Connection,
-        user: Option<&User>,
+        user: &User,
         names: &IdentityHeaders,
     ) -> Answered<HeaderMap> {
         let mut headers = parts.headers.clone();
@@ -246,12 +243,10 @@ impl Proxy {
         if let Ok(peer) = HeaderValue::from_str(connection.peer_address()) {
             headers.append(FORWARDED_FOR, peer);
         }
-        if let Some(user) = user {
-            let groups = self.groups.apply(&user.groups);
-            names
-                .tell(user, &groups, &mut headers)
-                .ok_or_else(Status::unauthorized)?;
-        }
+        let groups = self.groups.apply(&user.groups);
+        names
+            .tell(user, &groups, &mut headers)
+            .ok_or_else(Status::unauthorized)?;
         Ok(headers)
     }
 
@@ -292,7 +287,6 @@ impl Proxy {
             return self.health.respond(endpoint, &query).await;
         }
         let user = self.authenticate(&parts.headers, connection).await?;
-        let user = user.ok_or_else(Status::unauthorized)?;
         match self.may_read_metrics(&user).await? {
             true => Ok(self.metrics.page(&self.peers.routes)),
             false => Err(Refusal::plain(StatusCode::FORBIDDEN, "Forbidden")),
@@ -335,8 +329,8 @@ impl Proxy {
 }
 
 /// kcp's text.
-fn all_clusters(user: Option<&User>, parts: &Parts) -> Status {
-    let name = user.map_or("system:anonymous", |user| &user.name);
+fn all_clusters(user: &User, parts: &Parts) -> Status {
+    let name = &user.name;
     let verb = parts.method.as_str().to_ascii_lowercase();
     let path = parts.uri.path();
     let text = format!("forbidden: User {name:?} cannot {verb} path {path:?}: workspace access not permitted");
@@ -435,4 +429,36 @@ fn answer(response: Response<Answer>) -> Response<Body> {
     parts.headers.remove(http::header::CONNECTION);
     parts.version = http::Version::HTTP_11;
     Response::from_parts(parts, Body::foreign(body))
+}
+
+#[cfg(test)]
+mod tests {
+    use apiserver::Lifecycle;
+    use fabric::Routes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_proxy_that_can_know_nobody_forwards_nothing() {
+        let env = Env::real();
+        let options = UpstreamOptions::default();
+        let proxy = Proxy {
+            peers: Peers::new(&env, Arc::new(Routes::new([1, 2])), None, options.clone()),
+            mappings: Mappings::parse(b"- path: /clusters/").unwrap(),
+            identities: Vec::new(),
+            authenticators: Vec::new(),
+            groups: GroupFilter::default(),
+            options,
+            health: Health::new(Lifecycle::new()),
+            metrics: ProxyMetrics::new(),
+            upstreams: RwLock::default(),
+            bodies: BodyBudget::new(1024),
+            env,
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("x-remote-user", HeaderValue::from_static("somebody"));
+        let refused = proxy.authenticate(&headers, &Connection::plain("client:1")).await;
+        let response = refused.expect_err("nobody is known").into_response();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    }
 }

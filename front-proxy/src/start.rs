@@ -209,7 +209,7 @@ fn read(env: &Env, file: &Path) -> Result<Vec<u8>> {
 // === impl ProxyMetrics ===
 
 impl ProxyMetrics {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let server = Metrics::new();
         let durations = Family::new(
             "proxy_request_duration_seconds",
