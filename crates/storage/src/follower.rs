@@ -196,6 +196,7 @@ impl Shared {
             });
         }
         self.progress.advance(store_revision);
+        self.projections.iter().for_each(|projection| projection.visible());
         wakes.iter().for_each(|wake| wake.notify());
     }
 

@@ -11,8 +11,8 @@
 //! - A watcher is a cursor into its resource's log and is woken only by events that can match it.
 //! - Locks are taken in the order catalog, objects, log, ring, interest, and never across an await.
 //!
-//! Read next: [`Store`], then `follower`, which applies the store's changes, `snapshot`, which it begins with, `write`, `read`, `watch`; `entry` for what an
-//! object is in memory.
+//! Read next: [`Store`], then `follower`, which applies the store's changes, `snapshot`, which it begins with, `write`,
+//! `read`, `watch`; `entry` for what an object is in memory.
 #![forbid(unsafe_code)]
 
 mod entry;

@@ -19,6 +19,9 @@ use crate::{Entry, ObjectKey, ResourceKey};
 /// shows the state before the change.
 pub trait Projection: Send + Sync {
     fn apply(&self, change: &Applied<'_>);
+
+    /// What was applied is in the caches, and visible: from now on whoever is told of it also finds it.
+    fn visible(&self) {}
 }
 
 /// One change of one object. `old` is absent for what is new, `new` for what is gone.

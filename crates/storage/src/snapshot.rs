@@ -166,7 +166,7 @@ impl Shared {
         }
     }
 
-    /// Makes a snapshot the state of the caches. Projections see the differences; logs start anew.
+    /// Makes a snapshot the state of the caches. Logs start anew; projections see the differences.
     pub(crate) fn install(&self, mut snapshot: Snapshot) {
         let visible = snapshot.offsets.visible(snapshot.store_revision);
         *self.offsets.write() = snapshot.offsets;
@@ -174,14 +174,16 @@ impl Shared {
         for resource in self.catalog.all() {
             snapshot.entries.entry(ResourceKey::clone(&resource.key)).or_default();
         }
+        // First: a log that has a gap must not be used to undo, for readers at an older revision, what the objects got.
+        self.log.cut(&self.catalog.all(), visible);
         for (key, entries) in snapshot.entries {
             self.catalog.ensure(&key, &self.log, |resource| {
                 self.project_differences(resource, &entries, visible);
                 *resource.objects.write() = Objects::from_sorted(entries, visible, &resource.indexed);
             });
         }
-        self.log.cut(&self.catalog.all(), visible);
         self.progress.advance(snapshot.store_revision);
+        self.projections.iter().for_each(|projection| projection.visible());
         let mut wakes = Vec::new();
         for resource in self.catalog.all() {
             resource.interest.lock().mark_all(&mut wakes);

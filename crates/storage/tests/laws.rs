@@ -437,6 +437,97 @@ async fn projections_are_as_new_as_the_caches_through_gaps() {
     assert!(matches!(last, Some(WatchItem::Expired { .. })));
 }
 
+/// Asks, whenever it is told that something is visible, and of the past while the differences after a gap are applied.
+#[derive(Default)]
+struct Looking {
+    store: Mutex<Option<storage::Store>>,
+    /// Of the change last told: its object and revision.
+    told: Mutex<Option<(storage::ObjectKey, u64)>>,
+    found: Mutex<Vec<bool>>,
+    /// A revision at which one object was there.
+    past: Mutex<Option<u64>>,
+    rewritten: Mutex<Vec<usize>>,
+}
+
+impl Projection for Looking {
+    fn apply(&self, change: &Applied<'_>) {
+        let store = self.store.lock();
+        let Some(store) = store.as_ref() else { return };
+        if &*change.resource.resource == "configmaps" {
+            *self.told.lock() = Some((change.key.clone(), change.revision));
+        }
+        let Some(past) = *self.past.lock() else { return };
+        let resource = ResourceKey::builtin("", "configmaps");
+        let request = storage::ListRequest {
+            consistency: storage::Consistency::Exact(past),
+            ..list_of(Scope::All)
+        };
+        let (permit, waker) = (everything(), Waker::from(Arc::new(Wakes::default())));
+        let list = pin!(store.list(&permit, &resource, &request)).poll(&mut Context::from_waker(&waker));
+        // Pending: it asks the store, which knows.
+        if let Poll::Ready(Ok(list)) = list {
+            self.rewritten.lock().push(list.items.len());
+        }
+    }
+
+    fn visible(&self) {
+        let store = self.store.lock();
+        let (Some(store), Some((key, revision))) = (store.as_ref(), self.told.lock().take()) else {
+            return;
+        };
+        let entry = store.peek(&everything(), &ResourceKey::builtin("", "configmaps"), &key);
+        let is_there = entry.is_some_and(|entry| entry.revision() == revision);
+        self.found.lock().push(is_there && store.revision() >= revision);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_to_be_visible_is_found() {
+    let env = simulated();
+    let (proxy, bench) = proxied(&env);
+    let looking = Arc::new(Looking::default());
+    let hand = bench.open_with(|_| {}, vec![looking.clone()]).await;
+    *looking.store.lock() = Some(hand.store.clone());
+    hand.open_cluster("aaaa").await;
+    hand.create(&object_key("aaaa", "default", "a"), &[], "").await.unwrap();
+    assert_eq!(*looking.found.lock(), [true], "after a change");
+    proxy.cut_watches(Error::Compacted { at: Revision(0) });
+    hand.create(&object_key("aaaa", "default", "b"), &[], "").await.unwrap();
+    assert_eq!(*looking.found.lock(), [true, true], "after a gap");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_does_not_rewrite_the_past() {
+    let env = simulated();
+    let (proxy, bench) = proxied(&env);
+    let writer = bench.open().await;
+    writer.open_cluster("aaaa").await;
+    let first = writer
+        .create(&object_key("aaaa", "default", "a"), &[], "")
+        .await
+        .unwrap();
+    let looking = Arc::new(Looking::default());
+    let follower = bench.open_with(|_| {}, vec![looking.clone()]).await;
+    *looking.store.lock() = Some(follower.store.clone());
+    *looking.past.lock() = Some(first.revision());
+    proxy.cut_watches(Error::Compacted { at: Revision(0) });
+    let mut body = object(&object_key("root", "default", "w"), &[], "");
+    body["metadata"]["annotations"] = serde_json::json!({"kcp.io/cluster": "root"});
+    let body = machinery::object::encode_canonical(&body);
+    let widget = kv::Op::put("/registry/example.io/widgets/customresources/root/default/w", body);
+    writer
+        .create(&object_key("aaaa", "default", "b"), &[], "")
+        .await
+        .unwrap();
+    bench.kv.txn(Txn::unguarded(vec![widget])).await.unwrap();
+    follower.list(&list_of(Scope::All)).await.unwrap();
+    assert!(
+        looking.rewritten.lock().iter().all(|len| *len == 1),
+        "one object was there then: {:?}",
+        looking.rewritten.lock()
+    );
+}
+
 /// Lists in the middle of a batch, as a reader on another thread could.
 #[derive(Default)]
 struct Peeking {
