@@ -1,5 +1,8 @@
 //! From the log to the queues: a projection that hands events over without holding the log up.
 //!
+//! What is handed over can be found: a change is told before the caches have it, and waits until they do. A plan that ran in
+//! between would decide on what was before, and nothing would make it run again.
+//!
 //! Bounded: whoever cannot follow looks at every object instead, as after taking the lease. While nobody listens (the lease is
 //! another's, or the store is being opened) nothing is kept.
 
@@ -37,9 +40,17 @@ pub struct EventFeed {
 
 #[derive(Default)]
 struct State {
-    events: VecDeque<Event>,
-    bytes: usize,
+    events: Events,
+    /// What is not visible yet, whether anybody listens or not: who begins to listen looks at what is visible.
+    coming: Events,
     is_listened_to: bool,
+}
+
+#[derive(Default)]
+struct Events {
+    list: VecDeque<Event>,
+    bytes: usize,
+    /// There were too many.
     missed: bool,
 }
 
@@ -52,24 +63,23 @@ impl EventFeed {
 
     /// Collects from now on.
     pub(crate) fn listen(&self) {
-        *self.state.lock() = State {
-            is_listened_to: true,
-            ..State::default()
-        };
+        let mut state = self.state.lock();
+        state.events = Events::default();
+        state.is_listened_to = true;
     }
 
     /// Nobody listens any more.
     pub(crate) fn leave(&self) {
-        *self.state.lock() = State::default();
+        let mut state = self.state.lock();
+        state.events = Events::default();
+        state.is_listened_to = false;
     }
 
     pub(crate) fn drain(&self) -> Waiting {
-        let mut state = self.state.lock();
-        state.bytes = 0;
-        if std::mem::take(&mut state.missed) {
-            return Waiting::Missed;
+        match std::mem::take(&mut self.state.lock().events) {
+            Events { missed: true, .. } => Waiting::Missed,
+            Events { list, .. } => Waiting::Events(list),
         }
-        Waiting::Events(std::mem::take(&mut state.events))
     }
 
     pub(crate) async fn wait(&self) {
@@ -78,26 +88,43 @@ impl EventFeed {
 
     pub(crate) fn is_empty(&self) -> bool {
         let state = self.state.lock();
-        state.events.is_empty() && !state.missed
+        state.events.is_empty() && state.coming.is_empty()
     }
 
     fn push(&self, event: Event) {
+        self.state.lock().coming.push(event);
+    }
+}
+
+// === impl Events ===
+
+impl Events {
+    fn is_empty(&self) -> bool {
+        self.list.is_empty() && !self.missed
+    }
+
+    fn push(&mut self, event: Event) {
         let len = |entry: &Option<Arc<Entry>>| entry.as_ref().map_or(0, |entry| entry.own_len());
-        let mut state = self.state.lock();
-        if !state.is_listened_to || state.missed {
-            return;
-        }
-        state.bytes += size_of::<Event>() + len(&event.old) + len(&event.new);
-        if state.bytes > WAITING_BYTES_MAX {
-            tracing::warn!(
-                events = state.events.len(),
-                "the controllers cannot follow: they will look at every object"
-            );
-            state.missed = true;
-            state.events = VecDeque::new();
+        self.bytes += size_of::<Event>() + len(&event.old) + len(&event.new);
+        if self.missed || self.bytes > WAITING_BYTES_MAX {
+            self.miss();
         } else {
-            state.events.push_back(event);
+            self.list.push_back(event);
         }
+    }
+
+    fn append(&mut self, mut later: Self) {
+        self.bytes += later.bytes;
+        if self.missed || later.missed || self.bytes > WAITING_BYTES_MAX {
+            self.miss();
+        } else {
+            self.list.append(&mut later.list);
+        }
+    }
+
+    fn miss(&mut self) {
+        self.missed = true;
+        self.list = VecDeque::new();
     }
 }
 
@@ -109,6 +136,20 @@ impl Projection for EventFeed {
             old: change.old.cloned(),
             new: change.new.cloned(),
         });
+    }
+
+    fn visible(&self) {
+        let mut state = self.state.lock();
+        let coming = std::mem::take(&mut state.coming);
+        if !state.is_listened_to || coming.is_empty() {
+            return;
+        }
+        let followed = !state.events.missed;
+        state.events.append(coming);
+        if followed && state.events.missed {
+            tracing::warn!("the controllers cannot follow: they will look at every object");
+        }
+        drop(state);
         self.arrived.notify_one();
     }
 }
@@ -128,13 +169,43 @@ mod tests {
         }
     }
 
+    fn names(waiting: Waiting) -> Vec<String> {
+        match waiting {
+            Waiting::Events(events) => events.iter().map(|event| event.key.name.to_string()).collect(),
+            Waiting::Missed => vec!["missed".to_owned()],
+        }
+    }
+
+    #[test]
+    fn what_is_not_visible_yet_is_not_handed_over() {
+        let feed = EventFeed::new();
+        feed.listen();
+        feed.push(event("a"));
+        assert!(names(feed.drain()).is_empty());
+        assert!(!feed.is_empty(), "but it is not idle either");
+        feed.visible();
+        assert_eq!(names(feed.drain()), ["a"]);
+        assert!(feed.is_empty());
+    }
+
+    #[test]
+    fn who_begins_to_listen_hears_of_what_becomes_visible_afterwards() {
+        let feed = EventFeed::new();
+        feed.push(event("a"));
+        feed.listen();
+        feed.visible();
+        assert_eq!(names(feed.drain()), ["a"]);
+    }
+
     #[test]
     fn nothing_is_kept_for_nobody() {
         let feed = EventFeed::new();
         feed.push(event("a"));
+        feed.visible();
         assert!(feed.is_empty());
         feed.listen();
         feed.push(event("a"));
+        feed.visible();
         assert!(!feed.is_empty());
         feed.leave();
         assert!(feed.is_empty());
@@ -147,9 +218,20 @@ mod tests {
         for _ in 0..=WAITING_BYTES_MAX / size_of::<Event>() {
             feed.push(event("a"));
         }
-        assert_eq!(feed.state.lock().events.capacity(), 0, "their memory is given back");
-        assert!(matches!(feed.drain(), Waiting::Missed));
+        assert_eq!(
+            feed.state.lock().coming.list.capacity(),
+            0,
+            "their memory is given back"
+        );
+        feed.visible();
+        assert_eq!(names(feed.drain()), ["missed"]);
+        for _ in 0..=WAITING_BYTES_MAX / size_of::<Event>() {
+            feed.push(event("a"));
+            feed.visible();
+        }
+        assert_eq!(names(feed.drain()), ["missed"], "one by one, too");
         feed.push(event("b"));
-        assert!(matches!(feed.drain(), Waiting::Events(events) if events.len() == 1));
+        feed.visible();
+        assert_eq!(names(feed.drain()), ["b"]);
     }
 }

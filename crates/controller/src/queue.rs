@@ -97,9 +97,14 @@ impl Queue {
         self.running.is_empty() && self.next_due().is_none_or(|at| at > now)
     }
 
-    /// Forgets everything: the driver lost its lease.
+    /// Forgets what is due: the driver lost its lease. Keys in a run stay, until the run ends: they are not to be taken into
+    /// another one when the lease is held again.
     pub fn clear(&mut self) {
-        *self = Self::default();
+        let running = std::mem::take(&mut self.running).into_keys();
+        *self = Self {
+            running: running.map(|key| (key, None)).collect(),
+            ..Self::default()
+        };
     }
 }
 
@@ -131,6 +136,18 @@ mod tests {
         queue.take(NOW);
         queue.add(key("a"), NOW);
         assert_eq!(queue.take(NOW), None, "in one run at a time");
+        queue.succeeded(&key("a"), NOW, None);
+        assert_eq!(queue.take(NOW), Some(key("a")));
+    }
+
+    #[test]
+    fn a_run_that_outlives_the_lease_is_the_only_one_of_its_key() {
+        let mut queue = Queue::default();
+        queue.add(key("a"), NOW);
+        queue.take(NOW);
+        queue.clear();
+        queue.add(key("a"), NOW);
+        assert_eq!(queue.take(NOW), None, "the run of before is not over");
         queue.succeeded(&key("a"), NOW, None);
         assert_eq!(queue.take(NOW), Some(key("a")));
     }
