@@ -130,7 +130,8 @@ impl<'a> Walk<'a> {
         let new = self.index(list, config, false)?;
         let mut out = Vec::with_capacity(live.len().max(config.len()));
         for (element, at) in interleave(&old, &new) {
-            // A duplicate of the live object stands for itself; what both have merges with the first of them.
+            // An item that the live object has twice stands for itself where the configuration is silent; otherwise the
+            // configuration's replaces both, as there is no saying which of them it is to merge with.
             let before = match at {
                 Some(index) => live.get(index),
                 None => old.items.get(element).copied().flatten(),
