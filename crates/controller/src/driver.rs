@@ -1,11 +1,13 @@
 //! Runs controllers: dispatches events to keys, runs plans, carries effects out.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use env::Env;
+use futures_util::FutureExt as _;
 use machinery::status::{Result, Status};
 use parking_lot::Mutex;
 use permit::Cluster;
@@ -367,7 +369,11 @@ impl Driver {
     async fn run_key(&self, index: usize, key: Key) {
         let work = &self.0.work[index];
         let begun = self.0.env.clock.monotonic();
-        let outcome = self.plan_and_carry_out(&work.controller, &key).await;
+        let running = AssertUnwindSafe(self.plan_and_carry_out(&work.controller, &key)).catch_unwind();
+        // Nothing of the run outlives it, so that a bug costs one key a delay, and not its turn for ever.
+        let outcome = running
+            .await
+            .unwrap_or_else(|_| Err(Status::internal("the plan panicked")));
         let now = self.0.env.clock.monotonic();
         work.series.runs.observe_duration(now.saturating_sub(begun));
         match outcome {
