@@ -29,7 +29,7 @@ const WRITES_MAX: u64 = 7;
 /// Objects parsed meanwhile, by all projections, triggers and plans together; 14 versions of objects are written.
 const PARSES_MAX: u64 = 36;
 /// Transactions from the client's delete until the last key is gone.
-const DELETION_WRITES_MAX: u64 = 15;
+const DELETION_WRITES_MAX: u64 = 17;
 
 #[derive(Parser)]
 struct Line {

@@ -1,8 +1,10 @@
 //! Where a server is between start and end.
 
+use std::pin::pin;
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 /// The order in which a server goes down: a client that follows readiness never meets a closed door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,39 +20,52 @@ pub enum Phase {
 
 /// The phase of a server, shared by its listener, its connections and its watches.
 #[derive(Clone, Debug)]
-pub struct Lifecycle {
-    phase: Arc<watch::Sender<Phase>>,
+pub struct Lifecycle(Arc<Inner>);
+
+/// Who waits is woken in the order of waiting. (tokio's watch channel picks an order by chance, which no simulation repeats.)
+#[derive(Debug)]
+struct Inner {
+    phase: Mutex<Phase>,
+    advanced: Notify,
 }
 
 // === impl Lifecycle ===
 
 impl Lifecycle {
     pub fn new() -> Self {
-        Self {
-            phase: Arc::new(watch::Sender::new(Phase::Serving)),
-        }
+        Self(Arc::new(Inner {
+            phase: Mutex::new(Phase::Serving),
+            advanced: Notify::new(),
+        }))
     }
 
     pub fn phase(&self) -> Phase {
-        *self.phase.borrow()
+        *self.0.phase.lock()
     }
 
     /// Goes on to a phase; never back.
     pub fn advance(&self, to: Phase) {
-        self.phase.send_if_modified(|phase| {
-            let later = to > *phase;
-            if later {
-                *phase = to;
+        {
+            let mut phase = self.0.phase.lock();
+            if to <= *phase {
+                return;
             }
-            later
-        });
+            *phase = to;
+        }
+        self.0.advanced.notify_waiters();
     }
 
     /// Returns when the phase is `phase` or later. Cancel safe.
     pub async fn reached(&self, phase: Phase) {
-        let mut phases = self.phase.subscribe();
-        // The sender lives as long as `self`.
-        let _ = phases.wait_for(|now| *now >= phase).await;
+        loop {
+            let mut advanced = pin!(self.0.advanced.notified());
+            // Waiting before looking: what advances in between is not missed.
+            advanced.as_mut().enable();
+            if self.phase() >= phase {
+                return;
+            }
+            advanced.await;
+        }
     }
 }
 

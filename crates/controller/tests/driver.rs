@@ -123,6 +123,8 @@ async fn a_plan_that_panics_is_tried_again() {
         DriverOptions::default(),
     );
     let _running = env.spawn.spawn("controllers", driver.run());
-    let again = env.clock.timeout(Duration::from_secs(30), panicking.planned_again.notified());
+    let again = env
+        .clock
+        .timeout(Duration::from_secs(30), panicking.planned_again.notified());
     assert!(again.await.is_ok(), "the key is not held by the run that panicked");
 }

@@ -23,7 +23,9 @@ fn find(bug: Bug, seeds_max: u64) -> String {
 #[test]
 fn an_update_over_a_newer_version_is_found() {
     let found = find(Bug::RevisionNotCompared, 10);
-    assert!(found.contains("lost update"), "{found}");
+    // A write over what another one has deleted shows as an object that comes back from nowhere.
+    let shown = ["lost update", "which was not there"];
+    assert!(shown.iter().any(|text| found.contains(text)), "{found}");
 }
 
 #[test]
