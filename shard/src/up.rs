@@ -25,8 +25,8 @@ pub struct UpOptions {
     /// Directory for everything: keys, kubeconfigs, stores, logs
     #[arg(long, default_value = ".kcp-up", value_name = "DIR")]
     pub root_directory: PathBuf,
-    /// How many shards
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    /// How many shards; more than one is not built yet
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1))]
     pub shards: u16,
     /// Port of the front-proxy; shards take the ports behind it
     #[arg(long, default_value_t = 6443)]
