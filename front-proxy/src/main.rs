@@ -40,30 +40,8 @@ async fn start(options: ProxyOptions) -> anyhow::Result<()> {
     let _spans = telemetry::log::init(&log)?;
     let running = Running::start(&Env::real(), &options).await?;
     tracing::info!(address = running.address, "serving");
-    wait_for_signal(options.exit_when_stdin_closes).await?;
+    apiserver::asked_to_end(options.exit_when_stdin_closes).await?;
     tracing::info!("stopping");
     running.stop().await;
-    Ok(())
-}
-
-/// SIGTERM, Ctrl-C, or the end of standard input where that counts.
-async fn wait_for_signal(until_stdin_closes: bool) -> anyhow::Result<()> {
-    use tokio::io::AsyncReadExt;
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let closed = async {
-        if !until_stdin_closes {
-            std::future::pending::<()>().await;
-        }
-        let (mut input, mut ignored) = (tokio::io::stdin(), [0; 64]);
-        while matches!(input.read(&mut ignored).await, Ok(read) if read > 0) {}
-    };
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = closed => {}
-    }
     Ok(())
 }

@@ -55,7 +55,7 @@ async fn start(options: StartOptions) -> anyhow::Result<()> {
     let running = Running::start(&env, &options).await?;
     let took = env.clock.monotonic().saturating_sub(begun);
     tracing::info!(address = running.address, ?took, kubeconfig = %options.kubeconfig_file().display(), "ready");
-    wait_for_signal(options.exit_when_stdin_closes).await?;
+    apiserver::asked_to_end(options.exit_when_stdin_closes).await?;
     tracing::info!("stopping");
     running.stop().await;
     Ok(())
@@ -64,27 +64,6 @@ async fn start(options: StartOptions) -> anyhow::Result<()> {
 async fn up(options: UpOptions) -> anyhow::Result<()> {
     // A process has one provider of cryptography; a second call finds it set.
     let _already_set = rustls::crypto::ring::default_provider().install_default();
-    shard::up::run(&Env::real(), &options, wait_for_signal(false)).await
-}
-
-/// SIGTERM, Ctrl-C, or the end of standard input where that counts.
-async fn wait_for_signal(until_stdin_closes: bool) -> anyhow::Result<()> {
-    use tokio::io::AsyncReadExt;
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let closed = async {
-        if !until_stdin_closes {
-            std::future::pending::<()>().await;
-        }
-        let (mut input, mut ignored) = (tokio::io::stdin(), [0; 64]);
-        while matches!(input.read(&mut ignored).await, Ok(read) if read > 0) {}
-    };
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = closed => {}
-    }
-    Ok(())
+    let stop = async { Ok(apiserver::asked_to_end(false).await?) };
+    shard::up::run(&Env::real(), &options, stop).await
 }

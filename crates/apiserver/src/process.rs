@@ -1,4 +1,4 @@
-//! `process_*` metrics of this process.
+//! This process: its `process_*` metrics, and being asked to end.
 
 use std::path::Path;
 
@@ -28,4 +28,29 @@ pub fn add_process_metrics(env: &Env, metrics: &Metrics) {
             PAGE_BYTES,
         )
     });
+}
+
+/// Returns when the process is asked to end: by SIGTERM, Ctrl-C, or the end of standard input where that counts.
+///
+/// # Errors
+/// If the system does not let signals be listened for.
+pub async fn asked_to_end(until_stdin_closes: bool) -> std::io::Result<()> {
+    use tokio::io::AsyncReadExt;
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let closed = async {
+        if !until_stdin_closes {
+            std::future::pending::<()>().await;
+        }
+        let (mut input, mut ignored) = (tokio::io::stdin(), [0; 64]);
+        while matches!(input.read(&mut ignored).await, Ok(read) if read > 0) {}
+    };
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = closed => {}
+    }
+    Ok(())
 }
