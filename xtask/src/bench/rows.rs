@@ -202,7 +202,7 @@ impl Series {
         match self {
             Self::Basic => 25,
             Self::Requests => 80,
-            Self::Fairness => 35,
+            Self::Fairness => 75,
             Self::Workspaces => 300,
             Self::Memory => 60,
             Self::Opening => 300,
