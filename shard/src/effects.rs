@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use api::keys::identity;
 use async_trait::async_trait;
-use controller::{Effects, Fetched, Lease, Remote};
+use controller::{Effects, Fetched, Remote};
+use kv::Guard;
 use machinery::object::ObjectExt;
 use machinery::options::{DeleteOptions, WriteOptions};
 use machinery::status::{Result, Status};
@@ -36,7 +37,7 @@ fn delete_options(uid: &str, version: Option<&str>) -> Result<DeleteOptions> {
 }
 
 /// Who writes: trusted, with everything within one cluster.
-pub fn system_request(permit: Permit, user: Arc<User>, agent: &str, guards: Vec<kv::Guard>) -> Request {
+pub fn system_request(permit: Permit, user: Arc<User>, agent: &str, guards: Vec<Guard>) -> Request {
     Request {
         permit,
         user,
@@ -86,7 +87,7 @@ impl ShardEffects {
         })
     }
 
-    fn request(&self, of: &ObjectRef, controller: &str, guards: Vec<kv::Guard>) -> Request {
+    fn request(&self, of: &ObjectRef, controller: &str, guards: Vec<Guard>) -> Request {
         system_request(
             Permit::internal(Scope::One(of.cluster.clone())),
             self.user.clone(),
@@ -96,7 +97,7 @@ impl ShardEffects {
     }
 
     /// Creates an object; `Ok(false)` if it is there already.
-    pub async fn create(&self, of: &ObjectRef, object: Value, manager: &str, guards: Vec<kv::Guard>) -> Result<bool> {
+    pub async fn create(&self, of: &ObjectRef, object: Value, manager: &str, guards: Vec<Guard>) -> Result<bool> {
         let target = self.new_target(of)?;
         let request = self.request(of, manager, guards);
         match self
@@ -111,7 +112,7 @@ impl ShardEffects {
     }
 
     /// Replaces an object, status included.
-    pub async fn replace(&self, of: &ObjectRef, object: Value, manager: &str, guards: Vec<kv::Guard>) -> Result<()> {
+    pub async fn replace(&self, of: &ObjectRef, object: Value, manager: &str, guards: Vec<Guard>) -> Result<()> {
         let target = self.target(of, Subresource::Whole)?;
         let request = self.request(of, manager, guards);
         self.registry
@@ -126,7 +127,7 @@ impl ShardEffects {
         uid: &str,
         version: Option<&str>,
         manager: &str,
-        guards: Vec<kv::Guard>,
+        guards: Vec<Guard>,
     ) -> Result<()> {
         let target = self.target(of, Subresource::Main)?;
         let request = self.request(of, manager, guards);
@@ -140,7 +141,7 @@ impl ShardEffects {
     }
 
     /// Removes what a closed cluster left behind.
-    async fn purge(&self, of: &ObjectRef, guards: Vec<kv::Guard>) -> Result<()> {
+    async fn purge(&self, of: &ObjectRef, guards: Vec<Guard>) -> Result<()> {
         let Some(resource) = controller::Catalog::store_key(&*self.catalog, &of.resource) else {
             return Ok(());
         };
@@ -172,7 +173,7 @@ impl ShardEffects {
         &self,
         controller: &'static str,
         effects: &[Effect],
-        guards: &[kv::Guard],
+        guards: &[Guard],
     ) -> Result<Together> {
         let mut steps = Vec::with_capacity(effects.len());
         let mut request = None;
@@ -205,7 +206,7 @@ impl ShardEffects {
         }
     }
 
-    async fn carry_out_one(&self, controller: &'static str, effect: &Effect, guards: Vec<kv::Guard>) -> Result<()> {
+    async fn carry_out_one(&self, controller: &'static str, effect: &Effect, guards: Vec<Guard>) -> Result<()> {
         match effect {
             Effect::Create { of, object, adopt } => {
                 let created = self.create(of, object.clone(), controller, guards).await?;
@@ -251,15 +252,12 @@ impl ShardEffects {
 
 #[async_trait]
 impl Effects for ShardEffects {
-    async fn carry_out(&self, controller: &'static str, effects: &[Effect], lease: &Lease) -> Result<()> {
+    async fn carry_out(&self, controller: &'static str, effects: &[Effect], tenure: &Guard) -> Result<()> {
         let mut rest = effects;
         while !rest.is_empty() {
             let (now, later) = rest.split_at(neighbours(rest));
             rest = later;
-            let Some(guard) = lease.guard() else {
-                return Err(Status::service_unavailable("the controllers' lease is lost"));
-            };
-            let guards = vec![guard];
+            let guards = vec![tenure.clone()];
             if now.len() > 1 && self.carry_out_together(controller, now, &guards).await? == Together::Written {
                 continue;
             }

@@ -65,6 +65,7 @@ pub struct Shard {
     pub effects: Arc<ShardEffects>,
     pub authorizer: SharedAuthorizer,
     pub driver: Option<Driver>,
+    lease: Option<Arc<Lease>>,
     /// Seconds in admission plugins, for metrics.
     pub admission_durations: Family<Histogram>,
     tasks: Vec<Task<()>>,
@@ -131,6 +132,7 @@ impl Shard {
             effects,
             authorizer,
             driver: None,
+            lease: None,
             admission_durations,
             tasks: Vec::new(),
         };
@@ -189,7 +191,7 @@ impl Shard {
             self.env.clone(),
             self.store.clone(),
             feed,
-            lease,
+            lease.clone(),
             self.catalog.clone(),
             Arc::new(NoRemote),
             effects,
@@ -199,6 +201,7 @@ impl Shard {
         let running = self.env.spawn.spawn("controllers", driver.clone().run());
         self.tasks.extend([competing, running]);
         self.driver = Some(driver);
+        self.lease = Some(lease);
         Ok(())
     }
 
@@ -226,8 +229,12 @@ impl Shard {
         }
     }
 
-    /// Stops the controllers and following the store. The store itself is the caller's to close.
-    pub fn stop(&self) {
+    /// Stops the controllers, gives their lease back so that another replica runs them at once, and stops following the
+    /// store. The store itself is the caller's to close.
+    pub async fn stop(&self) {
+        if let Some(lease) = &self.lease {
+            lease.release().await;
+        }
         for task in &self.tasks {
             task.abort();
         }

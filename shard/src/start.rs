@@ -148,7 +148,7 @@ impl Running {
         self.server.shutdown().await;
         // An aborted or panicked acceptor has nothing left to finish.
         let _ended = self.serving.join().await;
-        self.shard.stop();
+        self.shard.stop().await;
         self.kv.close().await;
     }
 }

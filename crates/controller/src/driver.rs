@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use env::Env;
 use futures_util::FutureExt as _;
+use kv::Guard;
 use machinery::status::{Result, Status};
 use parking_lot::Mutex;
 use permit::Cluster;
@@ -54,7 +55,10 @@ pub trait Remote: Send + Sync {
 /// transaction where that can be. A failure ends the run.
 #[async_trait]
 pub trait Effects: Send + Sync {
-    async fn carry_out(&self, controller: &'static str, effects: &[Effect], lease: &Lease) -> Result<()>;
+    ///
+    /// Every write compares `tenure`, the guard of the lease as it was held when the run began: what was planned in a tenure
+    /// that is over is not written in the next, however the lease stands by then.
+    async fn carry_out(&self, controller: &'static str, effects: &[Effect], tenure: &Guard) -> Result<()>;
 }
 
 #[derive(Clone, Debug)]
@@ -182,14 +186,14 @@ impl Driver {
     /// Runs for ever: whenever the lease is held, the controllers run.
     pub async fn run(self) {
         loop {
-            self.0.lease.wait_held().await;
+            let tenure = self.0.lease.wait_held().await;
             self.enqueue_everything();
             let dispatch = self.dispatch();
-            let runs = self.run_due();
+            let runs = self.run_due(&tenure);
             let resync = self.resync();
             tokio::select! {
                 biased;
-                () = self.0.lease.wait_lost() => {}
+                () = self.0.lease.wait_lost(&tenure) => {}
                 () = dispatch => {}
                 () = runs => {}
                 () = resync => {}
@@ -313,7 +317,7 @@ impl Driver {
     }
 
     /// Starts a run for every key that is due, as far as there are seats.
-    async fn run_due(&self) {
+    async fn run_due(&self, tenure: &Guard) {
         loop {
             let now = self.0.env.clock.monotonic();
             let mut next: Option<Duration> = None;
@@ -322,9 +326,9 @@ impl Driver {
                     let Ok(seat) = self.0.seats.clone().acquire_owned().await else {
                         return;
                     };
-                    let driver = self.clone();
+                    let (driver, tenure) = (self.clone(), tenure.clone());
                     let run = async move {
-                        driver.run_key(index, key).await;
+                        driver.run_key(index, key, &tenure).await;
                         drop(seat);
                         driver.0.due.notify_one();
                     };
@@ -366,10 +370,10 @@ impl Driver {
         }
     }
 
-    async fn run_key(&self, index: usize, key: Key) {
+    async fn run_key(&self, index: usize, key: Key, tenure: &Guard) {
         let work = &self.0.work[index];
         let begun = self.0.env.clock.monotonic();
-        let running = AssertUnwindSafe(self.plan_and_carry_out(&work.controller, &key)).catch_unwind();
+        let running = AssertUnwindSafe(self.plan_and_carry_out(&work.controller, &key, tenure)).catch_unwind();
         // Nothing of the run outlives it, so that a bug costs one key a delay, and not its turn for ever.
         let outcome = running
             .await
@@ -391,12 +395,17 @@ impl Driver {
         }
     }
 
-    async fn plan_and_carry_out(&self, controller: &Arc<dyn Controller>, key: &Key) -> Result<Option<Duration>> {
+    async fn plan_and_carry_out(
+        &self,
+        controller: &Arc<dyn Controller>,
+        key: &Key,
+        tenure: &Guard,
+    ) -> Result<Option<Duration>> {
         let plan = self.plan(controller, key).await?;
         if !plan.effects.is_empty() {
             self.0
                 .effects
-                .carry_out(controller.name(), &plan.effects, &self.0.lease)
+                .carry_out(controller.name(), &plan.effects, tenure)
                 .await?;
         }
         match plan.error {

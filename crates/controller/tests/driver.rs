@@ -9,7 +9,9 @@ use async_trait::async_trait;
 use controller::{Catalog, Driver, DriverOptions, Effects, EventFeed, Fetched, Lease, LeaseOptions, Remote};
 use env::Env;
 use kv::model::ModelKv;
+use kv::{Guard, Kv, LeaseId, Op, RangeRequest, Txn, TxnOutcome};
 use machinery::status::Result;
+use parking_lot::Mutex;
 use permit::Cluster;
 use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Served, Trigger, View};
 use storage::{ObjectKey, ResourceKey, Store, StoreOptions};
@@ -87,7 +89,7 @@ impl Remote for Nothing {
 
 #[async_trait]
 impl Effects for Nothing {
-    async fn carry_out(&self, _: &'static str, _: &[Effect], _: &Lease) -> Result<()> {
+    async fn carry_out(&self, _: &'static str, _: &[Effect], _: &Guard) -> Result<()> {
         Ok(())
     }
 }
@@ -127,4 +129,149 @@ async fn a_plan_that_panics_is_tried_again() {
         .clock
         .timeout(Duration::from_secs(30), panicking.planned_again.notified());
     assert!(again.await.is_ok(), "the key is not held by the run that panicked");
+}
+
+/// Its first plan needs an object of elsewhere, the next writes.
+#[derive(Default)]
+struct Needing {
+    plans: AtomicUsize,
+}
+
+/// Answers when it is let.
+#[derive(Default)]
+struct Slow {
+    asked: Notify,
+    answer: Notify,
+}
+
+/// Keeps the guards that effects came with.
+#[derive(Default)]
+struct Recorded {
+    guards: Mutex<Vec<Guard>>,
+    one: Notify,
+}
+
+impl Controller for Needing {
+    fn name(&self) -> &'static str {
+        "needing"
+    }
+
+    fn watches(&self) -> Vec<ResourceRef> {
+        Vec::new()
+    }
+
+    fn keys(&self, _: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
+        Vec::new()
+    }
+
+    fn plan(&self, key: &Key, _: &dyn View, _: &Context) -> Plan {
+        let of = ResourceRef::new("", "configmaps").object(&key.cluster, "", "far");
+        match self.plans.fetch_add(1, Ordering::SeqCst) {
+            0 => Plan {
+                needs: vec![of],
+                ..Plan::default()
+            },
+            1 => Plan {
+                effects: vec![Effect::Touch { of }],
+                ..Plan::default()
+            },
+            _ => Plan::default(),
+        }
+    }
+
+    fn resync(&self, _: &dyn View) -> Vec<Key> {
+        vec![Key::new(&Cluster::well_known("root"), "", "key")]
+    }
+}
+
+#[async_trait]
+impl Remote for Slow {
+    async fn fetch(&self, _: &ObjectRef) -> Result<Fetched> {
+        self.asked.notify_one();
+        self.answer.notified().await;
+        Ok(Fetched::Absent)
+    }
+}
+
+#[async_trait]
+impl Effects for Recorded {
+    async fn carry_out(&self, _: &'static str, _: &[Effect], tenure: &Guard) -> Result<()> {
+        self.guards.lock().push(tenure.clone());
+        self.one.notify_one();
+        Ok(())
+    }
+}
+
+fn lease_of(holder: &str) -> LeaseOptions {
+    LeaseOptions {
+        key: "/lease".to_owned(),
+        holder: holder.to_owned(),
+        ttl: Duration::from_secs(15),
+    }
+}
+
+/// The store's lease ends, as when its holder was paused for too long.
+async fn revoke(kv: &ModelKv) {
+    let range = RangeRequest::key("/lease");
+    let id = kv.range(range).await.unwrap().kvs[0].lease;
+    kv.lease_revoke(LeaseId(id)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_of_an_earlier_tenure_does_not_write_under_the_guard_of_the_next() {
+    let env = Env::real();
+    let kv = Arc::new(ModelKv::new(&env));
+    let feed = EventFeed::new();
+    let store = Store::open(env.clone(), kv.clone(), StoreOptions::default(), vec![feed.clone()])
+        .await
+        .unwrap();
+    let (lease, _competing) = Lease::acquire(&env, kv.clone(), lease_of("here"));
+    let (slow, recorded) = (Arc::new(Slow::default()), Arc::new(Recorded::default()));
+    let driver = Driver::new(
+        env.clone(),
+        store,
+        feed,
+        lease.clone(),
+        Arc::new(Nothing),
+        slow.clone(),
+        recorded.clone(),
+        vec![Arc::new(Needing::default())],
+        DriverOptions::default(),
+    );
+    let _running = env.spawn.spawn("controllers", driver.run());
+    slow.asked.notified().await;
+    let first = lease.guard().unwrap();
+    revoke(&kv).await;
+    lease.wait_lost(&first).await;
+    let second = lease.wait_held().await;
+    assert_ne!(first, second);
+    slow.answer.notify_one();
+    recorded.one.notified().await;
+    assert_eq!(*recorded.guards.lock(), std::slice::from_ref(&first));
+    let write = Txn {
+        guards: vec![first],
+        ops: vec![Op::put("/object", "stale")],
+    };
+    let outcome = kv.txn(write).await.unwrap();
+    assert!(matches!(outcome, TxnOutcome::Conflict { .. }), "{outcome:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_given_back_is_free_at_once_and_not_taken_again() {
+    let env = Env::real();
+    let kv = Arc::new(ModelKv::new(&env));
+    let (first, _first) = Lease::acquire(&env, kv.clone(), lease_of("first"));
+    first.wait_held().await;
+    let (second, _second) = Lease::acquire(&env, kv, lease_of("second"));
+    env.clock.sleep(Duration::from_secs(60)).await;
+    assert!(first.is_held() && !second.is_held());
+    first.release().await;
+    assert!(!first.is_held());
+    let begun = env.clock.monotonic();
+    second.wait_held().await;
+    let waited = env.clock.monotonic() - begun;
+    assert!(waited <= Duration::from_secs(1), "the next holder waited {waited:?}");
+    second.release().await;
+    env.clock.sleep(Duration::from_secs(60)).await;
+    assert!(!first.is_held() && !second.is_held());
 }

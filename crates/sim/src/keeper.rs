@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use controller::{Effects, Lease};
+use controller::Effects;
 use env::Rng;
 use env::simulated::{Crash, Faults, Host};
+use kv::Guard;
 use machinery::status::Result;
 use parking_lot::Mutex;
 use plan::Effect;
@@ -96,14 +97,14 @@ impl Reaper {
 
 #[async_trait]
 impl Effects for Fragile {
-    async fn carry_out(&self, controller: &'static str, effects: &[Effect], lease: &Lease) -> Result<()> {
+    async fn carry_out(&self, controller: &'static str, effects: &[Effect], tenure: &Guard) -> Result<()> {
         // Armed, it stands between any two effects, also those that would share a transaction.
         if !self.reaper.is_armed() {
-            return self.inner.carry_out(controller, effects, lease).await;
+            return self.inner.carry_out(controller, effects, tenure).await;
         }
         for effect in effects {
             self.inner
-                .carry_out(controller, std::slice::from_ref(effect), lease)
+                .carry_out(controller, std::slice::from_ref(effect), tenure)
                 .await?;
             if self.reaper.strikes() {
                 self.reaper.faults.count("controllers/crashed between effects");

@@ -174,7 +174,7 @@ impl Server {
     /// Down in order, with everything written.
     pub async fn stop(&self) {
         self.http.shutdown().await;
-        self.shard.stop();
+        self.shard.stop().await;
         self.kv.close().await;
     }
 }

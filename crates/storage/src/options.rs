@@ -57,7 +57,7 @@ impl StoreOptions {
 
     pub(crate) fn drops_event(&self, _revision: u64) -> bool {
         #[cfg(all(feature = "planted", debug_assertions))]
-        return self.planted.drop_event_each > 0 && _revision % self.planted.drop_event_each == 0;
+        return self.planted.drop_event_each > 0 && _revision.is_multiple_of(self.planted.drop_event_each);
         #[cfg(not(all(feature = "planted", debug_assertions)))]
         false
     }
