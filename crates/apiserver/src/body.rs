@@ -189,6 +189,15 @@ impl RequestBody {
     }
 }
 
+// === impl HeldBody ===
+
+impl HeldBody<'_> {
+    /// The same bytes for who reads it next; they stay in the budget as long as this is there.
+    pub fn again(&self) -> RequestBody {
+        RequestBody::Full(self.bytes.clone())
+    }
+}
+
 // === impl BodyBudget ===
 
 impl BodyBudget {
@@ -197,6 +206,11 @@ impl BodyBudget {
             bytes_max,
             used: AtomicUsize::new(0),
         }
+    }
+
+    /// Bytes that are held.
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
     }
 }
 

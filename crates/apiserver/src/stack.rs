@@ -24,7 +24,7 @@ use tracing::Instrument as _;
 use crate::audit::{Answer, Audit, Times};
 use crate::auth::service_account::in_cluster_path;
 use crate::auth::{Authenticator, Resolver, SharedAuthorizer};
-use crate::body::{Body, BodyBudget, RequestBody};
+use crate::body::{Body, BodyBudget, HeldBody, RequestBody};
 use crate::handler;
 use crate::handler::{Definitions, Documents};
 use crate::health::Health;
@@ -195,6 +195,11 @@ impl Stack {
         self.fairness.used()
     }
 
+    /// Bytes of request bodies that are held, whole or as far as they have come.
+    pub fn bodies_bytes(&self) -> usize {
+        self.bodies.used()
+    }
+
     /// Answers a request. Never fails and never hangs: whatever goes wrong becomes an answer.
     pub async fn handle(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
         let begun = self.env.clock.monotonic();
@@ -326,8 +331,9 @@ impl Stack {
         let request = Permitted::new(request, self, parts, record).await?;
         // A turn, so that no cluster takes the server from the others; given back when the answer is made. After
         // authorization: those who may do nothing in a cluster must not wait in its line.
+        let held = self.take_in(load, body).await?;
         let _turn = self.turn(flow, load).await?;
-        handler::serve(self, request, parts, body, record).await
+        handler::serve(self, request, parts, held.again(), record).await
     }
 
     async fn serve_service(
@@ -352,8 +358,20 @@ impl Stack {
         };
         let load = request.load();
         let request = Permitted::in_service(request, &service, &service.path, self, parts, record).await?;
+        let held = self.take_in(load, body).await?;
         let _turn = self.turn(service.flow.clone(), load).await?;
-        handler::serve(self, request, parts, body, record).await
+        handler::serve(self, request, parts, held.again(), record).await
+    }
+
+    /// The whole body, before the turn. Bodies that are not read share the window of their HTTP/2 connection: a few that
+    /// wait for a seat would stop all others of it. And who sends slowly must not sit on a seat meanwhile.
+    async fn take_in(&self, load: Load, body: RequestBody) -> Result<HeldBody<'_>> {
+        let body = match load {
+            Load::Mutating | Load::Exempt { mutating: true } => body,
+            // Nothing reads it; dropped, its part of the window is given back.
+            Load::ReadOnly | Load::Exempt { mutating: false } => RequestBody::Full(Bytes::new()),
+        };
+        Ok(body.read(self.options.body_bytes_max, &self.bodies).await?)
     }
 
     async fn turn(&self, flow: Flow, load: Load) -> Result<Turn> {

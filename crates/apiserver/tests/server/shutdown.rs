@@ -44,7 +44,7 @@ async fn readiness_goes_first_then_watches_end_and_requests_are_finished() {
         &body[..5]
     );
     slow.write_all(head.as_bytes()).await.unwrap();
-    world.until(|| world.stack.seats_used() == 1).await;
+    world.until(|| world.stack.bodies_bytes() == 5).await;
     let server = world.server.clone();
     let down = world
         .env
@@ -86,10 +86,10 @@ async fn what_does_not_end_is_cut_in_bounded_time() {
     let mut stuck = world.env.net.dial(&address).await.unwrap();
     let head = format!(
         "POST /clusters/{CONSUMER}/api/v1/namespaces HTTP/1.1\r\nhost: x\r\nauthorization: Bearer kcp-admin\r\n\
-         content-length: 10\r\n\r\n"
+         content-length: 10\r\n\r\n{{"
     );
     stuck.write_all(head.as_bytes()).await.unwrap();
-    world.until(|| world.stack.seats_used() == 1).await;
+    world.until(|| world.stack.bodies_bytes() == 1).await;
     let begun = world.env.clock.monotonic();
     world.server.shutdown().await;
     running.await.unwrap();
