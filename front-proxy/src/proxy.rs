@@ -376,12 +376,7 @@ fn bearer_token(headers: &HeaderMap) -> Option<String> {
 
 fn lane_of(parts: &Parts) -> Lane {
     let query = Query::new(parts.uri.query().unwrap_or_default());
-    let asks = |name: &str| {
-        query
-            .get(name)
-            .is_some_and(|value| matches!(&*value, "true" | "1" | ""))
-    };
-    match asks("watch") || asks("follow") || parts.uri.path().contains("/watch/") {
+    match query.is_true("watch") || query.is_true("follow") || parts.uri.path().contains("/watch/") {
         true => Lane::Long,
         false => Lane::Short,
     }
@@ -460,5 +455,29 @@ mod tests {
         let refused = proxy.authenticate(&headers, &Connection::plain("client:1")).await;
         let response = refused.expect_err("nobody is known").into_response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    }
+
+    #[test]
+    fn whatever_a_shard_takes_for_a_watch_goes_with_the_long_requests() {
+        let lane = |uri: &str| {
+            let (parts, ()) = Request::get(uri).body(()).expect("a request").into_parts();
+            lane_of(&parts)
+        };
+        for yes in [
+            "watch=true",
+            "watch=True",
+            "watch=T",
+            "watch=t",
+            "watch=1",
+            "watch",
+            "watch=",
+            "a=b&follow=TRUE",
+        ] {
+            assert!(matches!(lane(&format!("/api/v1/pods?{yes}")), Lane::Long), "{yes}");
+        }
+        for no in ["watch=false", "watch=False", "watch=0", "limit=1", ""] {
+            assert!(matches!(lane(&format!("/api/v1/pods?{no}")), Lane::Short), "{no}");
+        }
+        assert!(matches!(lane("/api/v1/watch/pods"), Lane::Long));
     }
 }
