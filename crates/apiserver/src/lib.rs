@@ -35,7 +35,7 @@ pub use process::{add_process_metrics, asked_to_end};
 pub use query::Query;
 pub use record::Record;
 pub use refusal::Refusal;
-pub use server::{Connection, Server, ServerOptions, Service, Tls, TlsError, TlsFiles, TlsMaterial};
+pub use server::{Connection, Server, ServerOptions, Service, Timer, Tls, TlsError, TlsFiles, TlsMaterial};
 pub use services::{ServiceApi, ServiceRoute, Services};
 pub use stack::{Mounts, Page, Stack, StackConfig, StackOptions};
 pub use version::VersionInfo;

@@ -186,6 +186,11 @@ impl Clock {
         self.source.started.elapsed()
     }
 
+    /// [`Clock::monotonic`] as the standard library's moment, for libraries that count in those.
+    pub fn instant(&self) -> std::time::Instant {
+        self.source.started.into_std() + self.monotonic()
+    }
+
     /// Returns after `duration`.
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;

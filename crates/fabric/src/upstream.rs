@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use apiserver::Timer;
 use bytes::Bytes;
 use env::{Env, Stream};
 use http::{Request, Response, Uri};
@@ -20,7 +21,7 @@ use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -319,7 +320,7 @@ impl Inner {
 
     async fn handshake(&self, stream: impl Stream) -> io::Result<Connection> {
         let (sender, connection) = http2::Builder::new(Executor(self.env.spawn.clone()))
-            .timer(TokioTimer::new())
+            .timer(Timer(self.env.clock.clone()))
             .keep_alive_interval(self.options.ping_interval)
             .keep_alive_timeout(self.options.ping_timeout)
             .initial_stream_window_size(STREAM_WINDOW)

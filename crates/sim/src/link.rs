@@ -1,12 +1,12 @@
 //! The way of a request from a client to the server: handed over, or by HTTP/2 over the simulated network.
 
-use apiserver::{Connection, RequestBody};
+use apiserver::{Connection, RequestBody, Timer};
 use bytes::Bytes;
 use env::Env;
 use http::Request;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 
 use crate::client::Site;
@@ -109,7 +109,7 @@ async fn dial(site: &Site) -> Option<http2::SendRequest<Full<Bytes>>> {
     let stream = env.net.dial(LISTEN).await.ok()?;
     let mut builder = http2::Builder::new(Executor(env.spawn.clone()));
     builder
-        .timer(TokioTimer::new())
+        .timer(Timer(env.clock.clone()))
         // As client-go does, so that a server that is gone without a word is noticed.
         .keep_alive_interval(std::time::Duration::from_secs(30))
         .keep_alive_timeout(std::time::Duration::from_secs(15));

@@ -85,7 +85,7 @@ pub struct Rules {
 impl Rules {
     /// Compiles the patterns.
     pub fn new() -> anyhow::Result<Self> {
-        let seams = r"\bInstant::now\(|\bSystemTime::now\(|\btokio::(task::)?spawn(_blocking)?\(|\bthread_rng\(|\brand::rng\(|\bstd::thread::spawn\(";
+        let seams = r"\bInstant::now\(|\bSystemTime::now\(|\btokio::(task::)?spawn(_blocking)?\(|\bthread_rng\(|\brand::rng\(|\bstd::thread::spawn\(|\bTokioTimer\b";
         Ok(Self {
             beyond_the_seams: Regex::new(seams).context("the seams' pattern")?,
             tenancy: Regex::new(r"\b(Workspace|APIExport|APIBinding|ApiExport|ApiBinding)\w*")

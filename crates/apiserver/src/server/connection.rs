@@ -1,9 +1,12 @@
-//! What is known of a connection, whatever is asked over it.
+//! What is known of a connection, whatever is asked over it; hyper's tasks and timers, by the seams.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use env::Spawn;
+use env::{Clock, Spawn};
 use rustls_pki_types::CertificateDer;
 
 /// The other end.
@@ -21,6 +24,12 @@ pub struct Connection {
 /// hyper's tasks, by the seam.
 #[derive(Clone)]
 pub(crate) struct Executor(pub(crate) Spawn);
+
+/// hyper's timers, by the seam: pings, and heads that do not come.
+#[derive(Clone, Debug)]
+pub struct Timer(pub Clock);
+
+struct Sleep(Pin<Box<dyn Future<Output = ()> + Send + Sync>>);
 
 // === impl Connection ===
 
@@ -55,6 +64,33 @@ where
     }
 }
 
+// === impl Timer ===
+
+impl hyper::rt::Timer for Timer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        let clock = self.0.clone();
+        Box::pin(Sleep(Box::pin(async move { clock.sleep(duration).await })))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
+        self.sleep(deadline.saturating_duration_since(self.now()))
+    }
+
+    fn now(&self) -> Instant {
+        self.0.instant()
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+impl hyper::rt::Sleep for Sleep {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,5 +100,15 @@ mod tests {
         assert_eq!(Connection::plain("10.0.0.1:443").peer_address(), "10.0.0.1");
         assert_eq!(Connection::plain("[::1]:443").peer_address(), "::1");
         assert_eq!(Connection::plain("pipe").peer_address(), "pipe");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn timers_follow_the_clock() {
+        use hyper::rt::Timer as _;
+        let clock = Clock::real();
+        let timer = Timer(clock.clone());
+        let deadline = timer.now() + Duration::from_secs(90);
+        timer.sleep_until(deadline).await;
+        assert!(clock.monotonic() >= Duration::from_secs(90) && timer.now() >= deadline);
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use env::{Accepted, Env, Listener, Stream};
 use http::{Request, Response};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use hyper_util::server::conn::auto;
 use telemetry::Metrics;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -22,7 +22,7 @@ use crate::body::{Body, RequestBody};
 use crate::lifecycle::{Lifecycle, Phase};
 use crate::server::connection::Executor;
 use crate::server::gather::{Gathered, Wire};
-pub use connection::Connection;
+pub use connection::{Connection, Timer};
 pub use tls::{Tls, TlsError, TlsFiles, TlsMaterial};
 
 /// What answers requests. Implemented by [`crate::Stack`]; a binary may put something in front of it.
@@ -245,12 +245,12 @@ impl<S: Service> Server<S> {
 fn builder(env: &Env, options: &ServerOptions) -> auto::Builder<Executor> {
     let mut http = auto::Builder::new(Executor(env.spawn.clone()));
     http.http1()
-        .timer(TokioTimer::new())
+        .timer(Timer(env.clock.clone()))
         .header_read_timeout(options.header_timeout)
         .max_headers(options.headers_max)
         .max_buf_size((options.header_bytes_max as usize).max(64 * 1024));
     http.http2()
-        .timer(TokioTimer::new())
+        .timer(Timer(env.clock.clone()))
         .max_concurrent_streams(options.streams_per_connection_max)
         .max_header_list_size(options.header_bytes_max)
         // Kubernetes' stream window, and Go's of connections: what an unread connection can make the server hold.
