@@ -48,6 +48,20 @@ pub fn decode_value(bytes: &[u8]) -> Result<Value, DecodeError> {
     parser::parse(bytes).map(|(value, _)| value)
 }
 
+/// How deep arrays and objects nest; a scalar does not. `seen` grows by the number of values in it. Recursive: the tree came
+/// from bounded parsers, and whoever builds a deeper one from such trees asks here first.
+pub(crate) fn nesting(value: &Value, seen: &mut usize) -> usize {
+    *seen += 1;
+    match value {
+        Value::Array(items) => 1 + items.iter().map(|item| nesting(item, seen)).max().unwrap_or(0),
+        Value::Object(members) => {
+            let members = members.values().map(|member| nesting(member, seen));
+            1 + members.max().unwrap_or(0)
+        }
+        _ => 0,
+    }
+}
+
 /// Kind and version of a decoded body; empty where absent. Fails as Kubernetes' first look at a body does.
 pub fn type_meta(value: &Value) -> Result<GroupVersionKind, DecodeError> {
     let go_type = |value: &Value| match value {

@@ -5,12 +5,16 @@
 
 use serde_json::{Map, Value};
 
+use crate::json::{DEPTH_MAX, nesting};
 use crate::status::{Details, Reason, Status};
 
 /// How many operations one patch may have.
 pub const OPERATIONS_MAX: usize = 10_000;
 /// How much the `copy` operations of one patch may add.
 const COPY_BYTES_MAX: usize = 3 * 1024 * 1024;
+/// How many values one patch may shift within lists and measure for its moves: ten thousand operations on a list of five
+/// thousand items stay below it.
+const STEPS_MAX: usize = 50_000_000;
 
 /// A decoded patch.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +29,15 @@ pub struct Inapplicable(String);
 struct Place<'a> {
     holder: &'a mut Value,
     key: String,
+    /// How many lists and objects a value stands in there.
+    depth: usize,
+}
+
+/// What a patch has cost so far.
+#[derive(Default)]
+struct Work {
+    copied_bytes: usize,
+    steps: usize,
 }
 
 type Outcome<T = ()> = Result<T, Inapplicable>;
@@ -33,12 +46,6 @@ type Outcome<T = ()> = Result<T, Inapplicable>;
 
 impl JsonPatch {
     /// 400 if it is no list of operations, 413 if there are too many.
-    pub fn decode(body: &[u8]) -> Result<Self, Status> {
-        let value = serde_json::from_slice(body)
-            .map_err(|error| Status::bad_request(format!("error decoding patch: {error}")))?;
-        Self::from_value(value)
-    }
-
     pub fn from_value(patch: Value) -> Result<Self, Status> {
         let wrong = |value: &Value, what: &str| {
             Status::bad_request(format!(
@@ -75,9 +82,9 @@ impl JsonPatch {
     /// The patched document.
     pub fn apply(&self, document: &Value) -> Outcome<Value> {
         let mut out = document.clone();
-        let mut copied = 0;
+        let mut work = Work::default();
         for operation in &self.0 {
-            apply_one(&mut out, operation, &mut copied)?;
+            apply_one(&mut out, operation, &mut work)?;
         }
         Ok(out)
     }
@@ -121,7 +128,7 @@ pub(super) fn unprocessable() -> Status {
     }
 }
 
-fn apply_one(document: &mut Value, operation: &Map<String, Value>, copied: &mut usize) -> Outcome {
+fn apply_one(document: &mut Value, operation: &Map<String, Value>, work: &mut Work) -> Outcome {
     let name = operation.get("op").and_then(Value::as_str).unwrap_or("unknown");
     let text = |member: &str| {
         let missing = || Inapplicable::new(format!("{name} operation failed to decode {member}: missing value"));
@@ -129,33 +136,27 @@ fn apply_one(document: &mut Value, operation: &Map<String, Value>, copied: &mut 
     };
     let value = || operation.get("value").cloned().unwrap_or(Value::Null);
     match name {
-        "add" => place(document, name, text("path")?)?.add(value()),
-        "remove" => place(document, name, text("path")?)?.remove().map(drop),
+        "add" => place(document, name, text("path")?)?.add(value(), work),
+        "remove" => place(document, name, text("path")?)?.remove(work).map(drop),
         "replace" => match (text("path")?, value()) {
             ("", whole @ (Value::Object(_) | Value::Array(_))) => {
                 *document = whole;
                 Ok(())
             }
             ("", _) => Err(Inapplicable::new("replace operation value must be object or array")),
-            (path, value) => place(document, name, path)?.replace(value),
+            (path, value) => place(document, name, path)?.replace(value, work),
         },
         "move" => {
-            let moved = place(document, name, text("from")?)?.remove()?;
-            place(document, name, text("path")?)?.add(moved)
+            let moved = place(document, name, text("from")?)?.remove(work)?;
+            place(document, name, text("path")?)?.add(moved, work)
         }
         "copy" => {
             let copy = place(document, name, text("from")?)?
                 .get()?
                 .cloned()
                 .unwrap_or(Value::Null);
-            *copied += copy.to_string().len();
-            if *copied > COPY_BYTES_MAX {
-                return Err(Inapplicable::new(format!(
-                    "Unable to complete the copy, the accumulated size increase of copy is {copied}, exceeding the limit \
-                     {COPY_BYTES_MAX}"
-                )));
-            }
-            place(document, name, text("path")?)?.add(copy)
+            work.copy(&copy)?;
+            place(document, name, text("path")?)?.add(copy, work)
         }
         "test" => {
             let path = text("path")?;
@@ -177,6 +178,7 @@ fn place<'a>(document: &'a mut Value, operation: &str, path: &str) -> Outcome<Pl
     let no_path = || Inapplicable::no_path(operation, path);
     let mut steps: Vec<&str> = path.split('/').skip(1).collect();
     let key = unescape(steps.pop().ok_or_else(no_path)?);
+    let depth = steps.len() + 1;
     let mut here = document;
     for step in steps {
         let step = unescape(step);
@@ -188,7 +190,11 @@ fn place<'a>(document: &'a mut Value, operation: &str, path: &str) -> Outcome<Pl
         .ok_or_else(no_path)?;
     }
     if here.is_object() || here.is_array() {
-        Ok(Place { holder: here, key })
+        Ok(Place {
+            holder: here,
+            key,
+            depth,
+        })
     } else {
         Err(no_path())
     }
@@ -240,12 +246,14 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn add(self, value: Value) -> Outcome {
+    fn add(self, value: Value, work: &mut Work) -> Outcome {
+        self.fits(&value, work)?;
         match self.holder {
             Value::Array(items) if self.key == "-" => items.push(value),
             // One more than there are: the end is a place to add at.
             Value::Array(items) => {
                 let at = position(&self.key, items.len() + 1)?;
+                work.steps(items.len() - at)?;
                 items.insert(at, value);
             }
             Value::Object(members) => drop(members.insert(self.key, value)),
@@ -254,23 +262,23 @@ impl<'a> Place<'a> {
         Ok(())
     }
 
-    fn replace(self, value: Value) -> Outcome {
-        match self.holder {
-            Value::Array(items) => {
-                let at = position(&self.key, items.len())?;
-                if let Some(item) = items.get_mut(at) {
-                    *item = value;
-                }
-                Ok(())
-            }
-            _ => self.add(value),
+    fn replace(self, value: Value, work: &mut Work) -> Outcome {
+        let Value::Array(items) = &*self.holder else {
+            return self.add(value, work);
+        };
+        let at = position(&self.key, items.len())?;
+        self.fits(&value, work)?;
+        if let Some(item) = self.holder.get_mut(at) {
+            *item = value;
         }
+        Ok(())
     }
 
-    fn remove(self) -> Outcome<Value> {
+    fn remove(self, work: &mut Work) -> Outcome<Value> {
         match self.holder {
             Value::Array(items) => {
                 let at = position(&self.key, items.len())?;
+                work.steps(items.len() - at)?;
                 Ok(items.remove(at))
             }
             Value::Object(members) => members.remove(&self.key).ok_or_else(|| {
@@ -278,6 +286,47 @@ impl<'a> Place<'a> {
             }),
             _ => Err(Inapplicable::no_path("remove", &self.key)),
         }
+    }
+
+    /// No result nests deeper than a body may: what goes through it recursively, if only to drop it, needs a bounded stack,
+    /// and each `copy` into itself doubles the depth.
+    fn fits(&self, value: &Value, work: &mut Work) -> Outcome {
+        let mut seen = 0;
+        let depth = self.depth + nesting(value, &mut seen);
+        work.steps(seen)?;
+        if depth > DEPTH_MAX {
+            return Err(Inapplicable::new(format!(
+                "the result nests deeper than {DEPTH_MAX} levels"
+            )));
+        }
+        Ok(())
+    }
+}
+
+// === impl Work ===
+
+impl Work {
+    fn copy(&mut self, copy: &Value) -> Outcome {
+        self.copied_bytes += copy.to_string().len();
+        if self.copied_bytes > COPY_BYTES_MAX {
+            return Err(Inapplicable::new(format!(
+                "Unable to complete the copy, the accumulated size increase of copy is {}, exceeding the limit \
+                 {COPY_BYTES_MAX}",
+                self.copied_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    /// A list's items behind the place are shifted, a moved value is measured: cheap once, not ten thousand times.
+    fn steps(&mut self, count: usize) -> Outcome {
+        self.steps += count;
+        if self.steps > STEPS_MAX {
+            return Err(Inapplicable::new(format!(
+                "the operations shift and move more than {STEPS_MAX} values"
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -75,7 +75,7 @@ pub fn decode(body: &[u8], expected: &GroupVersionKind) -> Result<Value, DecodeE
         members.insert("kind".to_owned(), kind.into());
     }
     // What is stored is read back as JSON, which has a bound of its own; JSON within protobuf adds to the depth.
-    if nesting(&object) > json::DEPTH_MAX {
+    if json::nesting(&object, &mut 0) > json::DEPTH_MAX {
         return Err(DecodeError("exceeded max depth".to_owned()));
     }
     Ok(object)
@@ -83,15 +83,6 @@ pub fn decode(body: &[u8], expected: &GroupVersionKind) -> Result<Value, DecodeE
 
 fn api_version(kind: &GroupVersionKind) -> String {
     GroupVersion::new(kind.group.as_str(), kind.version.as_str()).to_string()
-}
-
-/// How deep arrays and objects nest. Recursive: the tree came from bounded parsers.
-fn nesting(value: &Value) -> usize {
-    match value {
-        Value::Array(items) => 1 + items.iter().map(nesting).max().unwrap_or(0),
-        Value::Object(members) => 1 + members.values().map(nesting).max().unwrap_or(0),
-        _ => 0,
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use granit_parser::{Event, Options, Parser, ScalarStyle, Span, StrInput, Tag};
 use serde_json::{Map, Value};
 
 use super::resolve::{Scalar, float_value, resolve};
-use crate::json::DEPTH_MAX;
+use crate::json::{DEPTH_MAX, nesting};
 
 /// Nodes (and 32-byte units of text) that anchors and aliases may copy in all: against documents that double at each line.
 const ALIASED_MAX: usize = 400_000;
@@ -76,9 +76,12 @@ impl<'a> Composer<'a> {
                 self.anchored(anchor, value)
             }
             Event::Alias(anchor) => {
-                let value = self.anchors.get(&anchor).ok_or("yaml: anchor contains itself")?;
-                let value = value.clone();
+                let value = self.anchors.get(&anchor).ok_or("yaml: anchor contains itself")?.clone();
                 self.charge(&value)?;
+                // An alias within an anchor within an alias: the text is flat, what it stands for is not.
+                if self.depth + nesting(&value, &mut 0) > DEPTH_MAX {
+                    return Err("yaml: exceeded max depth".to_owned());
+                }
                 Ok(value)
             }
             Event::DocumentEnd | Event::StreamEnd => Ok(Value::Null),

@@ -137,6 +137,20 @@ fn writes_as_kubectl_shows_it() {
     );
 }
 
+#[test]
+fn aliases_do_not_nest_deeper_than_text_may() {
+    let doubled = |times: usize| {
+        let mut text = format!("a0: &a0 {}1{}\n", "[".repeat(100), "]".repeat(100));
+        for level in 1..=times {
+            let before = level - 1;
+            text += &format!("a{level}: &a{level} {}*a{before}{}\n", "[".repeat(100), "]".repeat(100));
+        }
+        decode_value(text.as_bytes())
+    };
+    assert!(doubled(4).is_ok());
+    assert!(doubled(5).unwrap_err().to_string().contains("exceeded max depth"));
+}
+
 fn any_tree() -> impl Strategy<Value = Value> {
     let text = prop_oneof![
         any::<String>(),

@@ -195,9 +195,9 @@ fn what_does_not_apply_is_unprocessable() {
 }
 
 #[test]
-fn undecodable_and_oversized_patches_are_refused() {
-    for body in ["{", "{}", "[1]", "[{\"op\": 1}]", "\"x\"", ""] {
-        let status = JsonPatch::decode(body.as_bytes()).unwrap_err();
+fn malformed_and_oversized_patches_are_refused() {
+    for body in [json!({}), json!([1]), json!([{"op": 1}]), json!("x")] {
+        let status = JsonPatch::from_value(body.clone()).unwrap_err();
         assert_eq!((status.code, status.reason), (400, Reason::BadRequest), "{body}");
     }
     let operations = |count: usize| vec![json!({"op": "test", "path": "/a", "value": 1}); count];
@@ -220,6 +220,52 @@ fn copies_are_bounded() {
             .unwrap_err()
             .contains("exceeding the limit 3145728")
     );
+}
+
+#[test]
+fn the_result_nests_no_deeper_than_a_body_may() {
+    let deep = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({"a": inner}));
+    let below = |levels: usize| "/a".repeat(levels);
+    let depth = |value: &Value| nesting(value, &mut 0);
+    // Each copy into its own innermost member doubles the depth.
+    let doubling = |from: usize| json!([{"op": "copy", "from": "/a", "path": below(from)}]);
+    let half = DEPTH_MAX / 2;
+    assert_eq!(
+        patched(deep(half), doubling(half)).map(|value| depth(&value)),
+        Ok(DEPTH_MAX - 1)
+    );
+    let (document, deeper) = (deep(half), "nests deeper than 512 levels");
+    let patches = [
+        json!([{"op": "add", "path": below(half), "value": deep(half + 1)}]),
+        json!([{"op": "replace", "path": below(half), "value": deep(half + 1)}]),
+        json!([{"op": "copy", "from": "/a", "path": below(half)},
+            {"op": "copy", "from": "/a", "path": below(2 * half - 1)}]),
+        json!([{"op": "add", "path": "/m", "value": deep(half)}, {"op": "add", "path": below(half), "value": {}},
+            {"op": "move", "from": "/m", "path": below(half + 1)}]),
+        json!([{"op": "add", "path": below(half), "value": [1]},
+            {"op": "replace", "path": below(half) + "/0", "value": deep(half)}]),
+    ];
+    for patch in patches {
+        let refused = patched(document.clone(), patch.clone()).map(|value| depth(&value));
+        assert!(
+            refused.as_ref().is_err_and(|why| why.contains(deeper)),
+            "{patch}: {refused:?}"
+        );
+    }
+}
+
+#[test]
+fn what_ten_thousand_operations_shift_and_move_is_bounded() {
+    let long = |items: usize| json!({"l": vec![0; items], "o": {}});
+    let insert = |times: usize| json!(vec![json!({"op": "add", "path": "/l/0", "value": 1}); times]);
+    let there = json!({"op": "move", "from": "/l", "path": "/o/l"});
+    let back = json!({"op": "move", "from": "/o/l", "path": "/l"});
+    let moves: Vec<Value> = (0..1000).flat_map(|_| [there.clone(), back.clone()]).collect();
+    assert!(patched(long(1000), insert(2000)).is_ok());
+    for patch in [insert(2000), moves.into()] {
+        let refused = patched(long(100_000), patch).unwrap_err();
+        assert!(refused.contains("more than 50000000 values"), "{refused}");
+    }
 }
 
 mod laws {
