@@ -217,17 +217,6 @@ impl FieldSet {
         changed
     }
 
-    /// The paths that have nothing below them in the set.
-    #[must_use]
-    pub fn leaves(&self) -> Self {
-        let nodes = self.nodes.iter().map(|node| Node {
-            element: node.element.clone(),
-            member: node.member && node.children.is_empty(),
-            children: node.children.leaves(),
-        });
-        Self { nodes: nodes.collect() }
-    }
-
     /// Every path, the shorter before the longer within a level, as conflicts are listed.
     pub fn paths(&self) -> Vec<Vec<Element>> {
         let mut out = Vec::new();

@@ -9,7 +9,6 @@ use super::element::same;
 use super::entries::Entries;
 use super::lastapplied;
 use super::ownership::{self, Applied, OwnershipError};
-use super::remove::extract as extract_paths;
 use super::validate::validate;
 use super::versions::Versions;
 use super::{FieldSet, ObjectType};
@@ -257,24 +256,6 @@ fn title(config: &Value, ctx: &ManagedCtx<'_>) -> String {
         gv.version,
         ctx.kind
     )
-}
-
-/// What a manager applied, as a configuration it could apply again; `None` if it owns nothing.
-pub fn extract(object: &Value, manager: &str, subresource: &str, types: &ObjectType) -> Option<Value> {
-    use super::entries::{Identity, Operation};
-    let list = managed_fields(object)?.as_array()?.clone();
-    let entries = Entries::decode(list).ok()?;
-    let entry = entries.get(Identity {
-        manager,
-        operation: Operation::Apply,
-        version: "",
-        subresource,
-    })?;
-    let mut out = extract_paths(types, object, entry.set());
-    for (key, value) in [("apiVersion", object.api_version()), ("kind", object.kind())] {
-        out.set_at(&[key], value.into());
-    }
-    Some(out)
 }
 
 /// Undoes new times if nothing else is new, so that a write that changes nothing stores nothing.

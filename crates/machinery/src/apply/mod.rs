@@ -36,7 +36,7 @@ pub use element::Element;
 pub use fieldset::FieldSet;
 pub use managed::{ManagedCtx, apply, update};
 pub use typemap::{Definitions, ObjectType};
-pub use versions::{SameShape, Versions};
+pub use versions::Versions;
 
 /// A value does not fit its type.
 #[derive(Clone, Debug, PartialEq, Eq)]

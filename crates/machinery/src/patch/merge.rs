@@ -4,19 +4,6 @@
 
 use serde_json::{Map, Value};
 
-use crate::status::Status;
-
-/// 400 if the body is not JSON or not an object.
-pub fn decode(body: &[u8]) -> Result<Map<String, Value>, Status> {
-    match serde_json::from_slice(body) {
-        Ok(Value::Object(patch)) => Ok(patch),
-        Ok(_) => Err(Status::bad_request(
-            "error decoding patch: json: cannot unmarshal into Go value of type map[string]interface {}",
-        )),
-        Err(error) => Err(Status::bad_request(format!("error decoding patch: {error}"))),
-    }
-}
-
 /// Merges the patch into the document.
 pub fn apply(document: &mut Value, patch: &Map<String, Value>) {
     if !document.is_object() {

@@ -67,12 +67,6 @@ fn differences_keep_or_drop_what_is_below() {
 }
 
 #[test]
-fn leaves_have_nothing_below_them() {
-    let all = set(json!({"f:a": {".": {}, "f:b": {".": {}, "f:c": {}}}, "f:d": {}}));
-    assert_eq!(all.leaves(), set(json!({"f:a": {"f:b": {"f:c": {}}}, "f:d": {}})));
-}
-
-#[test]
 fn contains_the_path_itself_only() {
     let all = set(json!({"f:a": {"f:b": {}}}));
     assert!(all.contains(&f(&["a", "b"])));

@@ -3,7 +3,6 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::apply::versions::SameShape;
 
 mod applying;
 mod golden;
@@ -12,6 +11,38 @@ mod speed;
 const T1: &str = "2026-01-01T00:00:01Z";
 const T2: &str = "2026-01-01T00:00:02Z";
 const T3: &str = "2026-01-01T00:00:03Z";
+
+/// Versions that differ in nothing but their schema: a CRD's conversion strategy `None`.
+struct SameShape {
+    versions: Vec<(String, Arc<ObjectType>)>,
+}
+
+impl SameShape {
+    fn new(versions: impl IntoIterator<Item = (String, Arc<ObjectType>)>) -> Self {
+        Self {
+            versions: versions.into_iter().collect(),
+        }
+    }
+}
+
+impl Versions for SameShape {
+    fn types(&self, api_version: &str) -> Option<&ObjectType> {
+        self.versions
+            .iter()
+            .find(|(name, _)| name == api_version)
+            .map(|(_, types)| &**types)
+    }
+
+    fn convert<'a>(&self, object: &'a Value, api_version: &str) -> Option<Cow<'a, Value>> {
+        self.types(api_version)?;
+        if object.api_version() == api_version {
+            return Some(Cow::Borrowed(object));
+        }
+        let mut converted = object.clone();
+        converted.set_at(&["apiVersion"], api_version.into());
+        Some(Cow::Owned(converted))
+    }
+}
 
 fn config_map_type() -> ObjectType {
     ObjectType::structural(Arc::new(json!({"type": "object", "properties": {

@@ -440,19 +440,3 @@ fn an_applied_version_may_change() {
         json!({"a": "1", "b": "1"})
     );
 }
-
-#[test]
-fn extracts_what_was_applied() {
-    let object = run(vec![
-        Update("u", json!({"b": "1", "ports": [{"port": 81}]})),
-        Apply(
-            "m",
-            json!({"a": "1", "set": ["x"], "ports": [{"port": 80, "name": "n"}]}),
-            false,
-        ),
-    ]);
-    let expected = json!({"apiVersion": "v1", "kind": "ConfigMap",
-        "spec": {"a": "1", "set": ["x"], "ports": [{"port": 80, "name": "n"}]}});
-    assert_eq!(extract(&object, "m", "", &types()), Some(expected));
-    assert_eq!(extract(&object, "nobody", "", &types()), None);
-}
