@@ -79,8 +79,19 @@ impl Server {
 
     /// Creates the workspace `name` below `parent` and waits until it is ready. Returns kubectl in it.
     pub fn create_workspace(&self, parent: &str, name: &str) -> Kubectl {
+        self.create_workspace_where(parent, name, "{}")
+    }
+
+    /// The same on a shard, by its name.
+    pub fn create_workspace_on(&self, shard: &str, parent: &str, name: &str) -> Kubectl {
+        let spec = format!("{{location: {{selector: {{matchLabels: {{name: {shard}}}}}}}}}");
+        self.create_workspace_where(parent, name, &spec)
+    }
+
+    fn create_workspace_where(&self, parent: &str, name: &str, spec: &str) -> Kubectl {
         let above = self.workspace(parent);
-        let document = format!("apiVersion: tenancy.kcp.io/v1alpha1\nkind: Workspace\nmetadata:\n  name: {name}\n");
+        let document =
+            format!("apiVersion: tenancy.kcp.io/v1alpha1\nkind: Workspace\nmetadata:\n  name: {name}\nspec: {spec}\n");
         above.create(&document).ok();
         above
             .run(&format!(

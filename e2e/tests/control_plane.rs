@@ -55,3 +55,113 @@ fn strangers_learn_nothing_at_the_proxy() {
         "{all}"
     );
 }
+
+const SHARD_OF: &str = r"-o jsonpath={.metadata.annotations.core\.kcp\.io/shard}";
+
+#[test]
+fn a_workspace_on_another_shard_is_like_any_other() {
+    let mut server = Server::up(2, &[]);
+    let root = server.kubectl();
+    let far = server.create_workspace_on("shard-1", "root", "far");
+    assert_eq!(root.run(&format!("get workspace far {SHARD_OF}")).ok(), "shard-1");
+    far.create(CONFIG).ok();
+    assert_eq!(far.run("get configmap config -o jsonpath={.data.key}").ok(), "one");
+    assert!(far.run("api-resources").ok().contains("workspaces"));
+
+    // The same name again, there or elsewhere, begins with nothing.
+    for shard in ["shard-1", "root"] {
+        root.run("delete workspace far --timeout=60s").ok();
+        let again = server.create_workspace_on(shard, "root", "far");
+        assert_eq!(root.run(&format!("get workspace far {SHARD_OF}")).ok(), shard);
+        assert!(!again.run("get configmaps -o name").ok().contains("configmap/config"));
+        again.create(CONFIG).ok();
+    }
+
+    // Load decides where nobody says anything.
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        server.create_workspace("root", name);
+    }
+    let on = |shard: &str| {
+        let all = root.run("get workspaces -o yaml").ok();
+        all.matches(&format!("core.kcp.io/shard: {shard}")).count()
+    };
+    assert!(
+        on("root") >= 2 && on("shard-1") >= 2,
+        "{} and {}",
+        on("root"),
+        on("shard-1")
+    );
+
+    // Closed for new work; what fits nowhere says so, and goes on when something fits.
+    root.run("annotate shard shard-1 experimental.core.kcp.io/unschedulable=true")
+        .ok();
+    let nowhere = "apiVersion: tenancy.kcp.io/v1alpha1
+kind: Workspace
+metadata: {name: nowhere}
+spec: {location: {selector: {matchLabels: {name: shard-1}}}}
+";
+    root.create(nowhere).ok();
+    root.run("wait --for=condition=WorkspaceScheduled=false workspace/nowhere --timeout=60s")
+        .ok();
+    root.run("annotate shard shard-1 experimental.core.kcp.io/unschedulable-")
+        .ok();
+    root.run("wait --for=jsonpath={.status.phase}=Ready workspace/nowhere --timeout=60s")
+        .ok();
+    server.wait_until("it is served", |server| {
+        server.workspace("root:nowhere").run("get ns").succeeded()
+    });
+}
+
+#[test]
+fn a_frozen_shard_takes_its_own_part_with_it_and_no_more() {
+    let mut server = Server::up(2, &[]);
+    let root = server.kubectl();
+    let far = server.create_workspace_on("shard-1", "root", "far");
+    far.create(CONFIG).ok();
+    server.create_workspace_on("shard-1", "root", "doomed");
+
+    server.signal("shard-1/kcp", "STOP");
+    server.wait_until("the lost part says so", |_| {
+        let asked = far.run("get configmap config --request-timeout=5s");
+        !asked.succeeded() && asked.refused().contains("cannot be reached")
+    });
+    // What is new goes where somebody lives, and what is deleted waits, with a reason.
+    let near = server.create_workspace("root", "near");
+    near.create(CONFIG).ok();
+    assert_eq!(root.run(&format!("get workspace near {SHARD_OF}")).ok(), "root");
+    root.run("delete workspace doomed --wait=false").ok();
+    let reason = "{.status.conditions[?(@.type==\"WorkspaceContentDeleted\")].reason}";
+    root.run(&format!(
+        "wait --for=jsonpath={reason}=ShardUnavailable workspace/doomed --timeout=60s"
+    ))
+    .ok();
+    root.run("wait --for=jsonpath={.status.phase}=Deleting workspace/doomed --timeout=60s")
+        .ok();
+
+    server.signal("shard-1/kcp", "CONT");
+    root.run("wait --for=delete workspace/doomed --timeout=60s").ok();
+    server.wait_until("it serves again", |_| far.run("get configmap config").succeeded());
+    server.create_workspace_on("shard-1", "root", "doomed");
+}
+
+#[test]
+fn a_shard_starts_again_with_root_down() {
+    let mut server = Server::up(2, &[]);
+    let far = server.create_workspace_on("shard-1", "root", "far");
+    far.create(CONFIG).ok();
+    server.signal("root/kcp", "STOP");
+    server.signal("shard-1/kcp", "KILL");
+    server.wait_until("it serves without root", |_| {
+        far.run("get configmap config --request-timeout=5s").succeeded()
+    });
+    far.create("apiVersion: v1\nkind: Namespace\nmetadata: {name: later}\n")
+        .ok();
+    server.signal("root/kcp", "CONT");
+    server.wait_until("root goes on", |server| server.kubectl().run("get shards").succeeded());
+    // It finds its way back to root, which counts its starts.
+    let starts = r"get shard shard-1 -o jsonpath={.metadata.annotations.internal\.kcp\.io/shard-starts}";
+    server.wait_until("it is registered again", |server| {
+        server.kubectl().run(starts).ok() == "2"
+    });
+    server.create_workspace_on("shard-1", "root", "later");
+}

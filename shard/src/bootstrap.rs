@@ -35,8 +35,7 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// Everything, in order. The root shard's.
     pub async fn run(&self) -> Result<()> {
-        self.write_all(api::bootstrap::policy()).await?;
-        self.write_all(api::bootstrap::system_crds()).await?;
+        self.run_common().await?;
         let root = Cluster::well_known(cluster::ROOT);
         let phase0 = api::bootstrap::root_phase0(self.cache_apis);
         let (before, after): (Vec<_>, Vec<_>) = phase0
@@ -51,6 +50,18 @@ impl Bootstrap {
         let of = ResourceRef::new(group::CORE, "shards").object(&root, "", &self.shard_name);
         self.write(&of, shard, BootstrapMode::Reconcile).await?;
         self.write_all(api::bootstrap::root(&self.root)).await
+    }
+
+    /// What every shard has before anything else.
+    pub async fn run_common(&self) -> Result<()> {
+        self.write_all(api::bootstrap::policy()).await?;
+        self.write_all(api::bootstrap::system_crds()).await
+    }
+
+    /// The rest of a shard that is not root: bindings to the exports of root, whose identities are known from there.
+    pub async fn run_member(&self, identities: &BTreeMap<String, String>) -> Result<()> {
+        self.definitions.set_root_identities(identities);
+        self.write_all(api::bootstrap::shard()).await
     }
 
     /// The identity of each of root's exports: the key in its Secret, made if it is not there. Resources of these exports
@@ -142,7 +153,7 @@ impl Bootstrap {
 
 /// The existing object with what the bootstrap says. Labels and annotations that an operator added stay, and so do members
 /// of spec that the bootstrap does not name (an export's identity).
-fn overlaid(mut existing: Value, wanted: &Value) -> Value {
+pub fn overlaid(mut existing: Value, wanted: &Value) -> Value {
     for member in ["labels", "annotations"] {
         let entries = wanted.at(&["metadata", member]).and_then(Value::as_object);
         for (key, value) in entries.into_iter().flatten() {

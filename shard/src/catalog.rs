@@ -2,25 +2,31 @@
 
 use std::sync::Arc;
 
-use controller::Catalog;
+use controller::{Catalog, Holder};
 use permit::{Cluster, Scope};
-use plan::{ResourceRef, Served};
+use plan::{Member, ResourceRef, Served};
 use registry::{Origin, ResourceDef};
 use storage::{ObjectKey, ResourceKey, Segment};
 
 use crate::definitions::Definitions;
+use crate::neighbours::Neighbours;
 use crate::owners::OwnerIndex;
 
 pub struct ShardCatalog {
     definitions: Arc<Definitions>,
     owners: Arc<OwnerIndex>,
+    neighbours: Arc<Neighbours>,
 }
 
 // === impl ShardCatalog ===
 
 impl ShardCatalog {
-    pub fn new(definitions: Arc<Definitions>, owners: Arc<OwnerIndex>) -> Arc<Self> {
-        Arc::new(Self { definitions, owners })
+    pub fn new(definitions: Arc<Definitions>, owners: Arc<OwnerIndex>, neighbours: Arc<Neighbours>) -> Arc<Self> {
+        Arc::new(Self {
+            definitions,
+            owners,
+            neighbours,
+        })
     }
 
     /// The definition by which objects of a resource are written in a cluster.
@@ -84,7 +90,15 @@ impl Catalog for ShardCatalog {
         self.owners.has_dependants(cluster, uid)
     }
 
-    fn is_local(&self, _: &Cluster) -> bool {
-        true
+    fn holder(&self, cluster: &Cluster) -> Holder {
+        self.neighbours.holder(cluster)
+    }
+
+    fn is_own_shard(&self, name: &str) -> bool {
+        self.neighbours.is_own(name)
+    }
+
+    fn members(&self) -> Vec<Member> {
+        self.neighbours.members()
     }
 }

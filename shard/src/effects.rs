@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::keys::identity;
 use async_trait::async_trait;
-use controller::{Effects, Fetched, Remote};
+use controller::Effects;
 use kv::Guard;
 use machinery::object::ObjectExt;
 use machinery::options::{DeleteOptions, WriteOptions};
@@ -288,14 +288,4 @@ fn neighbours(effects: &[Effect]) -> usize {
         taken.push(of);
     }
     taken.len().max(1)
-}
-
-/// Without other shards nothing is anywhere else.
-pub struct NoRemote;
-
-#[async_trait]
-impl Remote for NoRemote {
-    async fn fetch(&self, _: &ObjectRef) -> Result<Fetched> {
-        Ok(Fetched::Absent)
-    }
 }

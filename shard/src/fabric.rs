@@ -7,8 +7,7 @@ use ::fabric::serve::{Batches, Source};
 use ::fabric::wire::index_entry::Entry as Told;
 use ::fabric::wire::resolve_response::Outcome;
 use ::fabric::wire::{
-    ClusterEntry, IndexBatch, IndexEntry, IndexWatchRequest, ResolveRequest, ResolveResponse, ShardEntry,
-    WorkspaceEntry,
+    ClusterEntry, IndexBatch, IndexEntry, IndexWatchRequest, ResolveRequest, ResolveResponse, WorkspaceEntry,
 };
 use api::keys::{cluster, group, object};
 use async_trait::async_trait;
@@ -25,6 +24,7 @@ use tenancy::Phase;
 use tonic::Status;
 
 use crate::facts::{ShardFacts, logical_clusters_key};
+use crate::neighbours::shard_entry;
 use crate::shard::Shard;
 
 /// The shard's side of the fabric.
@@ -275,25 +275,37 @@ impl Telling {
         let gone = event.kind == EventKind::Deleted;
         let entry = &event.entry;
         let told = match kind {
-            Kind::LogicalCluster if entry.name() == object::LOGICAL_CLUSTER => Told::Cluster(ClusterEntry {
-                name: entry.cluster_name().to_owned(),
-                gone,
-                epoch: self.store.epoch(&entry.cluster()).unwrap_or_default(),
-            }),
+            Kind::LogicalCluster if entry.name() == object::LOGICAL_CLUSTER => {
+                let epoch = self.store.epoch(&entry.cluster()).unwrap_or_default();
+                Told::Cluster(cluster_entry(entry, &self.store.tree(entry), gone, epoch))
+            }
             Kind::LogicalCluster => return None,
             Kind::Workspace => Told::Workspace(workspace_entry(entry, gone)),
+            // Shards are what root says.
+            Kind::Shard if entry.cluster_name() != cluster::ROOT => return None,
             Kind::Shard => {
-                let shard = entry.to_value();
-                let url = |field: &str| shard.str_at(&["spec", field]).unwrap_or_default().to_owned();
-                Told::Shard(ShardEntry {
-                    name: entry.name().to_owned(),
-                    gone,
-                    base_url: url("baseURL"),
-                    virtual_workspace_url: url("virtualWorkspaceURL"),
-                })
+                let shard = (!gone).then(|| self.store.tree(entry));
+                Told::Shard(shard_entry(entry.name(), shard.as_deref()))
             }
         };
         Some(IndexEntry { entry: Some(told) })
+    }
+}
+
+fn cluster_entry(entry: &Entry, object: &Value, gone: bool, epoch: u64) -> ClusterEntry {
+    let text = |path: &[&str]| object.str_at(path).unwrap_or_default().to_owned();
+    let is_owned = object.str_at(&["spec", "owner", "resource"]) == Some("workspaces");
+    let owner = |member: &str| match is_owned {
+        true => text(&["spec", "owner", member]),
+        false => String::new(),
+    };
+    ClusterEntry {
+        name: entry.cluster_name().to_owned(),
+        gone,
+        epoch,
+        owner_cluster: owner("cluster"),
+        owner_name: owner("name"),
+        phase: text(&["status", "phase"]),
     }
 }
 

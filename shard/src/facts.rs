@@ -91,6 +91,12 @@ impl ShardFacts {
         entries.iter().map(|entry| store.tree(entry)).collect()
     }
 
+    /// Whether the store has anything in a cluster.
+    pub fn has_objects(&self, of: &Cluster) -> bool {
+        let store = self.store.read();
+        store.as_ref().is_some_and(|store| !store.objects_in(of).is_empty())
+    }
+
     /// The cluster that a path or name stands for, if it exists here.
     pub fn cluster_at_path(&self, path: &str) -> Option<Cluster> {
         let path = WorkspacePath::parse(path).ok()?;

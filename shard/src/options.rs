@@ -7,6 +7,8 @@ use api::bootstrap::Batteries;
 use apiserver::AuditFile;
 use clap::Args;
 
+use crate::neighbours::ROOT_SHARD;
+
 /// Feature gates that exist here; those of Kubernetes are tolerated, as kcp's tests set them.
 const GATES: &[&str] = &[
     "WorkspaceMounts",
@@ -38,9 +40,22 @@ pub struct StartOptions {
     #[arg(long, value_name = "FILE")]
     pub authentication_admin_token_path: Option<PathBuf>,
 
-    /// Name of this shard
+    /// Name of this shard; the one named root holds the root workspace
     #[arg(long, default_value = "root")]
     pub shard_name: String,
+    /// kubeconfig with a client certificate of group system:masters, for the root shard; for every shard but root
+    #[arg(long, value_name = "FILE")]
+    pub root_shard_kubeconfig_file: Option<PathBuf>,
+    /// kubeconfig with a client certificate of group system:masters that every shard accepts, and the CA that they are known
+    /// by; default: --root-shard-kubeconfig-file
+    #[arg(long, value_name = "FILE")]
+    pub logical_cluster_admin_kubeconfig: Option<PathBuf>,
+    /// Client certificate towards other shards; default: the kubeconfig's
+    #[arg(long, value_name = "FILE", requires = "shard_client_key_file")]
+    pub shard_client_cert_file: Option<PathBuf>,
+    /// Key of the client certificate towards other shards
+    #[arg(long, value_name = "FILE", requires = "shard_client_cert_file")]
+    pub shard_client_key_file: Option<PathBuf>,
     /// URL by which other components reach this shard
     #[arg(long, default_value = "")]
     pub shard_base_url: String,
@@ -252,6 +267,14 @@ pub struct AcceptedOptions {
     pub authorization_webhook_config_file: Option<PathBuf>,
     #[arg(long, hide = true)]
     pub api_audiences: Option<String>,
+    #[arg(long, hide = true, alias = "cache-server-kubeconfig-file")]
+    pub cache_kubeconfig: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub external_logical_cluster_admin_kubeconfig: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub shard_virtual_workspace_ca_file: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub shard_kubeconfig_file: Option<PathBuf>,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,16 +298,24 @@ impl StartOptions {
         if self.etcd_servers.is_empty() {
             return Err("--etcd-servers must name a store: embedded, or URLs of etcd".to_owned());
         }
+        self.validate_shard()?;
+        self.accepted.validate()
+    }
+
+    fn validate_shard(&self) -> Result<(), String> {
         if self.shard_name.is_empty() {
             return Err("--shard-name must not be empty".to_owned());
         }
-        if self.shard_name != "root" {
-            return Err(format!(
-                "--shard-name {:?}: further shards are not built yet, only a shard named root can be started",
-                self.shard_name
-            ));
+        if let Some(wrong) = machinery::names::dns1123_label(&self.shard_name).first() {
+            return Err(format!("--shard-name {:?}: {wrong}", self.shard_name));
         }
-        self.accepted.validate()
+        if self.shard_name != ROOT_SHARD && self.root_shard_kubeconfig_file.is_none() {
+            return Err("--root-shard-kubeconfig-file is required for non-root shards".to_owned());
+        }
+        if self.logical_cluster_admin_kubeconfig.is_some() && self.shard_external_url.is_empty() {
+            return Err("--shard-external-url is required if --logical-cluster-admin-kubeconfig is set".to_owned());
+        }
+        Ok(())
     }
 
     /// The one order that there is. Without a webhook, another could only let who may do everything do less.
@@ -448,7 +479,15 @@ mod tests {
                 .unwrap_err()
                 .contains("unknown battery")
         );
-        assert!(parse(&["--shard-name=alpha"]).validate().is_err());
+        let why = |args: &[&str]| parse(args).validate().unwrap_err();
+        assert!(why(&["--shard-name=beta"]).contains("--root-shard-kubeconfig-file is required"));
+        assert!(why(&["--shard-name=Beta", "--root-shard-kubeconfig-file=/x"]).contains("--shard-name \"Beta\""));
+        assert!(why(&["--logical-cluster-admin-kubeconfig=/x"]).contains("--shard-external-url is required"));
+        assert!(
+            parse(&["--shard-name=beta", "--root-shard-kubeconfig-file=/x"])
+                .validate()
+                .is_ok()
+        );
         for (flag, why) in [
             ("--authorization-webhook-config-file=/x", "not built yet"),
             ("--logical-cluster-total-object-limit=5", "no limit is kept"),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use api::bootstrap::{RootOptions, ShardUrls};
 use api::keys::{group, label};
 use apiserver::auth::{Escalation, SharedAuthorizer};
@@ -11,6 +11,8 @@ use controller::{Driver, DriverOptions, Effects, EventFeed, Lease, LeaseOptions}
 use controllers::ShardInfo;
 use env::{Env, Task};
 use kv::{Kv, Op, Txn};
+use machinery::status::Status;
+use parking_lot::Mutex;
 use registry::{AdmissionChain, Backend, Registry};
 use storage::{IndexSpec, Projection, Store, StoreOptions};
 use telemetry::{Family, Histogram};
@@ -21,13 +23,16 @@ use crate::authorizer::ShardAuthorizer;
 use crate::bootstrap::Bootstrap;
 use crate::catalog::ShardCatalog;
 use crate::definitions::Definitions;
-use crate::effects::{NoRemote, ShardEffects};
+use crate::effects::ShardEffects;
 use crate::facts::ShardFacts;
+use crate::join::{Joining, known_shards, remember_shards};
 use crate::measured::TimedAdmission;
+use crate::neighbours::{Neighbourhood, Neighbours};
 use crate::owners::OwnerIndex;
+use crate::remote::{OtherShards, RoutedEffects};
 
 /// What a shard is told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ShardOptions {
     pub info: ShardInfo,
     pub urls: ShardUrls,
@@ -44,14 +49,19 @@ pub struct ShardOptions {
     pub holder: String,
     /// Signs what Secrets of service accounts hold.
     pub accounts: AccountSigner,
+    /// How other shards are reached. `None`: there are none to go to.
+    pub neighbourhood: Option<Neighbourhood>,
 }
 
 /// Where a simulation reaches into a shard: between the controllers and what carries their effects out, and the bounds of
 /// its store. The default changes nothing.
 pub struct Seams {
-    pub effects: Box<dyn FnOnce(Arc<dyn Effects>) -> Arc<dyn Effects> + Send>,
+    pub effects: Box<WrapEffects>,
     pub store: Box<dyn FnOnce(StoreOptions) -> StoreOptions + Send>,
 }
+
+/// Puts something between the controllers and what carries their effects out.
+pub type WrapEffects = dyn FnOnce(Arc<dyn Effects>) -> Arc<dyn Effects> + Send;
 
 /// A running shard.
 pub struct Shard {
@@ -63,9 +73,12 @@ pub struct Shard {
     pub facts: Arc<ShardFacts>,
     pub catalog: Arc<ShardCatalog>,
     pub effects: Arc<ShardEffects>,
+    pub neighbours: Arc<Neighbours>,
     pub authorizer: SharedAuthorizer,
     pub driver: Option<Driver>,
     lease: Option<Arc<Lease>>,
+    /// Why root does not take this shard for one of its own, once that is certain.
+    pub refused: Arc<Mutex<Option<String>>>,
     /// Seconds in admission plugins, for metrics.
     pub admission_durations: Family<Histogram>,
     tasks: Vec<Task<()>>,
@@ -96,6 +109,7 @@ impl Shard {
     pub async fn start_with(env: &Env, kv: Arc<dyn Kv>, options: ShardOptions, seams: Seams) -> Result<Self> {
         let definitions = Definitions::new();
         let facts = ShardFacts::new(definitions.clone());
+        let neighbours = Neighbours::new(env, &options.info.name, facts.clone());
         let owners = Arc::new(OwnerIndex::default());
         let feed = EventFeed::new();
         // In this order: whoever hears of an event from the feed finds the others up to date.
@@ -104,6 +118,7 @@ impl Shard {
             facts.clone(),
             facts.rbac.clone(),
             owners.clone(),
+            neighbours.clone(),
             feed.clone(),
         ];
         let store_options = (seams.store)(store_options(&options));
@@ -119,7 +134,7 @@ impl Shard {
             timed(Arc::new(Escalation::new(facts.clone(), authorizer.clone()))),
         ]);
         let registry = Registry::new(store.clone(), env.clone(), admission);
-        let catalog = ShardCatalog::new(definitions.clone(), owners);
+        let catalog = ShardCatalog::new(definitions.clone(), owners, neighbours.clone());
         let effects = ShardEffects::new(registry.clone(), catalog.clone());
         let mut shard = Self {
             name: options.info.name.clone(),
@@ -130,16 +145,19 @@ impl Shard {
             facts,
             catalog,
             effects,
+            neighbours,
             authorizer,
             driver: None,
             lease: None,
+            refused: Arc::default(),
             admission_durations,
             tasks: Vec::new(),
         };
         shard.bootstrap(&options).await?;
+        let others = OtherShards::new(env, shard.neighbours.clone(), shard.catalog.clone());
         if options.run_controllers {
-            let effects = (seams.effects)(shard.effects.clone());
-            shard.run_controllers(kv, feed, effects, &options).await?;
+            let local = (seams.effects)(shard.effects.clone());
+            shard.run_controllers(kv, feed, local, others, &options).await?;
         }
         Ok(shard)
     }
@@ -149,7 +167,7 @@ impl Shard {
         Arc::new(self.registry.clone())
     }
 
-    async fn bootstrap(&self, options: &ShardOptions) -> Result<()> {
+    async fn bootstrap(&mut self, options: &ShardOptions) -> Result<()> {
         let bootstrap = Bootstrap {
             env: self.env.clone(),
             effects: self.effects.clone(),
@@ -160,17 +178,70 @@ impl Shard {
             root: options.root.clone(),
             cache_apis: options.cache_apis,
         };
-        bootstrap
-            .run()
-            .await
-            .map_err(|status| anyhow::anyhow!("bootstrapping: {status}"))
+        let outcome = match (&options.neighbourhood, self.neighbours.is_root()) {
+            (_, true) => bootstrap.run().await,
+            (Some(neighbourhood), false) => return self.join(&bootstrap, neighbourhood, options).await,
+            (None, false) => bail!("a shard that is not root has to know where root is"),
+        };
+        outcome.map_err(|status| anyhow::anyhow!("bootstrapping: {status}"))?;
+        self.follow(options);
+        Ok(())
+    }
+
+    /// Others' indexes, from now on.
+    fn follow(&mut self, options: &ShardOptions) {
+        if let Some(neighbourhood) = &options.neighbourhood {
+            self.tasks.push(self.neighbours.follow(&self.env, neighbourhood));
+        }
+    }
+
+    /// Becomes one more shard of root's control plane, or goes on as one.
+    async fn join(
+        &mut self,
+        bootstrap: &Bootstrap,
+        neighbourhood: &Neighbourhood,
+        options: &ShardOptions,
+    ) -> Result<()> {
+        let wrong = |status: Status| anyhow::anyhow!("joining the control plane: {status}");
+        bootstrap.run_common().await.map_err(wrong)?;
+        let joining = Joining::new(
+            &self.env,
+            &self.name,
+            &options.urls,
+            neighbourhood,
+            self.effects.clone(),
+            self.facts.clone(),
+        );
+        let joining = joining.map_err(anyhow::Error::msg)?;
+        let identities = joining.identities().await;
+        bootstrap.run_member(&identities).await.map_err(wrong)?;
+        joining.keep_identities(&identities).await.map_err(wrong)?;
+        for entry in known_shards(&self.facts) {
+            self.neighbours.introduce(&entry);
+        }
+        let is_registered = joining.register_at_start().await.map_err(wrong)?;
+        self.follow(options);
+        let remembering = remember_shards(self.neighbours.clone(), self.facts.clone(), self.effects.clone());
+        self.tasks.push(self.env.spawn.spawn("known shards", remembering));
+        if !is_registered {
+            let refused = self.refused.clone();
+            let registering = async move {
+                if let Err(why) = joining.register_later().await {
+                    tracing::error!("{why}");
+                    *refused.lock() = Some(why);
+                }
+            };
+            self.tasks.push(self.env.spawn.spawn("registration", registering));
+        }
+        Ok(())
     }
 
     async fn run_controllers(
         &mut self,
         kv: Arc<dyn Kv>,
         feed: Arc<EventFeed>,
-        effects: Arc<dyn Effects>,
+        local: Arc<dyn Effects>,
+        others: Arc<OtherShards>,
         options: &ShardOptions,
     ) -> Result<()> {
         let key = format!("{}-leases/kcp-controllers", options.prefix);
@@ -193,11 +264,16 @@ impl Shard {
             feed,
             lease.clone(),
             self.catalog.clone(),
-            Arc::new(NoRemote),
-            effects,
+            others.clone(),
+            Arc::new(RoutedEffects {
+                local,
+                others,
+                lease: lease.clone(),
+            }),
             controllers::all(&options.info, Arc::new(options.accounts.clone())),
             DriverOptions::default(),
         );
+        self.neighbours.attach(&driver);
         let running = self.env.spawn.spawn("controllers", driver.clone().run());
         self.tasks.extend([competing, running]);
         self.driver = Some(driver);
@@ -213,7 +289,11 @@ impl Shard {
         if self.driver.is_none() {
             return;
         }
-        let root = permit::Cluster::well_known(api::keys::cluster::ROOT);
+        // A shard that is not root has bindings of its own to the same exports.
+        let root = permit::Cluster::well_known(match self.neighbours.is_root() {
+            true => api::keys::cluster::ROOT,
+            false => api::keys::cluster::SYSTEM_SHARD,
+        });
         let bound = || {
             ["workspaces", "workspacetypes"]
                 .iter()
@@ -225,7 +305,7 @@ impl Shard {
             }
         };
         if self.env.clock.timeout(BOUND, waiting).await.is_err() {
-            tracing::warn!("root's own bindings are not bound yet");
+            tracing::warn!(cluster = %root, "its own bindings are not bound yet");
         }
     }
 

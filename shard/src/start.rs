@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::fabric::Identity;
 use ::fabric::serve::Fabric;
 use anyhow::{Context, Result, bail};
 use api::bootstrap::{RootOptions, ShardUrls};
@@ -23,6 +24,7 @@ use crate::authentication::Authentication;
 use crate::fabric::ShardSource;
 use crate::front::Front;
 use crate::measured::MeasuredKv;
+use crate::neighbours::Neighbourhood;
 use crate::options::{AuditLogMode, StartOptions};
 use crate::pki::{self, Serving};
 use crate::shard::{Shard, ShardOptions};
@@ -46,6 +48,9 @@ struct StoreCheck {
     clock: env::Clock,
 }
 
+/// Not ready once root has refused this shard: what it says goes on being true, and somebody has to act.
+struct Registered(Arc<Shard>);
+
 /// How long the store may take to answer a health check (Kubernetes: 2 s).
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -66,7 +71,7 @@ impl Running {
         let signer = AccountSigner::open(env, options)?;
         let metrics = Metrics::new();
         let kv = MeasuredKv::over(open_store(env, options).await?, env, &metrics);
-        let shard_options = shard_options(options, &place, &files, env, &signer);
+        let shard_options = shard_options(options, &place, &files, env, &signer)?;
         let shard = Arc::new(Shard::start(env, kv.clone(), shard_options).await?);
         shard.wait_for_root().await;
 
@@ -78,6 +83,7 @@ impl Running {
         });
         health.add("etcd", false, check.clone());
         health.add("etcd-readiness", true, check);
+        health.add("shard-registration", true, Arc::new(Registered(shard.clone())));
         crate::metrics::add(&shard, &metrics);
         let audit = audit(env, options, &metrics)?;
         let authentication = Authentication::new(env, options, &tokens, &signer, &shard)?;
@@ -254,7 +260,7 @@ fn shard_options(
     files: &Serving,
     env: &Env,
     signer: &AccountSigner,
-) -> ShardOptions {
+) -> Result<ShardOptions> {
     let local = format!("https://{}", place.external);
     let or_local = |url: &str| {
         if url.is_empty() {
@@ -270,7 +276,7 @@ fn shard_options(
     } else {
         or_local(&options.shard_virtual_workspace_url)
     };
-    ShardOptions {
+    Ok(ShardOptions {
         info: ShardInfo {
             name: options.shard_name.clone(),
             external_url: external.clone(),
@@ -294,7 +300,37 @@ fn shard_options(
         run_controllers: options.run_controllers,
         holder: format!("{}-{:016x}", options.shard_name, env.rng.next_u64()),
         accounts: signer.clone(),
+        neighbourhood: neighbourhood(env, options)?,
+    })
+}
+
+/// How other shards are reached, if anything is said of that.
+fn neighbourhood(env: &Env, options: &StartOptions) -> Result<Option<Neighbourhood>> {
+    let to_root = match &options.root_shard_kubeconfig_file {
+        Some(file) => Some(Identity::from_kubeconfig(&*env.disk, file, None)?),
+        None => None,
+    };
+    let to_all = match &options.logical_cluster_admin_kubeconfig {
+        Some(file) => Some(Identity::from_kubeconfig(&*env.disk, file, None)?),
+        None => to_root.clone(),
+    };
+    let Some(mut identity) = to_all else { return Ok(None) };
+    if let (Some(certificate), Some(key)) = (&options.shard_client_cert_file, &options.shard_client_key_file) {
+        let read = |file: &std::path::Path| {
+            let read = env.disk.read(file);
+            read.with_context(|| format!("reading {}", file.display()))
+        };
+        (identity.certificate, identity.key) = (read(certificate)?, read(key)?);
     }
+    if identity.certificate.is_empty() {
+        bail!(
+            "shards know each other by client certificates: the kubeconfig has none, and --shard-client-cert-file is not set"
+        );
+    }
+    Ok(Some(Neighbourhood {
+        tls: Some(identity.tls()?),
+        root: to_root.map(|identity| identity.base_url()),
+    }))
 }
 
 fn audit(env: &Env, options: &StartOptions, metrics: &Arc<Metrics>) -> Result<Audit> {
@@ -316,6 +352,16 @@ fn audit(env: &Env, options: &StartOptions, metrics: &Arc<Metrics>) -> Result<Au
         AuditLogMode::Blocking | AuditLogMode::BlockingStrict => AuditMode::Blocking,
     };
     Ok(Audit::to_file(env, file, mode, policy, metrics))
+}
+
+#[async_trait]
+impl Check for Registered {
+    async fn check(&self) -> std::result::Result<(), String> {
+        match &*self.0.refused.lock() {
+            None => Ok(()),
+            Some(why) => Err(why.clone()),
+        }
+    }
 }
 
 #[async_trait]

@@ -25,8 +25,8 @@ pub struct UpOptions {
     /// Directory for everything: keys, kubeconfigs, stores, logs
     #[arg(long, default_value = ".kcp-up", value_name = "DIR")]
     pub root_directory: PathBuf,
-    /// How many shards; more than one is not built yet
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1))]
+    /// How many shards
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub shards: u16,
     /// Port of the front-proxy; shards take the ports behind it
     #[arg(long, default_value_t = 6443)]
@@ -76,17 +76,15 @@ pub async fn run(env: &Env, options: &UpOptions, stop: impl Future<Output = Resu
     ));
     let mut running = Vec::new();
     let outcome = async {
+        // All at once: who needs another one waits for it.
         for process in layout.processes()? {
-            let started = env.clock.monotonic();
             running.push(spawn(env, process)?);
-            wait_until_ready(env, &layout, &mut running).await?;
-            let took = env.clock.monotonic().saturating_sub(started);
-            if let Some(Running { process, .. }) = running.last() {
-                say(&format!(
-                    "{} is ready at {} after {took:.1?}",
-                    process.name, process.url
-                ));
-            }
+        }
+        for started in &mut running {
+            wait_until_ready(env, &layout, started).await?;
+            let took = env.clock.monotonic().saturating_sub(begun);
+            let Process { name, url, .. } = &started.process;
+            say(&format!("{name} is ready at {url} after {took:.1?}"));
         }
         let took = env.clock.monotonic().saturating_sub(begun);
         say(&format!(
@@ -153,11 +151,8 @@ fn spawn(env: &Env, process: Process) -> Result<Running> {
     Ok(Running { process, child, input })
 }
 
-/// Of the last one.
-async fn wait_until_ready(env: &Env, layout: &Layout, running: &mut [Running]) -> Result<()> {
-    let Some(Running { process, child, .. }) = running.last_mut() else {
-        return Ok(());
-    };
+async fn wait_until_ready(env: &Env, layout: &Layout, started: &mut Running) -> Result<()> {
+    let Running { process, child, .. } = started;
     let identity = Identity::from_kubeconfig(&*env.disk, &layout.component_kubeconfig(), None)?;
     let endpoint = Endpoint::from_url(&process.url, Some(identity.tls()?)).map_err(anyhow::Error::msg)?;
     let options = UpstreamOptions {

@@ -70,6 +70,7 @@ fn options(env: &Env) -> ShardOptions {
         run_controllers: true,
         holder: "test".to_owned(),
         accounts: AccountSigner::open(env, &line.start).expect("a key is made"),
+        neighbourhood: None,
     }
 }
 

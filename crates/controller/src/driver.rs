@@ -12,7 +12,7 @@ use kv::Guard;
 use machinery::status::{Result, Status};
 use parking_lot::Mutex;
 use permit::Cluster;
-use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Served, Trigger};
+use plan::{Context, Controller, Effect, Key, Member, ObjectRef, Plan, ResourceRef, Served, Trigger};
 use serde_json::Value;
 use storage::{ObjectKey, ResourceKey, Store};
 use telemetry::metrics::{Counter, Histogram, WorkqueueFamilies};
@@ -21,10 +21,10 @@ use tokio::sync::{Notify, Semaphore};
 use crate::events::{Event, EventFeed, Waiting};
 use crate::lease::Lease;
 use crate::queue::Queue;
-use crate::view::{Seeing, StoreView};
+use crate::view::{Seeing, StoreView, Told};
 
-/// Rounds of needs that a run may take before it is put off.
-const NEEDS_ROUNDS_MAX: usize = 8;
+/// Rounds of needs that a run may take before it is put off: a plan finds out one after the other what it lacks.
+const NEEDS_ROUNDS_MAX: usize = 32;
 
 /// Names of resources, and where their objects are.
 pub trait Catalog: Send + Sync {
@@ -34,8 +34,23 @@ pub trait Catalog: Send + Sync {
     /// Objects of a cluster that name an owner of this uid.
     fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ResourceKey, ObjectKey)>;
     fn has_dependants(&self, cluster: &Cluster, uid: &str) -> bool;
-    /// Whether this shard is the authority for the cluster (system clusters and unknown ones are).
-    fn is_local(&self, cluster: &Cluster) -> bool;
+    /// Which shard is the authority for a cluster.
+    fn holder(&self, cluster: &Cluster) -> Holder;
+    /// Whether a name is this shard's.
+    fn is_own_shard(&self, name: &str) -> bool;
+    /// All shards that are registered.
+    fn members(&self) -> Vec<Member>;
+}
+
+/// Who holds a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// This shard, or nobody at all.
+    Here,
+    /// Another shard says that it does.
+    Elsewhere,
+    /// Not this one, and not all others have said what they hold.
+    Unknown,
 }
 
 /// An object that a plan needed.
@@ -258,30 +273,51 @@ impl Driver {
         }
     }
 
+    /// Something was heard of an object of another shard, or of a shard: `object` is what was told, if anything. Whoever
+    /// it concerns looks at it again.
+    pub fn tell(&self, of: &ObjectRef, object: Option<Value>) {
+        if !self.0.lease.is_held() {
+            return;
+        }
+        let told = object.map(Told::new);
+        self.trigger(&Trigger {
+            resource: &of.resource,
+            cluster: &of.cluster,
+            namespace: &of.namespace,
+            name: &of.name,
+            old: None,
+            new: told.as_ref().map(|told| told as _),
+        });
+    }
+
     fn enqueue(&self, event: &Event) {
         let inner = &self.0;
         let resource = inner.catalog.resource_ref(&event.resource);
-        let by_resource = inner.watchers.get(&resource);
         let seeing = |entry| Seeing {
             entry,
             store: &inner.store,
         };
         let (old, new) = (event.old.as_ref().map(seeing), event.new.as_ref().map(seeing));
-        let trigger = Trigger {
+        self.trigger(&Trigger {
             resource: &resource,
             cluster: &event.key.cluster,
             namespace: &event.key.namespace,
             name: &event.key.name,
             old: old.as_ref().map(|o| o as _),
             new: new.as_ref().map(|n| n as _),
-        };
+        });
+    }
+
+    fn trigger(&self, trigger: &Trigger<'_>) {
+        let inner = &self.0;
+        let by_resource = inner.watchers.get(trigger.resource);
         let none = BTreeMap::new();
         let view = StoreView::new(&inner.store, &*inner.catalog, &none);
         let now = inner.env.clock.monotonic();
         let mut any = false;
         for index in by_resource.into_iter().flatten().chain(&inner.watch_all) {
             let work = &inner.work[*index];
-            let keys = work.controller.keys(&trigger, &view);
+            let keys = work.controller.keys(trigger, &view);
             any |= !keys.is_empty();
             work.series.adds.add(keys.len() as u64);
             let mut queue = work.queue.lock();
@@ -401,6 +437,10 @@ impl Driver {
         key: &Key,
         tenure: &Guard,
     ) -> Result<Option<Duration>> {
+        if self.0.catalog.holder(&key.cluster) == Holder::Elsewhere {
+            // Its own shard's business.
+            return Ok(None);
+        }
         let plan = self.plan(controller, key).await?;
         if !plan.effects.is_empty() {
             self.0
@@ -418,16 +458,17 @@ impl Driver {
     async fn plan(&self, controller: &Arc<dyn Controller>, key: &Key) -> Result<Plan> {
         let mut fetched: BTreeMap<ObjectRef, Fetched> = BTreeMap::new();
         for _ in 0..NEEDS_ROUNDS_MAX {
-            let context = self.context();
-            let plan = controller.plan(
-                key,
-                &StoreView::new(&self.0.store, &*self.0.catalog, &fetched),
-                &context,
-            );
-            if plan.needs.is_empty() {
+            let (plan, needs) = {
+                let view = StoreView::new(&self.0.store, &*self.0.catalog, &fetched);
+                let plan = controller.plan(key, &view, &self.context());
+                let mut needs = view.into_missed();
+                needs.extend(plan.needs.iter().cloned());
+                (plan, needs)
+            };
+            if needs.is_empty() {
                 return Ok(plan);
             }
-            for object in plan.needs {
+            for object in needs {
                 let found = self.0.remote.fetch(&object).await?;
                 fetched.insert(object, found);
             }

@@ -7,6 +7,7 @@
 //! - Effects carry uid and resourceVersion of what the plan saw, and the lease's guard: a stale plan, or a driver that lost
 //!   its lease, changes nothing.
 //! - An event during a run causes another run. Nothing here is kept for a key that is not due.
+//! - What another shard holds is that shard's controllers' business: such keys are dropped, and its objects are fetched.
 //!
 //! Read next: [`driver`], then [`queue`] and [`lease`].
 #![forbid(unsafe_code)]
@@ -17,7 +18,7 @@ pub mod lease;
 pub mod queue;
 mod view;
 
-pub use driver::{Catalog, Driver, DriverOptions, Effects, Fetched, Remote};
+pub use driver::{Catalog, Driver, DriverOptions, Effects, Fetched, Holder, Remote};
 pub use events::EventFeed;
 pub use lease::{Lease, LeaseOptions};
 pub use view::StoreView;

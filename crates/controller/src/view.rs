@@ -1,15 +1,17 @@
 //! What plans see: the caches of this shard, and the objects fetched for this run.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Permit, Scope};
-use plan::{Labelled, ObjectRef, Outline, ResourceRef, Seen, Served, View};
+use plan::{Labelled, Member, ObjectRef, Outline, ResourceRef, Seen, Served, View};
 use serde_json::Value;
 use storage::{Entry, ObjectKey, ResourceKey, Store};
 
-use crate::driver::{Catalog, Fetched};
+use crate::driver::{Catalog, Fetched, Holder};
 
 /// The view of one run.
 pub struct StoreView<'a> {
@@ -17,7 +19,12 @@ pub struct StoreView<'a> {
     catalog: &'a dyn Catalog,
     fetched: &'a BTreeMap<ObjectRef, Fetched>,
     permit: Permit,
+    /// What was looked for and is, or may be, on another shard.
+    missed: RefCell<BTreeSet<ObjectRef>>,
 }
+
+/// What was told of another shard's object, as triggers see it.
+pub(crate) struct Told(Arc<Value>);
 
 /// An entry as triggers see it.
 pub(crate) struct Seeing<'a> {
@@ -34,6 +41,24 @@ impl<'a> StoreView<'a> {
             catalog,
             fetched,
             permit: Permit::internal(Scope::All),
+            missed: RefCell::default(),
+        }
+    }
+
+    /// What has to be fetched before anything that was planned on this view is worth something.
+    pub(crate) fn into_missed(self) -> BTreeSet<ObjectRef> {
+        self.missed.into_inner()
+    }
+
+    fn miss(&self, object: &ObjectRef) {
+        self.missed.borrow_mut().insert(object.clone());
+    }
+
+    fn holder(&self, object: &ObjectRef) -> Holder {
+        match &object.shard {
+            Some(shard) if self.catalog.is_own_shard(shard) => Holder::Here,
+            Some(_) => Holder::Elsewhere,
+            None => self.catalog.holder(&object.cluster),
         }
     }
 
@@ -52,20 +77,30 @@ impl View for StoreView<'_> {
                 Fetched::Absent => Seen::Absent,
             };
         }
-        if !self.catalog.is_local(&object.cluster) {
-            return Seen::Unknown;
-        }
-        match self.entry(object) {
-            Some(entry) => Seen::Found(self.store.tree(&entry)),
-            None => Seen::Absent,
+        let holder = self.holder(object);
+        let entry = (holder != Holder::Elsewhere).then(|| self.entry(object)).flatten();
+        match (entry, holder) {
+            (Some(entry), _) => Seen::Found(self.store.tree(&entry)),
+            (None, Holder::Here) => Seen::Absent,
+            (None, Holder::Elsewhere | Holder::Unknown) => {
+                self.miss(object);
+                Seen::Unknown
+            }
         }
     }
 
     fn is_absent(&self, object: &ObjectRef) -> bool {
-        match self.fetched.get(object) {
-            Some(fetched) => *fetched == Fetched::Absent,
-            None => self.catalog.is_local(&object.cluster) && self.entry(object).is_none(),
+        if let Some(fetched) = self.fetched.get(object) {
+            return *fetched == Fetched::Absent;
         }
+        match self.holder(object) {
+            Holder::Here => self.entry(object).is_none(),
+            Holder::Elsewhere | Holder::Unknown => self.get(object) == Seen::Absent,
+        }
+    }
+
+    fn members(&self) -> Vec<Member> {
+        self.catalog.members()
     }
 
     fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Arc<Value>> {
@@ -150,5 +185,35 @@ impl Labelled for Seeing<'_> {
 
     fn parse(&self) -> Arc<Value> {
         self.store.tree(self.entry)
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    pub(crate) fn new(object: Value) -> Self {
+        Self(Arc::new(object))
+    }
+}
+
+impl Labelled for Told {
+    fn label(&self, key: &str) -> Option<String> {
+        ObjectExt::label(&*self.0, key).map(str::to_owned)
+    }
+
+    fn is_terminating(&self) -> bool {
+        self.0.deletion_timestamp().is_some()
+    }
+
+    fn is_owned(&self) -> bool {
+        self.0.at(&["metadata", "ownerReferences"]).is_some()
+    }
+
+    fn uid(&self) -> String {
+        ObjectExt::uid(&*self.0).to_owned()
+    }
+
+    fn parse(&self) -> Arc<Value> {
+        self.0.clone()
     }
 }

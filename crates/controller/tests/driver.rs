@@ -6,14 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use controller::{Catalog, Driver, DriverOptions, Effects, EventFeed, Fetched, Lease, LeaseOptions, Remote};
+use controller::{Catalog, Driver, DriverOptions, Effects, EventFeed, Fetched, Holder, Lease, LeaseOptions, Remote};
 use env::Env;
 use kv::model::ModelKv;
 use kv::{Guard, Kv, LeaseId, Op, RangeRequest, Txn, TxnOutcome};
 use machinery::status::Result;
 use parking_lot::Mutex;
 use permit::Cluster;
-use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Served, Trigger, View};
+use plan::{Context, Controller, Effect, Key, Member, ObjectRef, Plan, ResourceRef, Seen, Served, Trigger, View};
+use serde_json::{Value, json};
 use storage::{ObjectKey, ResourceKey, Store, StoreOptions};
 use tokio::sync::Notify;
 
@@ -75,8 +76,16 @@ impl Catalog for Nothing {
         false
     }
 
-    fn is_local(&self, _: &Cluster) -> bool {
+    fn holder(&self, _: &Cluster) -> Holder {
+        Holder::Here
+    }
+
+    fn is_own_shard(&self, _: &str) -> bool {
         true
+    }
+
+    fn members(&self) -> Vec<Member> {
+        Vec::new()
     }
 }
 
@@ -94,8 +103,164 @@ impl Effects for Nothing {
     }
 }
 
+/// Everything but `near` is another shard's.
+struct Shards {
+    fetched: Mutex<Vec<ObjectRef>>,
+    carried_out: Mutex<Vec<Effect>>,
+    done: Notify,
+}
+
+/// Writes what it finds, or nothing, beside an object of another shard.
+struct Copying;
+
+fn far() -> ObjectRef {
+    ResourceRef::new("", "configmaps").object(&Cluster::well_known("far"), "", "of-others")
+}
+
+fn near(name: &str) -> ObjectRef {
+    ResourceRef::new("", "configmaps").object(&Cluster::well_known("near"), "", name)
+}
+
+impl Controller for Copying {
+    fn name(&self) -> &'static str {
+        "copying"
+    }
+
+    fn watches(&self) -> Vec<ResourceRef> {
+        vec![far().resource]
+    }
+
+    fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
+        vec![Key::new(&Cluster::well_known("near"), "", trigger.name)]
+    }
+
+    fn plan(&self, key: &Key, view: &dyn View, _: &Context) -> Plan {
+        let object = match view.get(&far()) {
+            Seen::Found(object) => Value::clone(&object),
+            Seen::Absent | Seen::Unknown => json!("nothing"),
+        };
+        Plan::effect(Effect::Create {
+            of: near(&key.name),
+            object,
+            adopt: true,
+        })
+    }
+
+    fn resync(&self, _: &dyn View) -> Vec<Key> {
+        vec![
+            Key::new(&Cluster::well_known("far"), "", "foreign"),
+            Key::new(&Cluster::well_known("near"), "", "own"),
+        ]
+    }
+}
+
+impl Catalog for Shards {
+    fn store_key(&self, _: &ResourceRef) -> Option<ResourceKey> {
+        None
+    }
+
+    fn resource_ref(&self, resource: &ResourceKey) -> ResourceRef {
+        ResourceRef::new(&resource.group, &resource.resource)
+    }
+
+    fn served(&self, _: &Cluster) -> Vec<Served> {
+        Vec::new()
+    }
+
+    fn dependants(&self, _: &Cluster, _: &str) -> Vec<(ResourceKey, ObjectKey)> {
+        Vec::new()
+    }
+
+    fn has_dependants(&self, _: &Cluster, _: &str) -> bool {
+        false
+    }
+
+    fn holder(&self, cluster: &Cluster) -> Holder {
+        match cluster.as_str() {
+            "near" => Holder::Here,
+            _ => Holder::Elsewhere,
+        }
+    }
+
+    fn is_own_shard(&self, _: &str) -> bool {
+        false
+    }
+
+    fn members(&self) -> Vec<Member> {
+        Vec::new()
+    }
+}
+
+#[async_trait]
+impl Remote for Shards {
+    async fn fetch(&self, of: &ObjectRef) -> Result<Fetched> {
+        self.fetched.lock().push(of.clone());
+        Ok(Fetched::Object(Arc::new(json!("theirs"))))
+    }
+}
+
+#[async_trait]
+impl Effects for Shards {
+    async fn carry_out(&self, _: &'static str, effects: &[Effect], _: &Guard) -> Result<()> {
+        self.carried_out.lock().extend_from_slice(effects);
+        self.done.notify_one();
+        Ok(())
+    }
+}
+
+fn copy(name: &str) -> Effect {
+    Effect::Create {
+        of: near(name),
+        object: json!("theirs"),
+        adopt: true,
+    }
+}
+
+#[tokio::test]
+async fn others_objects_are_fetched_and_others_keys_are_dropped() {
+    let shards = Arc::new(Shards {
+        fetched: Mutex::default(),
+        carried_out: Mutex::default(),
+        done: Notify::new(),
+    });
+    let (env, driver, _tasks) = running(shards.clone(), shards.clone(), shards.clone(), Arc::new(Copying)).await;
+    let bound = Duration::from_secs(30);
+    assert!(env.clock.timeout(bound, shards.done.notified()).await.is_ok());
+    // Both keys were due at once: had the foreign one been planned, it would have asked, too.
+    driver.tell(&far(), None);
+    while shards.carried_out.lock().len() < 2 {
+        assert!(env.clock.timeout(bound, shards.done.notified()).await.is_ok());
+    }
+    let carried_out = shards.carried_out.lock().clone();
+    assert_eq!(
+        carried_out,
+        [copy("own"), copy("of-others")],
+        "nothing was decided on what was not known"
+    );
+    assert_eq!(*shards.fetched.lock(), [far(), far()]);
+}
+
 #[tokio::test]
 async fn a_plan_that_panics_is_tried_again() {
+    let panicking = Arc::new(Panicking {
+        plans: AtomicUsize::new(0),
+        planned_again: Notify::new(),
+    });
+    let nothing = Arc::new(Nothing);
+    let (env, _driver, _tasks) = running(nothing.clone(), nothing.clone(), nothing, panicking.clone()).await;
+    let again = env
+        .clock
+        .timeout(Duration::from_secs(30), panicking.planned_again.notified());
+    assert!(again.await.is_ok(), "the key is not held by the run that panicked");
+}
+
+/// A driver that runs one controller.
+async fn running(
+    catalog: Arc<dyn Catalog>,
+    remote: Arc<dyn Remote>,
+    effects: Arc<dyn Effects>,
+    controller: Arc<dyn Controller>,
+) -> (Env, Driver, [env::Task<()>; 2]) {
     let env = Env::real();
     let kv = Arc::new(ModelKv::new(&env));
     let feed = EventFeed::new();
@@ -107,28 +272,20 @@ async fn a_plan_that_panics_is_tried_again() {
         holder: "here".to_owned(),
         ttl: Duration::from_secs(10),
     };
-    let (lease, _competing) = Lease::acquire(&env, kv, lease);
-    let panicking = Arc::new(Panicking {
-        plans: AtomicUsize::new(0),
-        planned_again: Notify::new(),
-    });
-    let nothing = Arc::new(Nothing);
+    let (lease, competing) = Lease::acquire(&env, kv, lease);
     let driver = Driver::new(
         env.clone(),
         store,
         feed,
         lease,
-        nothing.clone(),
-        nothing.clone(),
-        nothing,
-        vec![panicking.clone()],
+        catalog,
+        remote,
+        effects,
+        vec![controller],
         DriverOptions::default(),
     );
-    let _running = env.spawn.spawn("controllers", driver.run());
-    let again = env
-        .clock
-        .timeout(Duration::from_secs(30), panicking.planned_again.notified());
-    assert!(again.await.is_ok(), "the key is not held by the run that panicked");
+    let running = env.spawn.spawn("controllers", driver.clone().run());
+    (env, driver, [competing, running])
 }
 
 /// Its first plan needs an object of elsewhere, the next writes.

@@ -26,6 +26,7 @@ pub mod namespace;
 pub mod namespace_content;
 mod owner;
 pub mod refs;
+mod scheduling;
 pub mod universal;
 pub mod workspace;
 pub mod workspace_type;

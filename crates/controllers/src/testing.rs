@@ -1,12 +1,12 @@
 //! A view made of literals, and a loop that carries effects out on it, for the controllers' tests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
-use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen, Served, View};
+use plan::{Context, Controller, Effect, Key, Member, ObjectRef, Plan, ResourceRef, Seen, Served, View};
 use serde_json::{Value, json};
 
 #[derive(Default)]
@@ -15,6 +15,10 @@ pub(crate) struct Literals {
     pub served: Vec<Served>,
     pub disconnected: Vec<Cluster>,
     pub counter: u64,
+    /// Shards that do not answer.
+    pub dead: BTreeSet<String>,
+    /// What has to be fetched: others' objects.
+    pub foreign: BTreeSet<ObjectRef>,
 }
 
 pub(crate) fn cluster(name: &str) -> Cluster {
@@ -51,7 +55,7 @@ impl Literals {
         for effect in effects {
             match effect {
                 Effect::Create { of, object, .. } => {
-                    if !self.objects.contains_key(of) {
+                    if !self.objects.contains_key(&anywhere(of)) {
                         self.put(&of.resource, of.cluster.as_str(), object.clone());
                     }
                 }
@@ -64,7 +68,7 @@ impl Literals {
                     }
                 }
                 Effect::Delete { of, .. } => {
-                    let Some(mut object) = self.objects.remove(of) else {
+                    let Some(mut object) = self.objects.remove(&anywhere(of)) else {
                         continue;
                     };
                     if !object.finalizers().is_empty() {
@@ -92,10 +96,21 @@ impl Literals {
     }
 }
 
+/// Objects are kept without the shard that a plan says they are on.
+fn anywhere(object: &ObjectRef) -> ObjectRef {
+    ObjectRef {
+        shard: None,
+        ..object.clone()
+    }
+}
+
 impl View for Literals {
     fn get(&self, object: &ObjectRef) -> Seen {
+        if self.foreign.contains(object) {
+            return Seen::Unknown;
+        }
         self.objects
-            .get(object)
+            .get(&anywhere(object))
             .map_or(Seen::Absent, |value| Seen::Found(Arc::new(value.clone())))
     }
 
@@ -138,6 +153,30 @@ impl View for Literals {
 
     fn served(&self, _: &Cluster) -> Vec<Served> {
         self.served.clone()
+    }
+
+    /// As the Shard objects in root say.
+    fn members(&self) -> Vec<Member> {
+        let all = LabelSelector::everything();
+        let shards = self.list(&crate::refs::shards(), &Scope::One(cluster("root")), "", &all);
+        let labels = |shard: &Value| {
+            let labels = shard.at(&["metadata", "labels"]).and_then(Value::as_object);
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            labels
+                .into_iter()
+                .flatten()
+                .map(|(k, v)| (k.clone(), text(v)))
+                .collect()
+        };
+        let member = |shard: &Arc<Value>| Member {
+            name: shard.name().to_owned(),
+            labels: labels(shard),
+            external_url: shard.str_at(&["spec", "externalURL"]).unwrap_or_default().to_owned(),
+            is_schedulable: shard.annotation(api::keys::annotation::UNSCHEDULABLE).is_none(),
+            is_live: !self.dead.contains(shard.name()),
+            load: 0,
+        };
+        shards.iter().map(member).collect()
     }
 }
 

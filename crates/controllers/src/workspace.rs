@@ -9,14 +9,23 @@ use api::{conditions, conditions::Severity, hashes, keys};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
-use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen, Trigger, View};
+use plan::{Context, Controller, Effect, Key, Member, ObjectRef, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::{Value, json};
 use tenancy::types;
 
-use crate::{ShardInfo, founding, refs};
+use crate::{ShardInfo, founding, refs, scheduling};
 
 /// How long a fresh LogicalCluster may be out of sight before the Workspace says so.
 const DISAPPEARED_AFTER_SECONDS: i64 = 60;
+
+/// Phases in which a Workspace waits for something of a shard.
+const UNSETTLED: [&str; 5] = [
+    phase::SCHEDULING,
+    phase::INITIALIZING,
+    phase::UNAVAILABLE,
+    phase::TERMINATING,
+    phase::DELETING,
+];
 
 pub struct Workspaces {
     shard: Arc<ShardInfo>,
@@ -61,9 +70,9 @@ impl Controller for Workspaces {
             let object = trigger.new.or(trigger.old).map(plan::Labelled::parse);
             return object.as_deref().and_then(owner_key).into_iter().collect();
         }
-        // A shard came or changed: whoever waits for one is looked at again.
+        // A shard came, went or changed: whoever waits for one is looked at again.
         let mut keys = Vec::new();
-        for phase in [phase::SCHEDULING, phase::UNAVAILABLE] {
+        for phase in UNSETTLED {
             let waiting = LabelSelector::of(vec![machinery::selector::Requirement::equals(label::PHASE, phase)]);
             for workspace in view.list(&refs::workspaces(), &Scope::All, "", &waiting) {
                 let cluster = workspace
@@ -131,21 +140,26 @@ impl Run<'_> {
             Ok(shard) => shard,
             Err(why) => return self.unschedulable(&why),
         };
-        let Some(cluster) = self.choose_cluster() else {
+        let Some((cluster, is_new)) = self.choose_cluster() else {
             return Plan::need(self.logical_cluster_ref());
         };
-        self.want.set_annotation(annotation::SHARD, shard.name());
+        self.want.set_annotation(annotation::SHARD, &shard.name);
         self.want
-            .set_annotation(annotation::SHARD_HASH, &hashes::shard_hash(shard.name()));
+            .set_annotation(annotation::SHARD_HASH, &hashes::shard_hash(&shard.name));
         self.want
             .set_annotation(annotation::SCHEDULED_CLUSTER, cluster.as_str());
         self.want.add_finalizer(finalizer::LOGICAL_CLUSTER);
-        match shard.label(label::REGION) {
+        match shard.labels.get(label::REGION) {
             Some(region) => self.want.set_label(label::REGION, region),
             None => _ = self.want.remove_label(label::REGION),
         }
         self.set_phase_label();
-        match self.view.get(&self.logical_cluster_ref()) {
+        // A name that was made up just now is nobody's: its shard need not be asked.
+        let seen = match is_new {
+            true => Seen::Absent,
+            false => self.view.get(&self.logical_cluster_ref()),
+        };
+        match seen {
             Seen::Unknown => Plan::need(self.logical_cluster_ref()),
             Seen::Absent => match self.new_logical_cluster() {
                 Ok(object) => {
@@ -165,9 +179,10 @@ impl Run<'_> {
             // It comes back with the first that is to be mirrored: most often all is done by then.
             Seen::Found(lc) if founding::is_unfounded(&lc) => self.finish(Vec::new(), None),
             Seen::Found(_) => {
-                let external = shard
-                    .str_at(&["spec", "externalURL"])
-                    .unwrap_or(&self.shard.external_url);
+                let external = match shard.external_url.as_str() {
+                    "" => &self.shard.external_url,
+                    external => external,
+                };
                 let url = format!("{}/clusters/{}", external.trim_end_matches('/'), self.path());
                 self.want.set_at(&["spec", "URL"], json!(url));
                 self.want.set_at(&["spec", "cluster"], json!(cluster.as_str()));
@@ -176,36 +191,22 @@ impl Run<'_> {
         }
     }
 
-    /// The shard written down earlier, or one of those that fit, by chance.
-    fn choose_shard(&self) -> Result<Arc<Value>, String> {
-        let root = Cluster::well_known(keys::cluster::ROOT);
-        let shards = self
-            .view
-            .list(&refs::shards(), &Scope::One(root), "", &LabelSelector::everything());
-        if let Some(chosen) = self.want.annotation(annotation::SHARD) {
-            let found = shards.into_iter().find(|shard| shard.name() == chosen);
-            return found.ok_or_else(|| format!("chosen shard {chosen:?} does not exist anymore"));
+    /// The shard written down earlier, or one of those that fit.
+    fn choose_shard(&self) -> Result<Member, String> {
+        let members = self.view.members();
+        match self.want.annotation(annotation::SHARD) {
+            Some(name) => scheduling::chosen(members, name),
+            None => {
+                let selector = self.want.at(&["spec", "location", "selector"]);
+                scheduling::choose(members, selector, &self.context.seed)
+            }
         }
-        let selector = self.want.at(&["spec", "location", "selector"]);
-        let claim = json!({"selector": selector.cloned().unwrap_or_default()});
-        let fits = |shard: &Arc<Value>| is_empty_selector(selector) || tenancy::claims::selects(&claim, shard);
-        let mut candidates: Vec<Arc<Value>> = shards
-            .into_iter()
-            .filter(|shard| {
-                shard.annotation(annotation::UNSCHEDULABLE).is_none() && shard.deletion_timestamp().is_none()
-            })
-            .filter(fits)
-            .collect();
-        if candidates.is_empty() {
-            return Err("No available shards to schedule the workspace".to_owned());
-        }
-        let index = usize::from(self.context.seed[31]) % candidates.len();
-        Ok(candidates.swap_remove(index))
     }
 
-    /// The name written down earlier, unless somebody else's cluster has it. `None`: must be fetched first.
-    fn choose_cluster(&self) -> Option<Cluster> {
-        let fresh = || Cluster::parse(&hashes::cluster_name(&self.context.seed)).ok();
+    /// The name written down earlier, unless somebody else's cluster has it; and whether it is a new one. `None`: must be
+    /// fetched first.
+    fn choose_cluster(&self) -> Option<(Cluster, bool)> {
+        let fresh = || Some((Cluster::parse(&hashes::cluster_name(&self.context.seed)).ok()?, true));
         let Some(chosen) = self
             .want
             .annotation(annotation::SCHEDULED_CLUSTER)
@@ -216,8 +217,19 @@ impl Run<'_> {
         match self.view.get(&self.logical_cluster_ref()) {
             Seen::Unknown => None,
             Seen::Found(object) if object.str_at(&["spec", "owner", "uid"]) != Some(self.seen.uid()) => fresh(),
-            Seen::Found(_) | Seen::Absent => Some(chosen),
+            Seen::Found(_) | Seen::Absent => Some((chosen, false)),
         }
+    }
+
+    /// The shard that holds the logical cluster, if it is another one that does not answer.
+    fn dead_shard(&self) -> Option<String> {
+        let name = self.want.annotation(annotation::SHARD)?;
+        if name == self.shard.name || name.is_empty() {
+            return None;
+        }
+        let members = self.view.members();
+        let is_live = members.iter().any(|member| member.name == name && member.is_live);
+        (!is_live).then(|| format!("shard {name:?} cannot be reached"))
     }
 
     fn unschedulable(mut self, why: &str) -> Plan {
@@ -238,6 +250,9 @@ impl Run<'_> {
 
     /// Once it has a cluster: mirror the LogicalCluster.
     fn follow(mut self) -> Plan {
+        if let Some(why) = self.dead_shard() {
+            return self.wait_for_shard(&why);
+        }
         let of = self.logical_cluster_ref();
         let logical_cluster = match self.view.get(&of) {
             Seen::Unknown => return Plan::need(of),
@@ -260,6 +275,17 @@ impl Run<'_> {
         self.reduce_owner();
         self.set_phase_label();
         self.finish(Vec::new(), requeue)
+    }
+
+    /// What is Ready stays so; who waits reads for what. When the shard is back, the key is due again.
+    fn wait_for_shard(mut self, why: &str) -> Plan {
+        if !conditions::is_true(&self.want, condition::WORKSPACE_INITIALIZED) {
+            let (kind, reason) = (condition::WORKSPACE_INITIALIZED, condition::reason::SHARD_UNAVAILABLE);
+            let now = &self.context.now;
+            conditions::mark_false(&mut self.want, kind, reason, Severity::Warning, why, now);
+        }
+        self.set_phase_label();
+        self.finish(Vec::new(), None)
     }
 
     fn initialize(&mut self, logical_cluster: Option<&Value>) -> Option<std::time::Duration> {
@@ -328,6 +354,9 @@ impl Run<'_> {
         if self.cluster().is_none() {
             return self.release();
         }
+        if let Some(why) = self.dead_shard() {
+            return self.delete_later(&why);
+        }
         let object = match self.view.get(&of) {
             Seen::Unknown => return Plan::need(of),
             Seen::Absent => return self.release(),
@@ -353,19 +382,34 @@ impl Run<'_> {
         let now = self.context.now.clone();
         conditions::mirror(object, &mut self.want, condition::WORKSPACE_CONTENT_DELETED, &now);
         mirror_list(object, &mut self.want, "terminators");
-        let from_ready = [phase::READY, phase::TERMINATING, phase::DELETING];
-        let phase_now = self.want.str_at(&["status", "phase"]).unwrap_or_default();
-        if !from_ready.contains(&phase_now) {
-            return;
-        }
         let terminating = !names(object.at(&["status", "terminators"])).is_empty();
-        let phase = if terminating {
+        self.leave_ready(if terminating {
             phase::TERMINATING
         } else {
             phase::DELETING
-        };
-        self.want.set_at(&["status", "phase"], json!(phase));
-        self.set_phase_label();
+        });
+    }
+
+    /// One deleted in another phase than Ready keeps that to the end.
+    fn leave_ready(&mut self, phase: &str) {
+        let from_ready = [phase::READY, phase::TERMINATING, phase::DELETING];
+        let phase_now = self.want.str_at(&["status", "phase"]).unwrap_or_default();
+        if from_ready.contains(&phase_now) {
+            self.want.set_at(&["status", "phase"], json!(phase));
+            self.set_phase_label();
+        }
+    }
+
+    /// Nobody knows what the shard still holds of it: its name is not free before that is gone.
+    fn delete_later(mut self, why: &str) -> Plan {
+        let (kind, reason) = (
+            condition::WORKSPACE_CONTENT_DELETED,
+            condition::reason::SHARD_UNAVAILABLE,
+        );
+        let now = &self.context.now;
+        conditions::mark_false(&mut self.want, kind, reason, Severity::Warning, why, now);
+        self.leave_ready(phase::DELETING);
+        self.finish(Vec::new(), None)
     }
 
     fn release(mut self) -> Plan {
@@ -414,7 +458,11 @@ impl Run<'_> {
     fn logical_cluster_ref(&self) -> ObjectRef {
         let nowhere = || Cluster::well_known("system:nowhere");
         let cluster = self.cluster().unwrap_or_else(nowhere);
-        refs::logical_clusters().object(&cluster, "", keys::object::LOGICAL_CLUSTER)
+        let of = refs::logical_clusters().object(&cluster, "", keys::object::LOGICAL_CLUSTER);
+        match self.want.annotation(annotation::SHARD) {
+            Some(shard) if shard != self.shard.name && !shard.is_empty() => of.on(shard),
+            _ => of,
+        }
     }
 
     fn age_seconds(&self) -> i64 {
@@ -494,15 +542,6 @@ fn mirror_list(from: &Value, to: &mut Value, member: &str) {
     } else {
         to.set_at(&["status", member], json!(list));
     }
-}
-
-fn is_empty_selector(selector: Option<&Value>) -> bool {
-    let empty = |member: &str| match selector.and_then(|s| s.get(member)) {
-        Some(Value::Object(map)) => map.is_empty(),
-        Some(Value::Array(list)) => list.is_empty(),
-        _ => true,
-    };
-    empty("matchLabels") && empty("matchExpressions")
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ pub mod serve;
 pub mod upstream;
 
 pub use identity::{Identity, IdentityError};
-pub use peers::{Destination, Lost, Peers};
+pub use peers::{Destination, Listener, Lost, Peers};
 pub use routes::{Route, Routes, ShardId};
 pub use upstream::{Endpoint, Lane, Upstream, UpstreamError, UpstreamOptions};
 

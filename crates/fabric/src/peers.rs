@@ -33,6 +33,18 @@ pub struct Peers {
     heard: Notify,
     /// Look-ups that run now: more are refused, so that unknown paths cost the shards little.
     lookups: Semaphore,
+    /// Shards whose index is being told now.
+    live: RwLock<BTreeSet<ShardId>>,
+    /// The shard that this process is, which follows nobody of its own name.
+    own: Option<String>,
+    listener: Option<Arc<dyn Listener>>,
+}
+
+/// Who is told, after the index has taken it in. Called on the way of the stream: cheap.
+pub trait Listener: Send + Sync {
+    fn told(&self, shard: ShardId, batch: &IndexBatch);
+    /// A shard tells its index, or does not any more.
+    fn reached(&self, shard: ShardId, is_live: bool);
 }
 
 /// Where a path leads.
@@ -71,6 +83,32 @@ impl Peers {
             upstreams: RwLock::default(),
             heard: Notify::new(),
             lookups: Semaphore::new(LOOKUPS_MAX),
+            live: RwLock::default(),
+            own: None,
+            listener: None,
+        })
+    }
+
+    /// The others, for the shard of a name.
+    pub fn of_shard(
+        env: &Env,
+        routes: Arc<Routes>,
+        tls: Option<Arc<ClientConfig>>,
+        own: &str,
+        listener: Arc<dyn Listener>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            env: env.clone(),
+            tls,
+            options: UpstreamOptions::default(),
+            routes,
+            followed: Mutex::default(),
+            upstreams: RwLock::default(),
+            heard: Notify::new(),
+            lookups: Semaphore::new(LOOKUPS_MAX),
+            live: RwLock::default(),
+            own: Some(own.to_owned()),
+            listener: Some(listener),
         })
     }
 
@@ -80,13 +118,24 @@ impl Peers {
             self.follow(&seed);
         }
         loop {
-            self.heard.notified().await;
             for (_, facts) in self.routes.shards() {
-                if !facts.base_url.is_empty() {
+                if !facts.base_url.is_empty() && self.own.as_ref() != Some(&facts.name) {
                     self.follow(&facts.base_url);
                 }
             }
+            self.heard.notified().await;
         }
+    }
+
+    /// The index has shards from elsewhere than a stream.
+    pub fn look_again(&self) {
+        self.heard.notify_one();
+    }
+
+    /// Whether a shard tells its index now: what is known of its being alive. Within a second and a half it is noticed when
+    /// a shard does not answer any more, and at once when its process ends.
+    pub fn is_live(&self, shard: ShardId) -> bool {
+        self.live.read().contains(&shard)
     }
 
     /// Connections to a shard.
@@ -130,8 +179,12 @@ impl Peers {
         let mut position = IndexWatchRequest::default();
         loop {
             let before = position.after_revision;
-            let error = self.follow_once(url, upstream, &mut position).await;
+            let mut teller = None;
+            let error = self.follow_once(url, upstream, &mut position, &mut teller).await;
             tracing::info!(url, %error, "the index of a shard is not told any more");
+            if let Some(teller) = teller {
+                self.set_live(teller, false);
+            }
             position = resume(position, &error);
             if position.after_revision != before {
                 backoff = BACKOFF_MIN;
@@ -141,13 +194,28 @@ impl Peers {
         }
     }
 
-    async fn follow_once(&self, url: &str, upstream: &Upstream, position: &mut IndexWatchRequest) -> tonic::Status {
+    fn set_live(&self, shard: ShardId, is_live: bool) {
+        let changed = match is_live {
+            true => self.live.write().insert(shard),
+            false => self.live.write().remove(&shard),
+        };
+        if changed && let Some(listener) = &self.listener {
+            listener.reached(shard, is_live);
+        }
+    }
+
+    async fn follow_once(
+        &self,
+        url: &str,
+        upstream: &Upstream,
+        position: &mut IndexWatchRequest,
+        teller: &mut Option<ShardId>,
+    ) -> tonic::Status {
         let mut client = IndexClient::new(upstream.calls(Lane::Long)).max_decoding_message_size(64 * 1024 * 1024);
         let mut stream = match client.watch(position.clone()).await {
             Ok(response) => response.into_inner(),
             Err(status) => return status,
         };
-        let mut teller = None;
         loop {
             let batch = match stream.message().await {
                 Ok(Some(batch)) => batch,
@@ -155,13 +223,21 @@ impl Peers {
                 Err(status) => return status,
             };
             if !batch.shard.is_empty() {
-                teller = self.meet(&batch.shard, url, upstream);
+                if self.own.as_ref() == Some(&batch.shard) {
+                    // The URL leads back here, or a second shard has this one's name.
+                    return tonic::Status::invalid_argument("the shard says that it is this one");
+                }
+                *teller = self.meet(&batch.shard, url, upstream);
             }
-            let Some(teller) = teller else {
+            let Some(teller) = *teller else {
                 return tonic::Status::invalid_argument("the shard does not say who it is");
             };
             self.routes.apply(teller, &batch);
             advance(position, &batch);
+            self.set_live(teller, true);
+            if let Some(listener) = &self.listener {
+                listener.told(teller, &batch);
+            }
             self.heard.notify_one();
         }
     }

@@ -48,6 +48,12 @@ pub struct ShardFacts {
     /// Empty: not known yet.
     pub base_url: String,
     pub virtual_workspace_url: String,
+    pub external_url: String,
+    pub labels: BTreeMap<String, String>,
+    /// Nothing new is to be put there.
+    pub is_unschedulable: bool,
+    /// It has a Shard object, as far as anybody says who has these objects.
+    pub is_registered: bool,
     /// Its index is whole, or was when the connection to it was lost.
     pub complete: bool,
 }
@@ -61,6 +67,8 @@ struct State {
     /// Keys the hashes, so that nobody can choose names that collide.
     seed: [u64; 2],
     shards: Vec<ShardFacts>,
+    /// How many clusters each shard holds, by its number.
+    held: Vec<usize>,
     clusters: Vec<Slot>,
     /// Slots that can be used again.
     free: Vec<u32>,
@@ -118,6 +126,7 @@ impl Routes {
             state: RwLock::new(State {
                 seed,
                 shards: Vec::new(),
+                held: Vec::new(),
                 clusters: Vec::new(),
                 free: Vec::new(),
                 by_name: HashTable::new(),
@@ -177,8 +186,8 @@ impl Routes {
         let mut state = self.state.write();
         let entry = ClusterEntry {
             name: cluster.to_string(),
-            gone: false,
             epoch,
+            ..ClusterEntry::default()
         };
         state.apply_cluster(shard, &entry);
         let Some((parent, name)) = parent else { return };
@@ -200,6 +209,7 @@ impl Routes {
             name: cluster.to_string(),
             gone: true,
             epoch: u64::MAX,
+            ..ClusterEntry::default()
         };
         self.state.write().apply_cluster(shard, &gone);
     }
@@ -238,14 +248,30 @@ impl Routes {
 
     /// Clusters that each shard is known to hold, by the shard's number.
     pub fn counts(&self) -> Vec<usize> {
+        self.state.read().held.clone()
+    }
+
+    /// Whether no shard but this one was heard of.
+    pub fn is_only(&self, name: &str) -> bool {
+        self.state.read().shards.iter().all(|shard| shard.name == name)
+    }
+
+    /// Whether every shard but this one has told all that it holds.
+    pub fn others_are_complete(&self, name: &str) -> bool {
         let state = self.state.read();
-        let mut counts = vec![0; state.shards.len()];
-        for slot in &state.clusters {
-            if let Some(count) = counts.get_mut(usize::from(slot.shard)) {
-                *count += 1;
-            }
-        }
-        counts
+        state.shards.iter().all(|shard| shard.name == name || shard.complete)
+    }
+
+    /// Which shard is known to hold a cluster.
+    pub fn holder(&self, cluster: &Cluster) -> Option<ShardId> {
+        let state = self.state.read();
+        let slot = state.slot(cluster.as_str())?;
+        (slot.shard != NOWHERE).then_some(ShardId(slot.shard))
+    }
+
+    /// Takes in what is known of a shard from elsewhere than an index.
+    pub fn introduce(&self, entry: &ShardEntry) {
+        self.state.write().apply_shard(entry);
     }
 
     /// Bytes on the heap, without those of rare things.
@@ -270,16 +296,38 @@ impl State {
             name: name.to_owned(),
             ..ShardFacts::default()
         });
+        self.held.push(0);
         Some(ShardId(id))
     }
 
     fn apply_shard(&mut self, entry: &ShardEntry) {
         if let Some(id) = self.shard(&entry.name)
             && let Some(facts) = self.shards.get_mut(id.index())
-            && !entry.gone
         {
+            facts.is_registered = !entry.gone;
+            if entry.gone {
+                // What it holds is there as long as it answers.
+                return;
+            }
             facts.base_url.clone_from(&entry.base_url);
             facts.virtual_workspace_url.clone_from(&entry.virtual_workspace_url);
+            facts.external_url.clone_from(&entry.external_url);
+            facts.labels = entry.labels.clone().into_iter().collect();
+            facts.is_unschedulable = entry.unschedulable;
+        }
+    }
+
+    /// A cluster changes hands.
+    fn hand_over(&mut self, at: u32, to: u16) {
+        let Some(slot) = self.clusters.get_mut(at as usize) else {
+            return;
+        };
+        let from = std::mem::replace(&mut slot.shard, to);
+        if let Some(count) = self.held.get_mut(usize::from(from)) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = self.held.get_mut(usize::from(to)) {
+            *count += 1;
         }
     }
 
@@ -324,8 +372,8 @@ impl State {
         if let Some(stale) = self.stale.get_mut(&teller) {
             stale.clusters.remove(&at);
         }
+        self.hand_over(at, teller.0);
         if let Some(slot) = self.clusters.get_mut(at as usize) {
-            slot.shard = teller.0;
             slot.epoch = u32::try_from(entry.epoch).unwrap_or(u32::MAX);
         }
     }
@@ -416,10 +464,9 @@ impl State {
 
     /// A shard does not hold a cluster any more. Another one that does is not concerned.
     fn release(&mut self, at: u32, teller: ShardId) {
-        if let Some(slot) = self.clusters.get_mut(at as usize)
-            && slot.shard == teller.0
-        {
-            slot.shard = NOWHERE;
+        let held = self.clusters.get(at as usize).map(|slot| slot.shard);
+        if held == Some(teller.0) {
+            self.hand_over(at, NOWHERE);
             self.collect(at);
         }
     }

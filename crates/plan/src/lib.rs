@@ -11,5 +11,6 @@
 mod plan;
 
 pub use plan::{
-    Context, Controller, Effect, Key, Labelled, ObjectRef, Outline, Plan, ResourceRef, Seen, Served, Trigger, View,
+    Context, Controller, Effect, Key, Labelled, Member, ObjectRef, Outline, Plan, ResourceRef, Seen, Served, Trigger,
+    View,
 };

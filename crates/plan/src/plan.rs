@@ -1,5 +1,6 @@
 //! The types of [`crate::Controller`].
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +33,24 @@ pub struct ObjectRef {
     pub cluster: Cluster,
     pub namespace: String,
     pub name: String,
+    /// The shard that it is on or is to be made on, where that is known better than from the cluster: nobody has heard of a
+    /// cluster that does not exist yet.
+    pub shard: Option<Arc<str>>,
+}
+
+/// A shard, as far as the choice of one for something new goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    pub labels: BTreeMap<String, String>,
+    /// Base of the URLs that what it holds is announced by.
+    pub external_url: String,
+    /// Nobody has said that nothing new is to be put there.
+    pub is_schedulable: bool,
+    /// It answers its peers. The shard that asks always does.
+    pub is_live: bool,
+    /// How many clusters it holds.
+    pub load: usize,
 }
 
 /// What a plan may read: the objects of this shard as the log has them, and what it asked for by `needs`.
@@ -69,6 +88,10 @@ pub trait View {
     fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)>;
     /// The resources served in a cluster with what plans need of their definitions.
     fn served(&self, cluster: &Cluster) -> Vec<Served>;
+    /// All shards that are registered, by name.
+    fn members(&self) -> Vec<Member> {
+        Vec::new()
+    }
 }
 
 /// An object from outside: what it takes to delete it.
@@ -96,7 +119,8 @@ pub enum Seen {
     /// Shared with everybody who looks at this version of the object.
     Found(Arc<Value>),
     Absent,
-    /// Not on this shard (or not known to be): name it in `needs` and return; the plan runs again with it.
+    /// Not on this shard (or not known to be). Whatever the plan comes to, it is not carried out: the object is fetched, and
+    /// the plan runs again with it.
     Unknown,
 }
 
@@ -124,7 +148,8 @@ pub enum Effect {
 /// What a run of `plan` comes to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Plan {
-    /// Objects to fetch before the plan can be made. If not empty, `effects` must be.
+    /// Objects to fetch before the plan can be made, beside those that were looked for in vain. If not empty, `effects` must
+    /// be.
     pub needs: Vec<ObjectRef>,
     pub effects: Vec<Effect>,
     /// Run again after this time, whatever happens.
@@ -212,7 +237,17 @@ impl ResourceRef {
             cluster: cluster.clone(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
+            shard: None,
         }
+    }
+}
+
+impl ObjectRef {
+    /// The same object, on a shard.
+    #[must_use]
+    pub fn on(mut self, shard: &str) -> Self {
+        self.shard = Some(shard.into());
+        self
     }
 }
 

@@ -214,5 +214,6 @@ fn shard_options(start: &StartOptions, options: &ServerOptions, env: &Env, signe
         run_controllers: true,
         holder: format!("sim-{:016x}", env.rng.next_u64()),
         accounts: signer.clone(),
+        neighbourhood: None,
     }
 }

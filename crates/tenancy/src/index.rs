@@ -56,6 +56,7 @@ struct Child {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChildFacts<'a> {
     pub cluster: Option<&'a Cluster>,
+    pub phase: Phase,
     pub unavailable: bool,
     pub mount: Option<&'a str>,
     pub shard: Option<&'a str>,
@@ -163,6 +164,15 @@ impl ClusterIndex {
         self.clusters.get(cluster)
     }
 
+    /// How many clusters there are.
+    pub fn len(&self) -> usize {
+        self.clusters.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.clusters.is_empty()
+    }
+
     pub fn clusters(&self) -> impl Iterator<Item = (&Cluster, &ClusterFacts)> {
         self.clusters.iter()
     }
@@ -172,6 +182,7 @@ impl ClusterIndex {
         let child = self.children.get(&(parent.clone(), CompactString::new(name)))?;
         Some(ChildFacts {
             cluster: child.cluster.as_ref(),
+            phase: child.phase,
             unavailable: child.phase == Phase::Unavailable,
             mount: child.mount.as_deref(),
             shard: child.shard.as_deref(),

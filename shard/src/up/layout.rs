@@ -170,6 +170,11 @@ impl Layout {
         format!("https://localhost:{}", self.shard_port(index))
     }
 
+    /// Any of them is enough for a proxy to begin with.
+    fn shard_urls(&self) -> Vec<String> {
+        (0..self.options.shards).map(|index| self.shard_url(index)).collect()
+    }
+
     fn shard_port(&self, index: u16) -> u16 {
         self.options.secure_port.saturating_add(1).saturating_add(index)
     }
@@ -186,6 +191,7 @@ impl Layout {
         let arguments = vec![
             file("mapping-file", &self.mapping),
             file("shards-kubeconfig", &self.component_kubeconfig()),
+            format!("--shard-urls={}", self.shard_urls().join(",")),
             file("root-directory", &self.directory),
             file("tls-cert-file", &self.proxy.certificate),
             file("tls-private-key-file", &self.proxy.key),
@@ -228,8 +234,12 @@ impl Layout {
             format!("--shard-base-url={url}"),
             format!("--shard-external-url={}", self.proxy_url()),
             format!("--shard-virtual-workspace-url={url}"),
+            file("logical-cluster-admin-kubeconfig", &self.component_kubeconfig()),
             format!("--v={}", self.options.verbosity),
         ];
+        if index > 0 {
+            arguments.push(file("root-shard-kubeconfig-file", &self.component_kubeconfig()));
+        }
         if let Some(etcd) = self.options.etcd_servers.get(usize::from(index)) {
             arguments.push(format!("--etcd-servers={etcd}"));
         }

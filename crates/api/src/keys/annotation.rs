@@ -19,6 +19,10 @@ pub const INACTIVE_LEGACY: &str = "internal.kcp.io/inactive";
 pub const MAX_TOTAL_OBJECTS: &str = "core.kcp.io/max-total-objects";
 /// On a Shard, any value: nothing is scheduled there (A.7).
 pub const UNSCHEDULABLE: &str = "experimental.core.kcp.io/unschedulable";
+/// On a Shard: which store has its name, by the uid of that store's cluster `system:shard` (not kcp's).
+pub const SHARD_STORE: &str = "internal.kcp.io/shard-store";
+/// On a Shard: how often that store was started, decimal (not kcp's).
+pub const SHARD_STARTS: &str = "internal.kcp.io/shard-starts";
 /// On a LogicalCluster: path of the migration in progress (A.6).
 pub const MIGRATING: &str = "internal.kcp.io/migrating";
 /// Comma-separated set of reasons to copy the object to the cache server (H.3).

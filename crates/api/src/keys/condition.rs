@@ -67,6 +67,8 @@ pub mod reason {
     // WorkspaceScheduled (D.3)
     /// No shard fits.
     pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// The shard that holds the logical cluster does not answer (not kcp's, which has no word for it).
+    pub const SHARD_UNAVAILABLE: &str = "ShardUnavailable";
     /// Scheduling failed for another cause.
     pub const UNKNOWN: &str = "Unknown";
 

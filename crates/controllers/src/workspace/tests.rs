@@ -203,3 +203,113 @@ fn other_finalizers_come_first() {
             .is_empty()
     );
 }
+
+/// A world with a second shard, which alone fits.
+fn world_of_two() -> Literals {
+    let mut world = world();
+    let beta = json!({"metadata": {"name": "beta", "labels": {"name": "beta", "region": "us"}},
+        "spec": {"externalURL": "https://beta-front:6443/"}});
+    world.put(&refs::shards(), "root", beta);
+    let mut workspace = team(&world);
+    workspace.set_at(
+        &["spec", "location"],
+        json!({"selector": {"matchLabels": {"region": "us"}}}),
+    );
+    world.put(&refs::workspaces(), "root", workspace);
+    world
+}
+
+#[test]
+fn a_cluster_is_made_on_the_shard_that_was_written_down() {
+    let mut world = world_of_two();
+    let controller = Workspaces::new(shard());
+    let plan = controller.plan(&key(), &world, &context());
+    let [Effect::Update { of: own, object }, Effect::Create { of, .. }] = plan.effects.as_slice() else {
+        panic!("{plan:?}");
+    };
+    assert_eq!(object.annotation(annotation::SHARD), Some("beta"));
+    assert_eq!((own.shard.as_deref(), of.shard.as_deref()), (None, Some("beta")));
+    world.carry_out(&plan.effects);
+    set_phase(&mut world, "Ready");
+    world.settle(&controller, &key());
+    let workspace = team(&world);
+    assert_eq!(workspace.str_at(&["status", "phase"]), Some("Ready"));
+    assert_eq!(workspace.label(label::REGION), Some("us"));
+    let url = workspace.str_at(&["spec", "URL"]);
+    assert_eq!(url, Some("https://beta-front:6443/clusters/root:team"), "its shard's");
+}
+
+#[test]
+fn what_another_shard_holds_is_fetched_from_it() {
+    let mut world = world_of_two();
+    let controller = Workspaces::new(shard());
+    world.carry_out(&controller.plan(&key(), &world, &context()).effects);
+    let name = team(&world)
+        .annotation(annotation::SCHEDULED_CLUSTER)
+        .unwrap()
+        .to_owned();
+    let of = refs::logical_clusters()
+        .object(&cluster(&name), "", "cluster")
+        .on("beta");
+    world.foreign.insert(of.clone());
+    assert_eq!(controller.plan(&key(), &world, &context()), Plan::need(of));
+}
+
+#[test]
+fn a_dead_shard_is_waited_for_and_nothing_is_made_twice() {
+    let mut world = world_of_two();
+    let controller = Workspaces::new(shard());
+    world.carry_out(&controller.plan(&key(), &world, &context()).effects);
+    let (name, _) = logical_cluster(&world);
+    world.dead.insert("beta".to_owned());
+    world.settle(&controller, &key());
+    let condition = conditions::get(&team(&world), condition::WORKSPACE_SCHEDULED).unwrap();
+    assert_eq!(condition.message, "chosen shard \"beta\" cannot be reached");
+    world.dead.clear();
+    set_phase(&mut world, "Ready");
+    world.settle(&controller, &key());
+    assert_eq!(team(&world).str_at(&["status", "phase"]), Some("Ready"));
+    assert_eq!(team(&world).str_at(&["spec", "cluster"]), Some(&*name));
+    // Once Ready, it stays so without its shard.
+    world.dead.insert("beta".to_owned());
+    assert_eq!(controller.plan(&key(), &world, &context()), Plan::done());
+}
+
+#[test]
+fn deletion_waits_for_a_dead_shard_and_says_so() {
+    let mut world = world_of_two();
+    let controller = Workspaces::new(shard());
+    world.carry_out(&controller.plan(&key(), &world, &context()).effects);
+    set_phase(&mut world, "Ready");
+    world.settle(&controller, &key());
+    let of = refs::workspaces().object(&cluster("root"), "", "team");
+    world.carry_out(&[Effect::Delete {
+        of: of.clone(),
+        uid: String::new(),
+        resource_version: None,
+    }]);
+    world.dead.insert("beta".to_owned());
+    world.settle(&controller, &key());
+    let workspace = team(&world);
+    assert_eq!(
+        workspace.label(label::PHASE),
+        Some("Deleting"),
+        "by which it is found again"
+    );
+    let condition = conditions::get(&workspace, condition::WORKSPACE_CONTENT_DELETED).unwrap();
+    assert_eq!(condition.reason, "ShardUnavailable");
+
+    let (resource, root) = (refs::shards(), cluster("root"));
+    let back = Trigger {
+        resource: &resource,
+        cluster: &root,
+        namespace: "",
+        name: "beta",
+        old: None,
+        new: None,
+    };
+    assert_eq!(controller.keys(&back, &world), [key()]);
+    world.dead.clear();
+    world.settle(&controller, &key());
+    assert!(!world.objects.contains_key(&of));
+}

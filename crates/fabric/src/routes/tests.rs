@@ -8,8 +8,8 @@ fn cluster(name: &str) -> Cluster {
 fn held(name: &str, epoch: u64) -> IndexEntry {
     let entry = ClusterEntry {
         name: name.to_owned(),
-        gone: false,
         epoch,
+        ..ClusterEntry::default()
     };
     IndexEntry {
         entry: Some(Entry::Cluster(entry)),
@@ -20,7 +20,7 @@ fn dropped(name: &str) -> IndexEntry {
     let entry = ClusterEntry {
         name: name.to_owned(),
         gone: true,
-        epoch: 0,
+        ..ClusterEntry::default()
     };
     IndexEntry {
         entry: Some(Entry::Cluster(entry)),
@@ -227,4 +227,51 @@ fn a_workspace_costs_at_most_128_bytes() {
     assert!(matches!(to(&routes, "root:workspace-77777"), Route::Cluster { .. }));
     let each = routes.heap_bytes() / 100_000;
     assert!(each <= 128, "{each} bytes");
+}
+
+#[test]
+fn every_cluster_is_counted_where_it_is() {
+    let (routes, alpha, beta) = routes();
+    assert_eq!(routes.counts(), [2, 1]);
+    assert_eq!(routes.holder(&cluster("org1")), Some(beta));
+    // It moves, and its old shard says so afterwards.
+    routes.apply(alpha, &told(vec![held("org1", 8)]));
+    routes.apply(beta, &told(vec![dropped("org1")]));
+    assert_eq!(
+        (routes.holder(&cluster("org1")), routes.counts()),
+        (Some(alpha), vec![3, 0])
+    );
+    routes.apply(alpha, &anew(vec![held("root", 1)]));
+    assert_eq!(routes.counts(), [1, 0], "what is not told again is gone");
+    assert_eq!(routes.holder(&cluster("team1")), None);
+}
+
+#[test]
+fn shards_are_known_by_what_root_says_of_them() {
+    let (routes, alpha, _) = routes();
+    let beta = ShardEntry {
+        name: "beta".to_owned(),
+        base_url: "https://beta".to_owned(),
+        labels: [("region".to_owned(), "eu".to_owned())].into(),
+        unschedulable: true,
+        ..ShardEntry::default()
+    };
+    let facts = |name: &str| routes.facts(routes.find_shard(name).unwrap()).unwrap();
+    assert!(!facts("beta").is_registered, "it has told its index, and no more");
+    let entry = |shard: ShardEntry| IndexEntry {
+        entry: Some(Entry::Shard(shard)),
+    };
+    routes.apply(alpha, &told(vec![entry(beta.clone())]));
+    let known = facts("beta");
+    assert!(known.is_registered && known.is_unschedulable);
+    assert_eq!(known.labels.get("region").map(String::as_str), Some("eu"));
+    let gone = ShardEntry { gone: true, ..beta };
+    routes.apply(alpha, &told(vec![entry(gone)]));
+    assert!(!facts("beta").is_registered);
+    assert_eq!(
+        facts("beta").base_url,
+        "https://beta",
+        "what it holds can still be reached"
+    );
+    assert!(!routes.is_only("alpha") && Routes::new([1, 2]).is_only("alpha"));
 }

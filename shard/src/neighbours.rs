@@ -1,0 +1,314 @@
+//! The other shards: who they are, what they hold, whether they live; and who has to hear of it here.
+//!
+//! They are known by their Shard objects: the root shard has these, the others are told by its index and keep the last they
+//! heard in their own store, so that a start finds everybody with root down. What they hold is known by their indexes.
+//!
+//! A shard without others does nothing of this.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
+
+use ::fabric::wire::index_entry::Entry as Told;
+use ::fabric::wire::{ClusterEntry, IndexBatch, ShardEntry};
+use ::fabric::{Listener, Peers, Routes, ShardId};
+use api::keys::{annotation, cluster, group, object};
+use controller::{Driver, Holder};
+use env::Env;
+use machinery::object::ObjectExt;
+use parking_lot::Mutex;
+use permit::Cluster;
+use plan::{Member, ResourceRef};
+use rustls::ClientConfig;
+use serde_json::{Value, json};
+use storage::{Applied, Projection};
+use tenancy::Phase;
+use tokio::sync::Notify;
+
+use crate::facts::ShardFacts;
+
+/// See the module.
+pub struct Neighbours {
+    own: String,
+    routes: Arc<Routes>,
+    facts: Arc<ShardFacts>,
+    /// Not set: there is nobody to go to, or no certificate to go there with.
+    peers: OnceLock<Arc<Peers>>,
+    /// Not set: another process, or nobody, runs the controllers.
+    driver: OnceLock<Driver>,
+    /// Shards that tell everything anew, from beginning to end.
+    retelling: Mutex<BTreeSet<ShardId>>,
+    /// Shards came, went or changed.
+    changed: Notify,
+}
+
+/// How shards are reached.
+#[derive(Clone)]
+pub struct Neighbourhood {
+    /// As whom.
+    pub tls: Option<Arc<ClientConfig>>,
+    /// Where the root shard is. The root shard itself has none.
+    pub root: Option<String>,
+}
+
+// === impl Neighbours ===
+
+impl Neighbours {
+    pub fn new(env: &Env, own: &str, facts: Arc<ShardFacts>) -> Arc<Self> {
+        Arc::new(Self {
+            own: own.to_owned(),
+            routes: Arc::new(Routes::new([env.rng.next_u64(), env.rng.next_u64()])),
+            facts,
+            peers: OnceLock::new(),
+            driver: OnceLock::new(),
+            retelling: Mutex::default(),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Begins to follow the others: those that are known already, the root shard, and whomever these tell of.
+    pub fn follow(self: &Arc<Self>, env: &Env, neighbourhood: &Neighbourhood) -> env::Task<()> {
+        let peers = Peers::of_shard(
+            env,
+            self.routes.clone(),
+            neighbourhood.tls.clone(),
+            &self.own,
+            self.clone(),
+        );
+        let peers = self.peers.get_or_init(|| peers).clone();
+        env.spawn
+            .spawn("peers", peers.run(neighbourhood.root.iter().cloned().collect()))
+    }
+
+    /// The controllers run here.
+    pub fn attach(&self, driver: &Driver) {
+        // Once a process.
+        let _already_there = self.driver.set(driver.clone());
+    }
+
+    /// Connections to others, if any are followed.
+    pub fn peers(&self) -> Option<&Arc<Peers>> {
+        self.peers.get()
+    }
+
+    /// Nobody else is known.
+    pub fn is_alone(&self) -> bool {
+        self.peers.get().is_none() || self.routes.is_only(&self.own)
+    }
+
+    pub fn is_own(&self, shard: &str) -> bool {
+        self.own == shard
+    }
+
+    pub fn is_root(&self) -> bool {
+        self.own == ROOT_SHARD
+    }
+
+    /// Who is the authority for a cluster, as far as this process knows.
+    pub fn holder(&self, of: &Cluster) -> Holder {
+        if of.is_system() {
+            return Holder::Here;
+        }
+        if of.as_str() == cluster::ROOT {
+            // Known without anybody's telling.
+            return if self.is_root() {
+                Holder::Here
+            } else {
+                Holder::Elsewhere
+            };
+        }
+        if self.is_alone() || self.facts.index.read().cluster(of).is_some() {
+            return Holder::Here;
+        }
+        if self.routes.holder(of).is_some() {
+            return Holder::Elsewhere;
+        }
+        // What was deleted here leaves objects behind for a moment, and they are nobody else's.
+        if self.routes.others_are_complete(&self.own) || self.facts.has_objects(of) {
+            return Holder::Here;
+        }
+        Holder::Unknown
+    }
+
+    /// The shard to ask for an object of a cluster. `None`: nobody is known to hold it.
+    pub fn whose(&self, of: &Cluster) -> Option<ShardId> {
+        match of.as_str() {
+            cluster::ROOT => self.routes.find_shard(ROOT_SHARD),
+            _ => self.routes.holder(of),
+        }
+    }
+
+    pub fn find(&self, name: &str) -> Option<ShardId> {
+        self.routes.find_shard(name)
+    }
+
+    /// Whether every other shard has said what it holds.
+    pub fn is_everything_told(&self) -> bool {
+        self.routes.others_are_complete(&self.own)
+    }
+
+    /// All registered shards.
+    pub fn members(&self) -> Vec<Member> {
+        let counts = self.routes.counts();
+        let member = |(shard, facts): (ShardId, ::fabric::routes::ShardFacts)| {
+            let is_own = self.is_own(&facts.name);
+            let load = match is_own {
+                true => self.facts.index.read().len(),
+                false => counts.get(shard.index()).copied().unwrap_or_default(),
+            };
+            let is_live = is_own || self.peers.get().is_some_and(|peers| peers.is_live(shard));
+            Member {
+                is_live,
+                load,
+                labels: facts.labels,
+                external_url: facts.external_url,
+                is_schedulable: !facts.is_unschedulable,
+                name: facts.name,
+            }
+        };
+        let shards = self.routes.shards().into_iter();
+        let mut members: Vec<Member> = shards.filter(|(_, facts)| facts.is_registered).map(member).collect();
+        members.sort_by(|a, b| a.name.cmp(&b.name));
+        members
+    }
+
+    /// Shards as entries: what is kept for a start without root.
+    pub fn known(&self) -> BTreeMap<String, ShardEntry> {
+        let entry = |facts: ::fabric::routes::ShardFacts| ShardEntry {
+            name: facts.name,
+            gone: false,
+            base_url: facts.base_url,
+            virtual_workspace_url: facts.virtual_workspace_url,
+            external_url: facts.external_url,
+            labels: facts.labels.into_iter().collect(),
+            unschedulable: facts.is_unschedulable,
+        };
+        let shards = self.routes.shards().into_iter();
+        let registered = shards.filter(|(_, facts)| facts.is_registered);
+        registered
+            .map(|(_, facts)| (facts.name.clone(), entry(facts)))
+            .collect()
+    }
+
+    /// A shard that is known from elsewhere than another's index.
+    pub fn introduce(&self, entry: &ShardEntry) {
+        self.routes.introduce(entry);
+        if let Some(peers) = self.peers.get() {
+            peers.look_again();
+        }
+    }
+
+    /// Waits until shards came, went or changed.
+    pub async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    /// Who waits for a shard is looked at again.
+    fn tell_of_shard(&self, name: &str) {
+        self.changed.notify_one();
+        if let Some(driver) = self.driver.get() {
+            let root = Cluster::well_known(cluster::ROOT);
+            driver.tell(&ResourceRef::new(group::CORE, "shards").object(&root, "", name), None);
+        }
+    }
+
+    /// The Workspace that a logical cluster of another shard belongs to is looked at again, if it is here.
+    fn tell_of_cluster(&self, entry: &ClusterEntry, is_retold: bool) {
+        let Some(driver) = self.driver.get() else { return };
+        let (Ok(name), Ok(owner)) = (Cluster::parse(&entry.name), Cluster::parse(&entry.owner_cluster)) else {
+            return;
+        };
+        {
+            let index = self.facts.index.read();
+            if index.cluster(&owner).is_none() {
+                return;
+            }
+            // A start has all of them told; most are Ready on both sides.
+            let mirrored = index.child(&owner, &entry.owner_name).map(|child| child.phase);
+            let is_settled = !entry.gone && entry.phase == Phase::Ready.as_str() && mirrored == Some(Phase::Ready);
+            if is_retold && is_settled {
+                return;
+            }
+        }
+        let of = ResourceRef::new(group::CORE, "logicalclusters").object(&name, "", object::LOGICAL_CLUSTER);
+        let told = json!({
+            "metadata": {"name": object::LOGICAL_CLUSTER},
+            "spec": {"owner": {"resource": "workspaces", "cluster": entry.owner_cluster, "name": entry.owner_name}},
+        });
+        driver.tell(&of, Some(told));
+    }
+}
+
+/// The shard that holds the cluster `root` (kcp's facts, C.4).
+pub const ROOT_SHARD: &str = "root";
+
+impl Listener for Neighbours {
+    fn told(&self, shard: ShardId, batch: &IndexBatch) {
+        if batch.begins_anew {
+            self.retelling.lock().insert(shard);
+        }
+        let is_retold = self.retelling.lock().contains(&shard);
+        for entry in batch.entries.iter().filter_map(|entry| entry.entry.as_ref()) {
+            match entry {
+                Told::Cluster(entry) if !entry.owner_name.is_empty() => self.tell_of_cluster(entry, is_retold),
+                Told::Shard(entry) => self.tell_of_shard(&entry.name),
+                Told::Cluster(_) | Told::Workspace(_) => {}
+            }
+        }
+        if batch.complete {
+            self.retelling.lock().remove(&shard);
+            // What went while nobody listened has no entry of its own.
+            self.tell_of_shard(&self.name_of(shard));
+        }
+    }
+
+    fn reached(&self, shard: ShardId, is_live: bool) {
+        let name = self.name_of(shard);
+        tracing::info!(shard = name, is_live, "a shard's liveness changed");
+        self.tell_of_shard(&name);
+    }
+}
+
+impl Neighbours {
+    fn name_of(&self, shard: ShardId) -> String {
+        self.routes.facts(shard).map(|facts| facts.name).unwrap_or_default()
+    }
+}
+
+/// On the root shard: Shard objects as they are written.
+impl Projection for Neighbours {
+    fn apply(&self, change: &Applied<'_>) {
+        let is_shard = (&*change.resource.group, &*change.resource.resource) == (group::CORE, "shards");
+        if !is_shard || change.key.cluster.as_str() != cluster::ROOT || !self.is_root() {
+            return;
+        }
+        let object = change.new_tree();
+        self.introduce(&shard_entry(&change.key.name, object.as_deref()));
+    }
+}
+
+/// A Shard object as an index tells it. `None`: it is gone.
+pub fn shard_entry(name: &str, shard: Option<&Value>) -> ShardEntry {
+    let Some(shard) = shard else {
+        return ShardEntry {
+            name: name.to_owned(),
+            gone: true,
+            ..ShardEntry::default()
+        };
+    };
+    let url = |field: &str| shard.str_at(&["spec", field]).unwrap_or_default().to_owned();
+    let labels = shard.at(&["metadata", "labels"]).and_then(Value::as_object);
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    ShardEntry {
+        name: name.to_owned(),
+        gone: false,
+        base_url: url("baseURL"),
+        virtual_workspace_url: url("virtualWorkspaceURL"),
+        external_url: url("externalURL"),
+        labels: labels
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key.clone(), text(value)))
+            .collect(),
+        unschedulable: shard.annotation(annotation::UNSCHEDULABLE).is_some() || shard.deletion_timestamp().is_some(),
+    }
+}
