@@ -129,6 +129,23 @@ impl Server {
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("the process can be killed");
         self.process.wait().expect("the process ended");
+        self.start_again();
+    }
+
+    /// Asks the process to end; how it did, and how long it took. [`Server::start_again`] starts it on the same directory.
+    pub fn end(&mut self) -> (ExitStatus, Duration) {
+        let began = Instant::now();
+        self.send("TERM");
+        let mut end = None;
+        self.until("the process ends", |server| {
+            end = server.process.try_wait().expect("a child can be waited for");
+            end.is_some()
+        });
+        (end.expect("it ended"), began.elapsed())
+    }
+
+    /// Starts a process that ended on its directory and waits until it is ready.
+    pub fn start_again(&mut self) {
         self.process = spawn(self.command, self.root_directory.path(), self.port, &self.flags);
         self.wait_until_ready();
     }
@@ -156,17 +173,7 @@ impl Server {
 
     /// Asks the process to end, and returns how it did.
     pub fn terminate(mut self) -> ExitStatus {
-        let asked = Command::new("kill")
-            .arg("-TERM")
-            .arg(self.process.id().to_string())
-            .status();
-        assert!(asked.is_ok_and(|status| status.success()), "the signal can be sent");
-        let mut end = None;
-        self.until("the process ends", |server| {
-            end = server.process.try_wait().expect("a child can be waited for");
-            end.is_some()
-        });
-        end.expect("it ended")
+        self.end().0
     }
 
     fn wait_until_ready(&mut self) {
