@@ -331,7 +331,7 @@ impl Stack {
         let request = Permitted::new(request, self, parts, record).await?;
         // A turn, so that no cluster takes the server from the others; given back when the answer is made. After
         // authorization: those who may do nothing in a cluster must not wait in its line.
-        let held = self.take_in(load, body).await?;
+        let held = self.take_in(&parts.method, body).await?;
         let _turn = self.turn(flow, load).await?;
         handler::serve(self, request, parts, held.again(), record).await
     }
@@ -358,18 +358,18 @@ impl Stack {
         };
         let load = request.load();
         let request = Permitted::in_service(request, &service, &service.path, self, parts, record).await?;
-        let held = self.take_in(load, body).await?;
+        let held = self.take_in(&parts.method, body).await?;
         let _turn = self.turn(service.flow.clone(), load).await?;
         handler::serve(self, request, parts, held.again(), record).await
     }
 
     /// The whole body, before the turn. Bodies that are not read share the window of their HTTP/2 connection: a few that
     /// wait for a seat would stop all others of it. And who sends slowly must not sit on a seat meanwhile.
-    async fn take_in(&self, load: Load, body: RequestBody) -> Result<HeldBody<'_>> {
-        let body = match load {
-            Load::Mutating | Load::Exempt { mutating: true } => body,
+    async fn take_in(&self, method: &Method, body: RequestBody) -> Result<HeldBody<'_>> {
+        let body = match *method {
             // Nothing reads it; dropped, its part of the window is given back.
-            Load::ReadOnly | Load::Exempt { mutating: false } => RequestBody::Full(Bytes::new()),
+            Method::GET | Method::HEAD | Method::OPTIONS => RequestBody::Full(Bytes::new()),
+            _ => body,
         };
         Ok(body.read(self.options.body_bytes_max, &self.bodies).await?)
     }

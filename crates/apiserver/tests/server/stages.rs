@@ -306,6 +306,14 @@ async fn a_service_is_the_same_way_with_another_surface() {
             answer.text()
         );
     }
+    // What is written through a view has its body.
+    let written = user
+        .post(
+            "/services/view/clusters/root/api/v1/namespaces/default/configmaps",
+            json!({"metadata": {"name": "written"}}),
+        )
+        .await;
+    assert_eq!(written.code, 201, "{}", written.text());
     assert_eq!(
         user.get("/services/view/clusters/root/apis").await.json()["kind"],
         "APIGroupList"
