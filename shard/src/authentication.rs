@@ -67,7 +67,7 @@ impl Authentication {
             let pem = read(env, file)?;
             keys.extend(PublicKey::all_from_pem(&pem).with_context(|| format!("reading {}", file.display()))?);
         }
-        let audiences = vec![options.service_account_issuer.clone()];
+        let audiences = options.api_audiences();
         let account_options = ServiceAccountOptions {
             issuers: vec![options.service_account_issuer.clone()],
             audiences: audiences.clone(),

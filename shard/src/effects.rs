@@ -196,7 +196,7 @@ impl ShardEffects {
                     steps.push(Step::Delete(self.target(of, Subresource::Main)?, options));
                     of
                 }
-                Effect::Touch { .. } | Effect::Purge { .. } | Effect::Disconnect { .. } => return Ok(Together::Apart),
+                Effect::Touch { .. } | Effect::Purge { .. } => return Ok(Together::Apart),
             };
             request.get_or_insert_with(|| self.request(of, controller, guards.to_vec()));
         }
@@ -242,10 +242,6 @@ impl ShardEffects {
                 }
             }
             Effect::Purge { of } => self.purge(of, guards).await,
-            Effect::Disconnect { cluster } => {
-                self.registry.store().disconnect(cluster);
-                Ok(())
-            }
         }
     }
 }

@@ -9,13 +9,13 @@ use compact_str::CompactString;
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use machinery::user::User;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use permit::{Access, Cluster, Permit, Scope};
 use serde_json::Value;
 use storage::{Applied, Entry, ObjectKey, Projection, ResourceKey, Store};
 use tenancy::authz::{BoundFrom, Facts};
 use tenancy::types::TypeSource;
-use tenancy::{ClusterFacts, ClusterIndex, WorkspacePath};
+use tenancy::{ClusterFacts, ClusterIndex, Phase, WorkspacePath};
 
 use crate::definitions::{Conditions, Definitions, conditions};
 
@@ -26,6 +26,8 @@ pub struct ShardFacts {
     pub definitions: Arc<Definitions>,
     exports: RwLock<BTreeMap<(Cluster, CompactString), ExportFacts>>,
     places: RwLock<Places>,
+    /// Clusters that were closed, and how, since the last event was visible.
+    closed: Mutex<Vec<(Cluster, Phase)>>,
     store: RwLock<Option<Store>>,
 }
 
@@ -49,6 +51,7 @@ impl ShardFacts {
             definitions,
             exports: RwLock::default(),
             places: RwLock::default(),
+            closed: Mutex::default(),
             store: RwLock::default(),
         })
     }
@@ -128,6 +131,18 @@ impl ShardFacts {
         self.exports.read().values().for_each(|facts| seen(&facts.conditions));
     }
 
+    fn apply_logical_cluster(&self, of: &Cluster, object: Option<&Value>) {
+        let mut index = self.index.write();
+        let phase = |index: &ClusterIndex| index.cluster(of).map(|facts| facts.phase);
+        let before = phase(&index);
+        index.apply_logical_cluster(of, object);
+        if let Some(now @ (Phase::Inactive | Phase::Deleting)) = phase(&index)
+            && before != Some(now)
+        {
+            self.closed.lock().push((of.clone(), now));
+        }
+    }
+
     fn types_key(&self) -> Option<ResourceKey> {
         Some(
             self.definitions
@@ -171,7 +186,7 @@ impl Projection for ShardFacts {
         let object = || change.new_tree();
         match (&*change.resource.group, &*change.resource.resource) {
             (group::CORE, "logicalclusters") if name == object::LOGICAL_CLUSTER => {
-                self.index.write().apply_logical_cluster(of, object().as_deref());
+                self.apply_logical_cluster(of, object().as_deref());
             }
             (group::TENANCY, "workspaces") => self.index.write().apply_workspace(of, name, object().as_deref()),
             (group::TENANCY, "workspacetypes") => self.place("workspacetypes", change),
@@ -190,6 +205,20 @@ impl Projection for ShardFacts {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Open watches of what was closed end, at every replica (kcp's facts, D.5): of an inactive cluster the wildcards' too,
+    /// of one that is deleted only its own, but those on the LogicalCluster. Wildcards see its objects deleted.
+    fn visible(&self) {
+        let closed = std::mem::take(&mut *self.closed.lock());
+        let store = self.store.read();
+        let Some(store) = store.as_ref() else { return };
+        for (cluster, phase) in closed {
+            match phase {
+                Phase::Inactive => store.disconnect_wide(&cluster),
+                _ => store.disconnect(&cluster, |resource| *resource == logical_clusters_key()),
+            }
         }
     }
 }

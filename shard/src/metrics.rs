@@ -47,7 +47,7 @@ fn stored(shard: &Shard) -> Vec<Sample> {
     for resource in shard.store.resources() {
         let is_ours = match &resource.segment {
             Segment::Builtin => true,
-            Segment::Custom => resource.group.ends_with(".kcp.io") || resource.group.ends_with(".k8s.io"),
+            Segment::Custom => shard.definitions.common(&resource.group, &resource.resource).is_some(),
             Segment::Identity(_) => shard.definitions.is_root_identity(&resource),
         };
         let labels = match is_ours {

@@ -127,6 +127,9 @@ pub struct StartOptions {
     /// Issuer of service account tokens
     #[arg(long, default_value = "https://kcp.default.svc")]
     pub service_account_issuer: String,
+    /// What this server is called by the tokens that are meant for it; default: the issuer
+    #[arg(long, value_delimiter = ',', value_name = "NAME")]
+    pub api_audiences: Vec<String>,
     /// URL of the keys that tokens are verified with, for the discovery document; default: this server's
     #[arg(long, value_name = "URL", default_value = "")]
     pub service_account_jwks_uri: String,
@@ -265,8 +268,6 @@ pub struct AcceptedOptions {
     pub logical_cluster_total_object_limit: i64,
     #[arg(long, hide = true)]
     pub authorization_webhook_config_file: Option<PathBuf>,
-    #[arg(long, hide = true)]
-    pub api_audiences: Option<String>,
     #[arg(long, hide = true, alias = "cache-server-kubeconfig-file")]
     pub cache_kubeconfig: Option<PathBuf>,
     #[arg(long, hide = true)]
@@ -297,6 +298,9 @@ impl StartOptions {
         }
         if self.etcd_servers.is_empty() {
             return Err("--etcd-servers must name a store: embedded, or URLs of etcd".to_owned());
+        }
+        if self.etcd_servers.len() > 1 && self.etcd_servers.iter().any(|server| server == "embedded") {
+            return Err("--etcd-servers: embedded is a store of its own, without others beside it".to_owned());
         }
         self.validate_shard()?;
         self.accepted.validate()
@@ -351,6 +355,14 @@ impl StartOptions {
 
     pub fn batteries(&self) -> Batteries {
         Batteries::parse(&self.batteries_included).unwrap_or_default()
+    }
+
+    /// What this server is called by the tokens that are meant for it; as Kubernetes, the issuer if nothing is said.
+    pub fn api_audiences(&self) -> Vec<String> {
+        match self.api_audiences.is_empty() {
+            true => vec![self.service_account_issuer.clone()],
+            false => self.api_audiences.clone(),
+        }
     }
 
     pub fn is_embedded(&self) -> bool {
@@ -450,6 +462,9 @@ mod tests {
         let why = |args: &[&str]| parse(args).validate().unwrap_err();
         assert!(why(&["--authorization-order=RBAC,AlwaysAllowGroups"]).contains("only AlwaysAllowGroups,"));
         assert!(why(&["--authorization-order=AlwaysAllowGroups,Nobody"]).contains("invalid authorizer: \"Nobody\""));
+        assert!(why(&["--etcd-servers=embedded,https://localhost:2379"]).contains("without others beside it"));
+        assert_eq!(parse(&[]).api_audiences(), ["https://kcp.default.svc"]);
+        assert_eq!(parse(&["--api-audiences=a,b"]).api_audiences(), ["a", "b"]);
         assert!(why(&["--audit-log-path=-"]).contains("name a file"));
         assert!(
             parse(&["--authorization-order=Webhook,AlwaysAllowGroups,AlwaysAllowPaths,RBAC"])

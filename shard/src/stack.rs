@@ -44,7 +44,7 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         anonymous: parts.anonymous,
         // `/metrics` is of the whole server; who may read it is said in root (kcp's facts, C.1).
         metrics_scope: Some(Scope::One(Cluster::well_known(api::keys::cluster::ROOT))),
-        known_groups: vec![".k8s.io".to_owned(), ".kcp.io".to_owned()],
+        own_groups: &api::keys::group::OWN,
         external_address: parts.external_address,
         // Components ask so what a user may in a cluster that the user cannot enter (kcp's facts, G.5).
         deep_review_header: Some(HeaderName::from_static(api::keys::header::DEEP_SUBJECT_ACCESS_REVIEW)),

@@ -73,8 +73,8 @@ pub struct StackOptions {
     /// The cluster that stands for the whole server: `/metrics` is authorized there, and who may do everything there hears
     /// which clusters do not exist.
     pub metrics_scope: Option<Scope>,
-    /// Ends of group names whose resources have label values of their own in metrics, whoever serves them.
-    pub known_groups: Vec<String>,
+    /// Groups that no tenant can define resources of: theirs have label values of their own in metrics when bound.
+    pub own_groups: &'static [&'static str],
     /// Shown in discovery as the server's address: `host:port`.
     pub external_address: String,
     pub version: VersionInfo,
@@ -150,7 +150,7 @@ impl Default for StackOptions {
             watch_timeout_min: Duration::from_secs(1800),
             anonymous: true,
             metrics_scope: None,
-            known_groups: vec![".k8s.io".to_owned()],
+            own_groups: &[],
             external_address: "localhost:6443".to_owned(),
             version: VersionInfo::default(),
             bodies_bytes_max: 512 * 1024 * 1024,
@@ -416,12 +416,11 @@ impl Stack {
 
     /// Whether a resource has label values of its own: tenants may make any number of the others.
     pub(crate) fn is_known(&self, def: &ResourceDef) -> bool {
-        matches!(def.origin, Origin::Builtin | Origin::System)
-            || self
-                .options
-                .known_groups
-                .iter()
-                .any(|end| def.group.ends_with(end.as_str()))
+        match def.origin {
+            Origin::Builtin | Origin::System => true,
+            Origin::Bound => self.options.own_groups.contains(&&*def.group),
+            Origin::Local => false,
+        }
     }
 }
 

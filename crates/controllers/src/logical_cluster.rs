@@ -75,14 +75,7 @@ impl Controller for LogicalClusters {
         if want == *seen {
             return Plan::done();
         }
-        let closing = [phase::DELETING, phase::INACTIVE];
-        let before = seen.str_at(&["status", "phase"]).unwrap_or_default();
         effects.push(Effect::Update { of, object: want });
-        if closing.contains(&phase_now.as_str()) && before != phase_now {
-            effects.push(Effect::Disconnect {
-                cluster: key.cluster.clone(),
-            });
-        }
         Plan {
             effects,
             ..Plan::default()
@@ -235,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn entering_deleting_cuts_connections() {
+    fn what_is_deleted_is_deleting() {
         let mut world = world(json!({}));
         let mut dying = object(&world);
         dying.set_at(&["metadata", "deletionTimestamp"], json!("2023-11-14T22:13:20Z"));
@@ -243,6 +236,5 @@ mod tests {
         world.put(&refs::logical_clusters(), "abc", dying);
         world.settle(&controller(), &Key::of_cluster(&cluster("abc")));
         assert_eq!(object(&world).str_at(&["status", "phase"]), Some("Deleting"));
-        assert_eq!(world.disconnected, [cluster("abc")]);
     }
 }

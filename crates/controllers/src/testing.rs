@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 pub(crate) struct Literals {
     pub objects: BTreeMap<ObjectRef, Value>,
     pub served: Vec<Served>,
-    pub disconnected: Vec<Cluster>,
     pub counter: u64,
     /// Shards that do not answer.
     pub dead: BTreeSet<String>,
@@ -77,7 +76,6 @@ impl Literals {
                     }
                 }
                 Effect::Purge { of } => _ = self.objects.remove(of),
-                Effect::Disconnect { cluster } => self.disconnected.push(cluster.clone()),
                 Effect::Touch { .. } => {}
             }
         }

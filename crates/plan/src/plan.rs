@@ -141,8 +141,6 @@ pub enum Effect {
     Touch { of: ObjectRef },
     /// Removes an object of a cluster that does not exist any more, finalizers or not.
     Purge { of: ObjectRef },
-    /// Ends every open connection to a cluster.
-    Disconnect { cluster: Cluster },
 }
 
 /// What a run of `plan` comes to.

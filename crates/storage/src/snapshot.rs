@@ -182,12 +182,14 @@ impl Shared {
                 *resource.objects.write() = Objects::from_sorted(entries, visible, &resource.indexed);
             });
         }
-        self.progress.advance(snapshot.store_revision);
-        self.projections.iter().for_each(|projection| projection.visible());
+        // Marked before the revision is visible: a watcher that saw the revision without its mark would announce, by a
+        // bookmark, that it has seen what it missed.
         let mut wakes = Vec::new();
         for resource in self.catalog.all() {
             resource.interest.lock().mark_all(&mut wakes);
         }
+        self.progress.advance(snapshot.store_revision);
+        self.projections.iter().for_each(|projection| projection.visible());
         wakes.iter().for_each(|wake| wake.notify());
         self.catalog.sweep();
     }

@@ -219,14 +219,22 @@ impl Store {
         self.shared.trees.clear();
     }
 
-    /// Ends the watches that show objects of one cluster: its own, and those over all clusters, whose clients list again.
-    /// A cluster is cut off where it must not be followed any more: it was closed, or it is moving to another shard.
-    pub fn disconnect(&self, cluster: &Cluster) {
+    /// Ends the watches within one cluster, but for those of the resources `spared`: the cluster is being taken down.
+    pub fn disconnect(&self, cluster: &Cluster, spared: impl Fn(&ResourceKey) -> bool) {
         let prefix = format!("{cluster}/");
         for resource in self.shared.catalog.all() {
-            let interest = resource.interest.lock();
-            interest.end(prefix.as_bytes());
-            interest.end_wide();
+            if !spared(&resource.key) {
+                resource.interest.lock().end(prefix.as_bytes());
+            }
+        }
+    }
+
+    /// Ends the watches that show objects of one cluster, those over all clusters included, whose clients list again: the
+    /// cluster must not be followed any more, because it was closed, or because it is moving to another shard.
+    pub fn disconnect_wide(&self, cluster: &Cluster) {
+        self.disconnect(cluster, |_| false);
+        for resource in self.shared.catalog.all() {
+            resource.interest.lock().end_wide();
         }
     }
 

@@ -155,7 +155,7 @@ impl Watcher {
                 }
             }
             WatchStart::Now => {
-                // Read first: an event that is appended in between is shown, none is lost.
+                // What is appended between these two is taken for older than now: it is not shown, and not announced either.
                 self.after = self.shared.visible();
                 self.next = self.resource.ring.read().end();
             }

@@ -28,7 +28,9 @@ fn value(text: &str, series: &str) -> Option<f64> {
 
 /// A definition of a tenant, an object of it, and requests for both.
 async fn define(world: &World, cluster: &str, number: usize) {
-    let group = format!("group{number}.example.org");
+    // Neither the look of a group's name makes it the server's own.
+    let domain = ["example.org", "kcp.io"][number % 2];
+    let group = format!("group{number}.{domain}");
     let crd = json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("things{number}.{group}")},
         "spec": {"group": group, "scope": "Cluster",

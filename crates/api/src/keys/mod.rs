@@ -23,6 +23,9 @@ pub mod group {
     pub const CACHE: &str = "cache.kcp.io";
     /// Moving logical clusters between shards (A.16).
     pub const MIGRATION: &str = "migration.kcp.io";
+
+    /// What the server means by resources of these groups is said by root's exports and by the server, nowhere else.
+    pub const OWN: [&str; 6] = [TENANCY, CORE, APIS, TOPOLOGY, CACHE, MIGRATION];
     /// Kubernetes' RBAC group.
     pub const RBAC: &str = "rbac.authorization.k8s.io";
     /// Kubernetes' CustomResourceDefinitions.

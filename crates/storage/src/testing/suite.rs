@@ -644,7 +644,7 @@ async fn disconnected_cluster_ends_its_watches(bench: Bench) {
     let mut own = hand.watch(&watch_of(one("aaaa"), WatchStart::Now)).await;
     let mut other = hand.watch(&watch_of(one("bbbb"), WatchStart::Now)).await;
     let mut all = hand.watch(&watch_of(Scope::All, WatchStart::Now)).await;
-    hand.store.disconnect(&cluster("aaaa"));
+    hand.store.disconnect_wide(&cluster("aaaa"));
     assert!(own.next().await.is_none() && all.next().await.is_none());
     hand.create(&object_key("bbbb", "default", "x"), &[], "")
         .await

@@ -1,4 +1,4 @@
-//! CustomResourceDefinitions: kcp's own annotations and groups are reserved (facts I.17, I.18).
+//! CustomResourceDefinitions: kcp's own annotations and groups are reserved (facts I.17, I.18), and so are the groups of its own APIs.
 
 use api::keys;
 use machinery::object::ObjectExt;
@@ -23,7 +23,10 @@ pub(super) fn validate(review: &Review<'_>) -> Result<(), Status> {
         }
     }
     let group = object.str_at(&["spec", "group"]).unwrap_or_default();
-    if review.cluster.as_str() != keys::cluster::SYSTEM_CRDS && group.ends_with(keys::group::APIS) {
+    // kcp reserves apis.kcp.io alone. A tenant's own `workspaces.tenancy.kcp.io` would be one name for two things to
+    // whatever follows the tree by it, and kcp's own clients could use it for nothing.
+    let is_own = keys::group::OWN.contains(&group) || group.ends_with(keys::group::APIS);
+    if !review.cluster.is_system() && is_own {
         return Err(review.forbidden(format!("{group} is a reserved group")));
     }
     Ok(())

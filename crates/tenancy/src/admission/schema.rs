@@ -27,6 +27,15 @@ pub(super) fn validate(review: &Review<'_>) -> Result<(), Status> {
     }
     let mut errors = name_errors(object);
     errors.extend(group_errors(object));
+    let group = object.str_at(&["spec", "group"]).unwrap_or_default();
+    // As for CustomResourceDefinitions: what root exports, nobody else does.
+    if keys::group::OWN.contains(&group)
+        && review.cluster.as_str() != keys::cluster::ROOT
+        && !review.cluster.is_system()
+    {
+        let path = Path::new("spec").child("group");
+        errors.push(FieldError::invalid(&path, &json!(group), "is a reserved group"));
+    }
     errors.extend(version_errors(object));
     review.forbidden_list(&errors)
 }

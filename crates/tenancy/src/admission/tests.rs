@@ -306,3 +306,27 @@ fn claims_without_an_identity_are_stored_without_one() {
         (None, Some(&json!("h")))
     );
 }
+
+#[test]
+fn the_groups_of_kcps_own_apis_are_roots() {
+    let crd = |group: &str| json!({"metadata": {"name": format!("shards.{group}")}, "spec": {"group": group}});
+    let schema = |group: &str| {
+        json!({"metadata": {"name": format!("v1.shards.{group}")}, "spec": {"group": group, "names": {"plural": "shards"},
+            "versions": [{"name": "v1"}]}})
+    };
+    let tenant = |group, resource| Asked {
+        cluster: Cluster::well_known("abc"),
+        ..ask(group, resource)
+    };
+    let crds = tenant("apiextensions.k8s.io", "customresourcedefinitions");
+    let schemas = tenant("apis.kcp.io", "apiresourceschemas");
+    for group in ["core.kcp.io", "tenancy.kcp.io"] {
+        let refused = crds.run(Verb::Create, Some(&mut crd(group)), None).unwrap_err();
+        assert!(refused.message.contains("is a reserved group"), "{}", refused.message);
+        let refused = schemas.run(Verb::Create, Some(&mut schema(group)), None).unwrap_err();
+        assert!(refused.message.contains("is a reserved group"), "{}", refused.message);
+        let root = ask("apis.kcp.io", "apiresourceschemas");
+        assert!(root.run(Verb::Create, Some(&mut schema(group)), None).is_ok());
+    }
+    assert!(crds.run(Verb::Create, Some(&mut crd("my.kcp.io")), None).is_ok());
+}
