@@ -157,7 +157,7 @@ impl OtherShards {
                     _ => Ok(()),
                 }
             }
-            Effect::Purge { .. } | Effect::Disconnect { .. } => Err(Status::internal(
+            Effect::Purge { .. } => Err(Status::internal(
                 "only the shard that holds a cluster cleans up behind it",
             )),
         }
@@ -268,7 +268,6 @@ impl RoutedEffects {
             | Effect::Delete { of, .. }
             | Effect::Touch { of }
             | Effect::Purge { of } => self.others.is_elsewhere(of),
-            Effect::Disconnect { .. } => false,
         }
     }
 }
