@@ -18,6 +18,8 @@ struct Line {
 }
 
 fn main() -> anyhow::Result<()> {
+    // It holds an index and what is on its way: never so much that huge pages would pay.
+    apiserver::no_huge_pages();
     let Line { options } = Line::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(start(options))

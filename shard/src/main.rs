@@ -27,6 +27,7 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
+    apiserver::no_huge_pages();
     let Line { command } = Line::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
@@ -51,6 +52,9 @@ async fn start(options: StartOptions) -> anyhow::Result<()> {
     };
     let _spans = telemetry::log::init(&log)?;
     let env = Env::real();
+    let sized = env.clone();
+    let growing = async move { apiserver::huge_pages_when_large(&sized).await };
+    env.spawn.spawn("huge-pages", growing).detach();
     let begun = env.clock.monotonic();
     let running = Running::start(&env, &options).await?;
     let took = env.clock.monotonic().saturating_sub(begun);
