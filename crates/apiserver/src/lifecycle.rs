@@ -2,8 +2,8 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// The order in which a server goes down: a client that follows readiness never meets a closed door.
@@ -25,7 +25,8 @@ pub struct Lifecycle(Arc<Inner>);
 /// Who waits is woken in the order of waiting. (tokio's watch channel picks an order by chance, which no simulation repeats.)
 #[derive(Debug)]
 struct Inner {
-    phase: Mutex<Phase>,
+    /// A [`Phase`] as a number. Every event of every watch looks at it.
+    phase: AtomicU8,
     advanced: Notify,
 }
 
@@ -34,25 +35,25 @@ struct Inner {
 impl Lifecycle {
     pub fn new() -> Self {
         Self(Arc::new(Inner {
-            phase: Mutex::new(Phase::Serving),
+            phase: AtomicU8::new(Phase::Serving as u8),
             advanced: Notify::new(),
         }))
     }
 
     pub fn phase(&self) -> Phase {
-        *self.0.phase.lock()
+        match self.0.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            2 => Phase::Closing,
+            _ => Phase::Closed,
+        }
     }
 
     /// Goes on to a phase; never back.
     pub fn advance(&self, to: Phase) {
-        {
-            let mut phase = self.0.phase.lock();
-            if to <= *phase {
-                return;
-            }
-            *phase = to;
+        if self.0.phase.fetch_max(to as u8, Ordering::AcqRel) < to as u8 {
+            self.0.advanced.notify_waiters();
         }
-        self.0.advanced.notify_waiters();
     }
 
     /// Returns when the phase is `phase` or later. Cancel safe.

@@ -263,7 +263,8 @@ impl Watcher {
         self.is_reading
     }
 
-    /// The next event of the resource, if there is one; an error if it has left the log.
+    /// The next event of the resource, if there is one; an error if it has left the log. Looks for one more in the same turn:
+    /// what is appended later marks the watcher.
     fn read(&mut self) -> Result<Option<Arc<Event>>, ()> {
         let ring = self.resource.ring.read();
         if self.next < ring.start() {
@@ -272,6 +273,7 @@ impl Watcher {
         let event = ring.get(self.next).cloned();
         if event.is_some() {
             self.next += 1;
+            self.is_reading = ring.get(self.next).is_some();
         }
         Ok(event)
     }

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -42,6 +42,8 @@ struct Watch {
     lifecycle: Lifecycle,
     /// Ready when the server closes.
     closing: Pin<Box<dyn Future<Output = ()> + Send>>,
+    /// Whom `timer` and `closing` wake, and the phase in which they were asked: nobody asks them again at every event.
+    waiting: Option<(Waker, Phase)>,
     running: Running,
 }
 
@@ -80,6 +82,7 @@ pub(super) fn respond(
         state: WatchState::new(),
         timer: sleep_until(&clock, last_bookmark.unwrap_or(deadline)),
         closing: closing(&stack.lifecycle),
+        waiting: None,
         lifecycle: stack.lifecycle.clone(),
         clock,
         last_bookmark,
@@ -111,22 +114,30 @@ impl Stream for Watch {
         let watch = &mut *self;
         loop {
             // Events come first, so that a busy watch polls nothing else; its end is looked at here instead.
-            if watch.lifecycle.phase() >= Phase::Closing || watch.clock.monotonic() >= watch.deadline {
+            let (phase, now) = (watch.lifecycle.phase(), watch.clock.monotonic());
+            if phase >= Phase::Closing || now >= watch.deadline {
                 return Poll::Ready(None);
             }
             let event = match watch.events.poll_next(cx) {
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Ready(Some(event)) => event,
                 Poll::Pending => {
+                    if now < watch.last_bookmark.unwrap_or(watch.deadline) && watch.is_waiting(cx.waker(), phase) {
+                        return Poll::Pending;
+                    }
                     if watch.closing.as_mut().poll(cx).is_ready() {
                         return Poll::Ready(None);
                     }
-                    ready!(watch.timer.as_mut().poll(cx));
+                    if watch.timer.as_mut().poll(cx).is_pending() {
+                        watch.waiting = Some((cx.waker().clone(), phase));
+                        return Poll::Pending;
+                    }
                     // The bookmark comes first; without one due, this is the end.
                     if watch.last_bookmark.take().is_none() {
                         return Poll::Ready(None);
                     }
                     watch.timer = sleep_until(&watch.clock, watch.deadline);
+                    watch.waiting = None;
                     WatchEvent::Bookmark {
                         revision: watch.events.revision(),
                         initial_end: false,
@@ -143,6 +154,12 @@ impl Stream for Watch {
 }
 
 impl Watch {
+    /// Whether this waker will be woken when time has come. Every change of the phase uses a wake-up up.
+    fn is_waiting(&self, waker: &Waker, phase: Phase) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|(waiting, asked)| *asked == phase && waiting.will_wake(waker))
+    }
+
     /// Adds what is there already. A single event goes out as the bytes that all its watchers share.
     fn gather(&mut self, first: Bytes) -> Bytes {
         let mut gathered = BytesMut::new();

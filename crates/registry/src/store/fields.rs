@@ -46,8 +46,8 @@ pub(super) fn field_filter(selector: &FieldSelector, def: &ResourceDef, version:
     let predicate = move |entry: &Entry| {
         let object = if needs_body { entry.to_value() } else { Value::Null };
         selector.matches(|field| match field {
-            NAME => Some(Cow::Owned(entry.name().to_owned())),
-            NAMESPACE => Some(Cow::Owned(entry.namespace().to_owned())),
+            NAME => Some(Cow::Borrowed(entry.name())),
+            NAMESPACE => Some(Cow::Borrowed(entry.namespace())),
             _ => {
                 let (_, path) = paths.iter().find(|(name, _)| name == field)?;
                 let members: Vec<&str> = path.iter().map(String::as_str).collect();
