@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use machinery::json;
 use machinery::object::{ObjectExt, encode_canonical};
 use machinery::selector::LabelSelector;
 use permit::Cluster;
@@ -84,7 +85,7 @@ impl Entry {
         let refused = || NotAnObject {
             key: format!("{resource}{}", key.object),
         };
-        let mut object: Value = serde_json::from_slice(value).map_err(|_| refused())?;
+        let mut object = json::decode_stored(value).map_err(|_| refused())?;
         if !object.is_object() {
             return Err(refused());
         }
@@ -284,9 +285,13 @@ impl Entry {
         out
     }
 
-    /// The object as a tree, resourceVersion included. `Null` if another writer left damaged JSON in the store.
+    /// The object as a tree, resourceVersion included. `Null`, and a line in the log, if another writer left damaged JSON in
+    /// the store.
     pub fn to_value(&self) -> Value {
-        serde_json::from_slice(&self.encode()).unwrap_or_default()
+        json::decode_stored(&self.encode()).unwrap_or_else(|error| {
+            tracing::error!(entry = ?self, %error, "a stored object cannot be read");
+            Value::Null
+        })
     }
 
     /// Bytes of memory that this entry alone holds; what it shares with others is not counted.
@@ -456,6 +461,30 @@ mod tests {
         let own: usize = entries.iter().skip(1).map(Entry::own_len).sum();
         let encoded: usize = entries.iter().skip(1).map(Entry::encoded_len).sum();
         assert!(own * 2 < encoded, "{own} of {encoded}");
+    }
+
+    #[test]
+    fn the_deepest_object_that_is_accepted_is_read_back() {
+        let nested = |name: &str, levels: usize| (0..levels).fold(json!({}), |inner, _| json!({name: inner}));
+        let mut object = config_map("deep");
+        object["data"] = nested("a", json::DEPTH_MAX - 2);
+        object["metadata"]["managedFields"][0]["fieldsV1"] = json!({"f:data": nested("f:a", json::DEPTH_MAX - 1)});
+        object["metadata"]["finalizers"] = json!(["mine"]);
+        let shown = read("root/default/deep", &object, &Segments::new()).to_value();
+        assert_eq!(shown["metadata"]["finalizers"], json!(["mine"]));
+        assert_eq!((&shown["data"], &shown["metadata"]["managedFields"]), {
+            (&object["data"], &object["metadata"]["managedFields"])
+        });
+        // Not in canonical form, as others write it.
+        let value = [b" ".as_slice(), &encode_canonical(&object)].concat();
+        let key = EntryKey {
+            object: "root/default/deep",
+            cluster_len: 4,
+            namespace_len: 7,
+        };
+        let resource = Arc::new(ResourceKey::builtin("", "configmaps"));
+        let entry = Entry::read(&resource, key, &value, 9, &Segments::new()).unwrap();
+        assert_eq!(entry.to_value()["data"], object["data"]);
     }
 
     #[test]

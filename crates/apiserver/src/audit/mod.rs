@@ -235,7 +235,7 @@ fn event(
             record
                 .request_body
                 .as_ref()
-                .and_then(|body| serde_json::from_slice(body).ok()),
+                .and_then(|body| machinery::json::decode_value(body).ok()),
         );
     }
     if !record.annotations.is_empty() {

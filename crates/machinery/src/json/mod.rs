@@ -7,7 +7,8 @@
 //! integer, as it does after one round through Go's encoder; everything else is `f64`. Of duplicate members the last wins.
 //! Text that is no UTF-8, and lone surrogates, read as U+FFFD, as in Go.
 //!
-//! Objects of this depth must be read back by this module also from storage: `serde_json::from_slice` stops at 128.
+//! Objects of this depth must be read back by this module also from storage ([`decode_stored`]): `serde_json::from_slice`
+//! stops at 128.
 
 mod parser;
 
@@ -18,6 +19,9 @@ use crate::status::Status;
 
 /// How deep arrays and objects may nest.
 pub const DEPTH_MAX: usize = 512;
+
+/// How deep what is stored may nest: managed fields repeat the depth of the object that they are part of, some levels down.
+const STORED_DEPTH_MAX: usize = DEPTH_MAX + 16;
 
 /// A tree and what a strict reader would object to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -34,7 +38,7 @@ pub struct DecodeError(pub String);
 
 /// Reads one JSON document.
 pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
-    let (value, repeated) = parser::parse(bytes)?;
+    let (value, repeated) = parser::parse(bytes, DEPTH_MAX)?;
     let duplicates = if repeated {
         parser::duplicates(bytes)
     } else {
@@ -43,9 +47,15 @@ pub fn decode(bytes: &[u8]) -> Result<Decoded, DecodeError> {
     Ok(Decoded { value, duplicates })
 }
 
-/// [`decode`] for bytes of our own making (storage) and other places where duplicates do not matter.
+/// [`decode`] for places where duplicates do not matter.
 pub fn decode_value(bytes: &[u8]) -> Result<Value, DecodeError> {
-    parser::parse(bytes).map(|(value, _)| value)
+    parser::parse(bytes, DEPTH_MAX).map(|(value, _)| value)
+}
+
+/// Reads back what was stored. Whatever [`decode`] has taken is read, with the managed fields that it was given since.
+pub fn decode_stored(bytes: &[u8]) -> Result<Value, DecodeError> {
+    // All but the deepest objects are read by the faster parser.
+    serde_json::from_slice(bytes).or_else(|_| parser::parse(bytes, STORED_DEPTH_MAX).map(|(value, _)| value))
 }
 
 /// How deep arrays and objects nest; a scalar does not. `seen` grows by the number of values in it. Recursive: the tree came

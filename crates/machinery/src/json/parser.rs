@@ -1,4 +1,4 @@
-//! The recursive-descent parser behind [`super::decode`]. Depth is bounded by [`DEPTH_MAX`], so recursion is too.
+//! The recursive-descent parser behind [`super::decode`]. Depth is bounded, so recursion is too.
 
 use serde_json::{Map, Number, Value};
 
@@ -11,6 +11,7 @@ struct Parser<'a> {
     input: &'a [u8],
     at: usize,
     depth: usize,
+    depth_max: usize,
     repeated: bool,
     /// Where we are, only while duplicates are being named: most bodies have none.
     trail: Option<Trail>,
@@ -26,11 +27,12 @@ struct Trail {
 type Parsed<T> = Result<T, DecodeError>;
 
 /// The tree, and whether any object has a member twice.
-pub(super) fn parse(input: &[u8]) -> Parsed<(Value, bool)> {
+pub(super) fn parse(input: &[u8], depth_max: usize) -> Parsed<(Value, bool)> {
     let mut parser = Parser {
         input,
         at: 0,
         depth: 0,
+        depth_max,
         repeated: false,
         trail: None,
     };
@@ -44,6 +46,7 @@ pub(super) fn duplicates(input: &[u8]) -> Vec<String> {
         input,
         at: 0,
         depth: 0,
+        depth_max: DEPTH_MAX,
         repeated: false,
         trail: Some(Trail::default()),
     };
@@ -80,7 +83,7 @@ impl<'a> Parser<'a> {
 
     fn nested(&mut self, parse: fn(&mut Self) -> Parsed<Value>) -> Parsed<Value> {
         self.depth += 1;
-        if self.depth > DEPTH_MAX {
+        if self.depth > self.depth_max {
             return Err(DecodeError("exceeded max depth".to_owned()));
         }
         let value = parse(self)?;
