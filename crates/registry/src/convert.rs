@@ -73,9 +73,10 @@ impl Versions for ServedVersions<'_> {
     }
 
     fn convert<'a>(&self, object: &'a Value, api_version: &str) -> Option<Cow<'a, Value>> {
-        let index = self.index(api_version)?;
+        let to = self.0.group_version(self.index(api_version)?);
         let mut converted = object.clone();
-        self.0.to_version(&mut converted, index).ok()?;
+        // Neither pruned nor defaulted: it is converted back, and what this version has no field for is to be there still.
+        self.0.convert(&mut converted, &to).ok()?;
         Some(Cow::Owned(converted))
     }
 }

@@ -163,6 +163,15 @@ impl Fixture {
         }
     }
 
+    /// Serves what a CRD defines, in place of what was defined so far.
+    pub fn define(&mut self, crd: &Value) {
+        let definition = CustomDefinition::from_crd(crd, Origin::Local).expect("a storage version");
+        let def = DefinitionCache::default().definition(&definition);
+        self.defs
+            .retain(|known| known.group != def.group || known.names.plural != def.names.plural);
+        self.defs.push(def);
+    }
+
     pub fn def(&self, group: &str, plural: &str) -> Arc<ResourceDef> {
         let found = self
             .defs

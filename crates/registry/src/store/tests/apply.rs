@@ -2,7 +2,7 @@ use machinery::object::ObjectExt;
 use machinery::options::{FieldValidation, WriteOptions};
 use serde_json::json;
 
-use crate::testing::{Fixture, config_map, refusal, widget};
+use crate::testing::{Fixture, config_map, refusal, widget, widget_crd};
 use crate::{Backend, Patch};
 
 #[tokio::test(start_paused = true)]
@@ -98,4 +98,28 @@ async fn repeated_members_of_a_configuration_are_refused_when_strict() {
         .await
         .unwrap();
     assert_eq!(*request.warnings.lock(), ["duplicate field \"data.k\""]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_changes_the_version_loses_no_field_of_the_new_one() {
+    let mut f = Fixture::new().await;
+    let mut crd = widget_crd();
+    let new_fields = &mut crd["spec"]["versions"][1]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"];
+    new_fields["weight"] = json!({"type": "integer"});
+    f.define(&crd);
+    let old = f.at("widgets.example.io", "default", "w");
+    let new = old.version(1);
+    let mut config = widget("w");
+    config["spec"]["replicas"] = json!(2);
+    f.apply(&old, "m", config, false).await.unwrap();
+    let mut config = widget("w");
+    config["apiVersion"] = json!("example.io/v1beta1");
+    config["spec"]["weight"] = json!(7);
+    let (made, _) = f.apply(&new, "m", config.clone(), false).await.unwrap();
+    assert_eq!(made["spec"], json!({"colour": "red", "size": 1, "weight": 7}));
+    assert!(made["metadata"]["managedFields"].to_string().contains("f:weight"));
+    assert_eq!(f.get(&new).await.unwrap()["spec"], made["spec"]);
+    // And back: what is not applied any more goes.
+    f.apply(&old, "m", widget("w"), false).await.unwrap();
+    assert_eq!(f.get(&new).await.unwrap()["spec"], json!({"colour": "red", "size": 1}));
 }
