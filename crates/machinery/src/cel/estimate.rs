@@ -255,10 +255,10 @@ impl<'s> Estimate<'s> {
         let size = |at: usize| parts.get(at).map_or(1, |(_, shape)| shape.size());
         let first = size(0);
         let (own, shape) = match cost {
-            Cost::One | Cost::Count => (1, Shape::Unknown),
+            Cost::One | Cost::Count | Cost::Copy | Cost::Range => (1, Shape::Unknown),
             Cost::Scan => (scaled(first, 1), Shape::Sized(first)),
-            Cost::Rewrite => (scaled(first, 2), Shape::List(Rc::new(Shape::Sized(first)), first)),
-            Cost::Result => (scaled(first, 2), Shape::Sized(first)),
+            Cost::Rewrite | Cost::Replace => (scaled(first, 2), Shape::List(Rc::new(Shape::Sized(first)), first)),
+            Cost::Join | Cost::Format => (scaled(first, 2), Shape::Sized(first)),
             Cost::Search => (scaled(first, 1).saturating_mul(scaled(size(1), 1)), Shape::Sized(1)),
             Cost::Pattern => {
                 let states = size(1).div_ceil(4);

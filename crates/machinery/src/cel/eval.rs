@@ -14,6 +14,8 @@ pub(super) type Answer<'a> = Result<Val<'a>, Failure>;
 
 /// Parts of a value that are gone through in one unit of work.
 const PARTS_PER_UNIT: u64 = 10;
+/// Bytes of a key that are copied in one unit of work.
+const KEY_UNIT: u64 = 100;
 
 /// The state of one run.
 pub(super) struct Machine<'a> {
@@ -199,11 +201,12 @@ impl<'a> Machine<'a> {
             _ => (operand, optional),
         };
         let found = if operand.is_list() {
-            match Key::of(&index) {
+            match self.key(&index)? {
                 Some(Key::Int(at)) => usize::try_from(at).ok().and_then(|at| operand.nth(at)),
                 _ => return Err(Failure::no_overload()),
             }
         } else if operand.is_map() {
+            self.key(&index)?;
             operand.member(&index)
         } else {
             return Err(Failure::no_overload());
@@ -224,27 +227,46 @@ impl<'a> Machine<'a> {
         for arg in &call.args {
             args.push(self.eval(arg)?);
         }
-        // What a call costs is known from its arguments, but for `join`, whose result is counted after.
-        self.charge(call.cost.of(&args, call.pattern.is_some(), self.reach()))?;
+        // Charged before anything is made: what a call costs is known from its arguments, but for `format`, which pays the
+        // rest after.
+        let before = call.cost.of(&args, call.pattern.is_some(), self.reach());
+        self.charge(before)?;
         if let Some(pattern) = &call.pattern {
             let text = args.first().and_then(Val::as_str).ok_or_else(Failure::no_overload)?;
             return pattern.is_match(text).map(Val::Bool).map_err(Failure::error);
         }
         let answer = (call.native)(&args)?;
-        if call.cost == Cost::Result {
-            self.charge(answer.weight() / 5)?;
+        if call.cost == Cost::Format {
+            self.charge((answer.weight() / 5).saturating_sub(before))?;
         }
         Ok(answer)
     }
 
+    /// What comparing two values costs; nothing for small ones.
+    fn comparison(&self, left: &Val<'a>, right: &Val<'a>) -> u64 {
+        self.compared_weight(left).min(self.compared_weight(right)) / PARTS_PER_UNIT
+    }
+
+    /// Tenths of a unit that comparing with a value costs at most.
+    pub fn compared_weight(&self, value: &Val<'a>) -> u64 {
+        match value {
+            Val::Text(_) | Val::Bytes(_) => value.weight(),
+            other => other.deep_weight(self.reach()),
+        }
+    }
+
+    /// A key of a map that is made or looked into: text of the object is copied for it.
+    pub fn key(&mut self, value: &Val<'a>) -> Result<Option<Key>, Failure> {
+        if let Val::Text(Text::Borrowed(text)) = value {
+            self.charge(text.len() as u64 / KEY_UNIT)?;
+        }
+        Ok(Key::of(value))
+    }
+
     fn compare(&mut self, sign: Compare, left: &'a Expr, right: &'a Expr) -> Answer<'a> {
         let (left, right) = (self.eval(left)?, self.eval(right)?);
-        let reach = self.reach();
-        let weight = |value: &Val<'a>| match value {
-            Val::Text(_) | Val::Bytes(_) => value.weight(),
-            other => other.deep_weight(reach),
-        };
-        self.charge((weight(&left).min(weight(&right)) / PARTS_PER_UNIT).max(1))?;
+        let units = self.comparison(&left, &right);
+        self.charge(units.max(1))?;
         let ordering = |accept: fn(Ordering) -> bool| {
             let nan = [&left, &right]
                 .iter()
@@ -272,6 +294,8 @@ impl<'a> Machine<'a> {
             self.charge(10 + items.len() as u64)?;
             for (candidate, _) in items {
                 let candidate = self.eval(candidate)?;
+                let units = self.comparison(&candidate, &wanted);
+                self.charge(units)?;
                 if candidate.equals(&wanted) {
                     return Ok(Val::Bool(true));
                 }
@@ -285,6 +309,7 @@ impl<'a> Machine<'a> {
         }
         self.charge(1)?;
         if list.is_map() {
+            self.key(&item)?;
             Ok(Val::Bool(list.member(&item).is_some()))
         } else {
             Err(Failure::no_overload())
@@ -326,7 +351,8 @@ impl<'a> Machine<'a> {
         self.charge(30)?;
         let mut out = BTreeMap::new();
         for (key, value, optional) in entries {
-            let key = Key::of(&self.eval(key)?).ok_or_else(|| Failure::error("unsupported key type"))?;
+            let key = self.eval(key)?;
+            let key = self.key(&key)?.ok_or_else(|| Failure::error("unsupported key type"))?;
             let value = match (self.eval(value)?, optional) {
                 (Val::Optional(Some(inner)), true) => inner.as_ref().clone(),
                 (Val::Optional(None), true) => continue,

@@ -134,7 +134,7 @@ fn transform_map<'a>(machine: &mut Machine<'a>, fold: &'a Fold, pairs: Pairs<'a>
         }
     };
     for pair in pairs {
-        let key = Key::of(&pair.0);
+        let key = machine.key(&pair.0)?;
         step(machine, fold, pair)?;
         if passes(machine, fold)? {
             let value = match &fold.body {
@@ -147,7 +147,7 @@ fn transform_map<'a>(machine: &mut Machine<'a>, fold: &'a Fold, pairs: Pairs<'a>
             } else {
                 for key in value.keys().ok_or_else(Failure::no_overload)? {
                     let entry = value.member(&key).unwrap_or(Ok(Val::Null))?;
-                    insert(Key::of(&key), entry)?;
+                    insert(machine.key(&key)?, entry)?;
                 }
             }
         }
@@ -172,6 +172,11 @@ fn sort_by<'a>(machine: &mut Machine<'a>, fold: &'a Fold, pairs: Pairs<'a>) -> A
     if !comparable {
         return Err(Failure::error("list elements must be comparable"));
     }
+    // Each key is compared about as often as the list can be halved.
+    let weights = keyed.iter().fold(keyed.len() as u64, |sum, (key, _)| {
+        sum.saturating_add(machine.compared_weight(key))
+    });
+    machine.charge(weights.saturating_mul(u64::from(keyed.len().max(1).ilog2())) / 10)?;
     keyed.sort_by(|a, b| a.0.compare(&b.0).unwrap_or(std::cmp::Ordering::Equal));
     Ok(Val::list(keyed.into_iter().map(|(_, item)| item).collect()))
 }

@@ -255,6 +255,54 @@ fn work_is_bounded() {
 }
 
 #[test]
+fn nothing_is_made_before_it_is_paid_for() {
+    let schema = schema();
+    let mut object = object();
+    object["s"] = "x".repeat(1 << 20).into();
+    let cost = |rule: &str| {
+        let scope = Scope {
+            schema: &schema,
+            root: true,
+            optional_old: false,
+        };
+        let program = Program::compile(rule, scope, Wanted::Bool).unwrap();
+        let input = Input {
+            schema: &schema,
+            root: true,
+            this: &object,
+            old: None,
+        };
+        program.run(input, CALL_COST_MAX)
+    };
+    // Each would take gigabytes or minutes.
+    for rule in [
+        "lists.range(10000).map(i, self.s).join('').size() > 0",
+        "lists.range(900000).map(i, '').size() > 0 && lists.range(900000).size() > 0",
+        "'%s'.format([lists.range(10000).map(i, self.s)]).size() > 0",
+        "lists.range(20000).all(i, 'aaaa'.replace('a', self.s).size() > 0)",
+        "lists.range(30000).map(i, bytes(self.s)).size() > 0",
+        "lists.range(9000).map(i, {self.s: i}).size() > 0",
+        "lists.range(20000).all(i, self.s in [self.s + 'a', self.s, self.s])",
+        "lists.range(10000).sortBy(i, self.s).size() > 0",
+        "lists.range(50000).all(i, int(self.s) == 1 || true)",
+    ] {
+        assert_eq!(cost(rule).0, Err(Failure::Budget), "{rule}");
+    }
+    // What is small costs what it did.
+    for (rule, most) in [
+        ("self.list.join(',') == 'a,b'", 10),
+        ("'%s %.2f'.format(['a', 1.5]) == 'a 1.50'", 30),
+        ("'abc'.replace('b', 'xx') == 'axxc'", 10),
+        ("self.i in [1, 2, 5]", 16),
+        ("self.numbers.sortBy(n, n) == [1, 2, 3]", 60),
+    ] {
+        let (answer, cost) = cost(rule);
+        assert_eq!(answer, Ok(Outcome::Bool(true)), "{rule}");
+        assert!(cost <= most, "{rule}: {cost}");
+    }
+}
+
+#[test]
 fn the_deepest_expressions_fit_the_stack() {
     let nested =
         |open: &str, middle: &str, close: &str, depth: usize| open.repeat(depth) + middle + &close.repeat(depth);

@@ -19,6 +19,11 @@ use crate::schema::structural::{Kind, ListType, Schema};
 
 /// Bytes of text that are compared in one unit of work.
 const TEXT_UNIT: u64 = 64;
+/// Bytes that are printed or joined in one unit of work.
+const PRINTED_UNIT: u64 = 5;
+/// What a number that is not written out is taken for in print.
+const SCALAR_LEN: u64 = 8;
+const DOUBLE_LEN: u64 = 64;
 
 /// A value. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -205,6 +210,36 @@ impl<'a> Val<'a> {
         }
     }
 
+    /// How many bytes of text a value is about, counted up to `max` units of work: what printing or joining it makes.
+    pub fn printed_len(&self, max: u64) -> u64 {
+        let bytes_max = max.saturating_mul(PRINTED_UNIT);
+        let sum = |items: &mut dyn Iterator<Item = u64>| {
+            let mut total = 0_u64;
+            items
+                .take_while(|item| {
+                    total = total.saturating_add(*item);
+                    total < bytes_max
+                })
+                .for_each(drop);
+            total
+        };
+        match self {
+            Self::Text(_) | Self::Bytes(_) => self.weight(),
+            Self::List(items) => sum(&mut items.iter().map(|item| item.printed_len(max))),
+            Self::Map(members) => sum(&mut members.iter().map(|(key, value)| {
+                let key = match key {
+                    Key::Text(text) => text.len() as u64,
+                    _ => SCALAR_LEN,
+                };
+                key.saturating_add(value.printed_len(max))
+            })),
+            Self::Optional(Some(inner)) => inner.printed_len(max),
+            Self::Part(part) => json_len(part.json),
+            Self::Double(_) => DOUBLE_LEN,
+            _ => SCALAR_LEN,
+        }
+    }
+
     /// Whether it has parts.
     pub fn is_composite(&self) -> bool {
         matches!(
@@ -344,7 +379,8 @@ impl Key {
             Val::Int(value) => Self::Int(*value),
             Val::Uint(value) => i64::try_from(*value).map_or(Self::Uint(*value), Self::Int),
             Val::Double(value) if value.fract() == 0.0 && value.abs() < 9e18 => Self::Int(*value as i64),
-            Val::Text(text) => Self::Text(text.as_str().into()),
+            Val::Text(Text::Owned(text)) => Self::Text(Rc::clone(text)),
+            Val::Text(Text::Borrowed(text)) => Self::Text((*text).into()),
             _ => return None,
         })
     }
@@ -436,6 +472,18 @@ impl<'a> Part<'a> {
             }
             (a, b, _) => json_equal(a, b),
         }
+    }
+}
+
+fn json_len(json: &Json) -> u64 {
+    match json {
+        Json::Array(items) => items.iter().map(json_len).sum(),
+        Json::Object(members) => members
+            .iter()
+            .map(|(key, value)| key.len() as u64 + json_len(value))
+            .sum(),
+        Json::String(text) => text.len() as u64,
+        _ => SCALAR_LEN,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::cel::time;
 use crate::cel::value::Val;
 
 const fn conversion(name: &'static str, args: &'static [Want], gives: Give, native: Native) -> Overload {
-    global(name, args, gives, Cost::One, native)
+    global(name, args, gives, Cost::Count, native)
 }
 
 pub(super) const TABLE: &[Overload] = &[
@@ -38,9 +38,9 @@ pub(super) const TABLE: &[Overload] = &[
     conversion("double", &[Want::Text], Give::Double, to_double),
     conversion("bool", &[Want::Bool], Give::Bool, to_bool),
     conversion("bool", &[Want::Text], Give::Bool, to_bool),
-    conversion("bytes", &[Want::Text], Give::Bytes, to_bytes),
+    global("bytes", &[Want::Text], Give::Bytes, Cost::Copy, to_bytes),
     conversion("bytes", &[Want::Bytes], Give::Bytes, to_bytes),
-    global("string", &[Want::Text], Give::Text, Cost::One, to_text),
+    global("string", &[Want::Text], Give::Text, Cost::Count, to_text),
     global("string", &[Want::Bool], Give::Text, Cost::One, to_text),
     global("string", &[Want::Int], Give::Text, Cost::One, to_text),
     global("string", &[Want::Uint], Give::Text, Cost::One, to_text),

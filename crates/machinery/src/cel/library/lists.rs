@@ -79,7 +79,7 @@ pub(super) const TABLE: &[Overload] = &[
     member("last", L, Give::OptionalOfItem, Cost::One, |args| {
         at_end(args, |len| len.saturating_sub(1))
     }),
-    global("lists.range", &[Want::Int], Give::ListOfInt, Cost::One, |args| {
+    global("lists.range", &[Want::Int], Give::ListOfInt, Cost::Range, |args| {
         let count = int_arg(args, 0)?;
         if count > RANGE_MAX {
             return Err(Failure::Budget);

@@ -22,14 +22,22 @@ pub type Native = for<'a, 'b> fn(&'b [Val<'a>]) -> Result<Val<'a>, Failure>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cost {
     One,
-    /// One, more for long texts: their characters are counted.
+    /// One, more for long texts: their characters are counted, or read as a number.
     Count,
     /// A tenth of the first argument's length.
     Scan,
     /// A fifth: going through it and making as much.
     Rewrite,
-    /// Of the result, counted after.
-    Result,
+    /// A fifth of what joining the first argument's texts makes.
+    Join,
+    /// A fifth of the text that is formatted, and of what more it turns out to be.
+    Format,
+    /// As [`Self::Rewrite`], more for a result that is longer.
+    Replace,
+    /// A tenth of the first argument's bytes if it is text, which is copied.
+    Copy,
+    /// A tenth of the number of items to make.
+    Range,
     /// First times second, as substring search.
     Search,
     /// Second argument is a pattern.
@@ -164,10 +172,34 @@ impl Cost {
     pub fn of(self, args: &[Val<'_>], compiled: bool, reach: u64) -> u64 {
         let weight = |at: usize| args.get(at).map_or(0, Val::weight);
         let deep = |at: usize| args.get(at).map_or(0, |arg| arg.deep_weight(reach));
+        let printed = |at: usize| args.get(at).map_or(0, |arg| arg.printed_len(reach));
         match self {
-            Self::One | Self::Result => 1,
+            Self::One => 1,
             Self::Count => match args.first() {
                 Some(Val::Text(_)) => (weight(0) / COUNT_UNIT).max(1),
+                // Becomes text: a copy.
+                Some(Val::Bytes(_)) => (weight(0) / 10).max(1),
+                _ => 1,
+            },
+            Self::Copy => match args.first() {
+                Some(Val::Text(_)) => (weight(0) / 10).max(1),
+                _ => 1,
+            },
+            Self::Join => {
+                let separators = weight(0).saturating_sub(1).saturating_mul(weight(1));
+                let made = printed(0).saturating_add(separators);
+                (made / 5).max(weight(0) / 10).max(1)
+            }
+            Self::Format => {
+                let pattern = args.first().and_then(Val::as_str).unwrap_or_default();
+                let made = weight(0)
+                    .saturating_add(printf::digits(pattern))
+                    .saturating_add(printed(1));
+                (made / 5).max(weight(1) / 10).max(1)
+            }
+            Self::Replace => weight(0).div_ceil(5).max(1).saturating_add(text::growth(args) / 10),
+            Self::Range => match args.first() {
+                Some(Val::Int(count)) => u64::try_from(*count).unwrap_or_default() / 10 + 1,
                 _ => 1,
             },
             Self::Scan => weight(0).div_ceil(10).max(1),

@@ -39,6 +39,18 @@ pub(super) fn format(pattern: &str, args: &[Val<'_>]) -> Result<String, Failure>
     Ok(out)
 }
 
+/// How many digits a pattern asks for.
+pub(super) fn digits(pattern: &str) -> u64 {
+    let precise = pattern.split("%.").skip(1);
+    precise
+        .map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+            let wanted = rest.get(..end).and_then(|digits| digits.parse().ok()).unwrap_or(0);
+            if wanted > PRECISION_MAX { 0 } else { wanted as u64 }
+        })
+        .sum()
+}
+
 fn clause(verb: char, precision: Option<usize>, value: &Val<'_>) -> Result<String, Failure> {
     let refused = || {
         Failure::error(format!(

@@ -38,7 +38,7 @@ pub(super) const TABLE: &[Overload] = &[
     },
     Overload {
         spare: 1,
-        ..member("join", &[Want::ListOfText, Want::Text], Give::Text, Cost::Result, join)
+        ..member("join", &[Want::ListOfText, Want::Text], Give::Text, Cost::Join, join)
     },
     member("lowerAscii", T, Give::Text, Cost::Scan, |args| {
         Ok(Val::text(text_arg(args, 0)?.to_ascii_lowercase()))
@@ -52,7 +52,7 @@ pub(super) const TABLE: &[Overload] = &[
             "replace",
             &[Want::Text, Want::Text, Want::Text, Want::Int],
             Give::Text,
-            Cost::Rewrite,
+            Cost::Replace,
             replace,
         )
     },
@@ -76,7 +76,7 @@ pub(super) const TABLE: &[Overload] = &[
     member("reverse", T, Give::Text, Cost::Scan, |args| {
         Ok(Val::text(text_arg(args, 0)?.chars().rev().collect::<String>()))
     }),
-    member("format", &[Want::Text, Want::List], Give::Text, Cost::Result, |args| {
+    member("format", &[Want::Text, Want::List], Give::Text, Cost::Format, |args| {
         printf::format(text_arg(args, 0)?, &arg(args, 1)?.items()?).map(Val::text)
     }),
     global("strings.quote", T, Give::Text, Cost::Scan, |args| {
@@ -177,14 +177,27 @@ fn join<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
 fn replace<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
     let (text, from, to) = (text_arg(args, 0)?, text_arg(args, 1)?, text_arg(args, 2)?);
     let max = spare_int(args, 3)?.and_then(|max| usize::try_from(max).ok());
-    let growth = to.len().saturating_mul(text.len() + 1);
-    if growth > 50 * 1024 * 1024 {
-        return Err(Failure::Budget);
-    }
     Ok(Val::text(match max {
         Some(max) => text.replacen(from, to, max),
         None => text.replace(from, to),
     }))
+}
+
+/// By how much replacing makes a text longer, in bytes.
+pub(super) fn growth(args: &[Val<'_>]) -> u64 {
+    let texts = [0, 1, 2].map(|at| args.get(at).and_then(Val::as_str));
+    let [Some(text), Some(from), Some(to)] = texts else {
+        return 0;
+    };
+    let longer = to.len().saturating_sub(from.len());
+    let max = match args.get(3) {
+        Some(Val::Int(max)) => usize::try_from(*max).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    if longer == 0 {
+        return 0;
+    }
+    text.matches(from).take(max).count().saturating_mul(longer) as u64
 }
 
 fn split<'a>(args: &[Val<'a>]) -> Result<Val<'a>, Failure> {
