@@ -74,7 +74,7 @@ fn spawn(data: &Path, client_port: u16, peer_port: u16) -> Child {
 }
 
 /// `$ETCD`, the one on PATH, or the one in `.cache/bin`. Panics, with what to do, when there is none.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     if let Some(given) = std::env::var_os("ETCD") {
         return given.into();
     }

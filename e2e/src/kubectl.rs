@@ -11,6 +11,7 @@ pub struct Kubectl {
     kubeconfig: PathBuf,
     cache: PathBuf,
     server: Option<String>,
+    flags: Vec<String>,
 }
 
 /// What one call of kubectl said.
@@ -42,6 +43,7 @@ impl Kubectl {
             // Discovery is cached by host and port, which a later test may get again.
             cache: root_directory.join("kubectl-cache"),
             server: None,
+            flags: Vec::new(),
         }
     }
 
@@ -49,6 +51,17 @@ impl Kubectl {
     pub fn at(&self, url: String) -> Self {
         Self {
             server: Some(url),
+            ..self.clone()
+        }
+    }
+
+    /// The same with further flags that name files.
+    pub fn with_flags(&self, flags: &[(&str, PathBuf)]) -> Self {
+        Self {
+            flags: flags
+                .iter()
+                .map(|(flag, file)| format!("--{flag}={}", file.display()))
+                .collect(),
             ..self.clone()
         }
     }
@@ -69,7 +82,10 @@ impl Kubectl {
         if let Some(server) = &self.server {
             command.args(["--server", server]);
         }
-        command.args(["--request-timeout", "30s"]).args(arguments);
+        command
+            .args(["--request-timeout", "30s"])
+            .args(&self.flags)
+            .args(arguments);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

@@ -7,10 +7,12 @@
 //! Read next: [`Server`], [`Kubectl`], then `tests/scenario.rs`.
 #![forbid(unsafe_code)]
 
+mod chart;
 mod etcd;
 mod kubectl;
 mod server;
 
+pub use chart::Chart;
 pub use etcd::Etcd;
 pub use kubectl::{Answer, Kubectl};
 pub use server::Server;

@@ -12,10 +12,10 @@ use crate::etcd::{Etcd, free_port};
 use crate::kubectl::Kubectl;
 
 /// How long a start or an end may take on a busy machine.
-const BOUND: Duration = Duration::from_secs(120);
+pub(crate) const BOUND: Duration = Duration::from_secs(120);
 
 /// How often a condition is looked at.
-const INTERVAL: Duration = Duration::from_millis(50);
+pub(crate) const INTERVAL: Duration = Duration::from_millis(50);
 
 /// A running server with a root directory of its own. Dropping it ends the process.
 pub struct Server {
@@ -99,6 +99,11 @@ impl Server {
             ))
             .ok();
         self.workspace(&format!("{parent}:{name}"))
+    }
+
+    /// The administrator's.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.root_directory.path().join("admin.kubeconfig")
     }
 
     /// The URL of the server, or of the front-proxy.
@@ -257,4 +262,12 @@ fn binary() -> PathBuf {
     beside.filter(|binary| binary.is_file()).unwrap_or_else(|| {
         panic!("the server's binary is missing: run `cargo build -p shard --bin kcp`, or name one in $KCP_BIN")
     })
+}
+
+/// Another program of ours, beside the server's.
+pub(crate) fn program(name: &str) -> PathBuf {
+    match name {
+        "kcp" => binary(),
+        other => binary().with_file_name(other),
+    }
 }

@@ -8,6 +8,8 @@ use clap::Args;
 
 /// How the proxy runs, whom it knows and where shards are.
 #[derive(Args, Clone, Debug)]
+// As Kubernetes' programs have it: of a flag that is given twice the last one counts.
+#[command(args_override_self = true)]
 pub struct ProxyOptions {
     /// Which paths go where (YAML)
     #[arg(long, value_name = "FILE")]

@@ -303,11 +303,14 @@ impl Proxy {
             return Err(unreachable("root was not found").into());
         };
         let upstream = self.peers.upstream(shard).ok_or_else(|| unreachable("root's shard"))?;
+        let mut groups = user.groups.clone();
+        // As the shard would add it, were the user its own.
+        groups.push(machinery::user::AUTHENTICATED.to_owned());
         let review = serde_json::json!({
             "apiVersion": "authorization.k8s.io/v1",
             "kind": "SubjectAccessReview",
             "spec": {
-                "user": user.name, "groups": user.groups, "extra": user.extra,
+                "user": user.name, "groups": groups, "extra": user.extra,
                 "nonResourceAttributes": {"path": "/metrics", "verb": "get"},
             },
         });

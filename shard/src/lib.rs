@@ -20,6 +20,7 @@ pub mod fabric;
 pub mod facts;
 pub mod front;
 pub mod home;
+pub mod issue;
 pub mod join;
 pub mod measured;
 pub mod metrics;

@@ -3,6 +3,7 @@
 
 use clap::{Parser, Subcommand};
 use env::Env;
+use shard::issue::IssueOptions;
 use shard::options::StartOptions;
 use shard::start::Running;
 use shard::up::UpOptions;
@@ -24,6 +25,8 @@ enum Command {
     Start(Box<StartOptions>),
     /// Start a whole control plane on this machine: shards and front-proxy, as processes of their own
     Up(UpOptions),
+    /// Issue the certificates of a control plane's parts, and renew them
+    Issue(IssueOptions),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -33,6 +36,7 @@ fn main() -> anyhow::Result<()> {
     match command {
         Command::Start(options) => runtime.block_on(start(*options)),
         Command::Up(options) => runtime.block_on(up(options)),
+        Command::Issue(options) => runtime.block_on(issue(&options)),
     }
 }
 
@@ -70,4 +74,13 @@ async fn up(options: UpOptions) -> anyhow::Result<()> {
     let _already_set = rustls::crypto::ring::default_provider().install_default();
     let stop = async { Ok(apiserver::asked_to_end(false).await?) };
     shard::up::run(&Env::real(), &options, stop).await
+}
+
+#[expect(clippy::print_stdout, reason = "the command's answer")]
+async fn issue(options: &IssueOptions) -> anyhow::Result<()> {
+    // A process has one provider of cryptography; a second call finds it set.
+    let _already_set = rustls::crypto::ring::default_provider().install_default();
+    let outcome = shard::issue::run(&Env::real(), options).await?;
+    println!("{} kept, issued: {}", outcome.kept, outcome.made.join(" "));
+    Ok(())
 }

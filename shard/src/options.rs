@@ -20,6 +20,8 @@ const GATES: &[&str] = &[
 
 /// Where and how this shard is reached and runs.
 #[derive(Args, Clone, Debug)]
+// As Kubernetes' programs have it: of a flag that is given twice the last one counts.
+#[command(args_override_self = true)]
 pub struct StartOptions {
     /// Directory for everything the server writes: keys, certificates, admin.kubeconfig, the embedded store
     #[arg(long, default_value = ".kcp", value_name = "DIR")]

@@ -77,7 +77,10 @@ impl Identity {
             ca: material(&cluster, "certificate-authority")?,
             certificate: material(&user, "client-certificate")?,
             key: material(&user, "client-key")?,
-            token: user.str_at(&["token"]).map(str::to_owned),
+            token: match user.str_at(&["token"]) {
+                Some(token) => Some(token.to_owned()),
+                None => token_file(disk, path, &user)?,
+            },
         })
     }
 
@@ -138,6 +141,15 @@ impl Identity {
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+/// The token that a kubeconfig's user has in a file, as pods have theirs.
+fn token_file(disk: &dyn Disk, kubeconfig: &Path, user: &Value) -> Result<Option<String>, IdentityError> {
+    let Some(file) = user.str_at(&["tokenFile"]) else {
+        return Ok(None);
+    };
+    let text = read(disk, &kubeconfig.parent().unwrap_or(Path::new(".")).join(file))?;
+    Ok(Some(String::from_utf8_lossy(&text).trim().to_owned()))
 }
 
 fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, IdentityError> {
