@@ -15,7 +15,7 @@ mod server;
 pub use chart::Chart;
 pub use etcd::Etcd;
 pub use kubectl::{Answer, Kubectl};
-pub use server::Server;
+pub use server::{Server, Shard};
 
 /// What to run when a program that tests need is missing.
 const SETUP: &str = "cargo run -p xtask -- setup";

@@ -11,6 +11,14 @@ use tempfile::TempDir;
 use crate::etcd::{Etcd, free_port};
 use crate::kubectl::Kubectl;
 
+/// A shard beside those that a control plane was started with. Dropping it ends the process.
+pub struct Shard {
+    process: Child,
+    /// Everything that it keeps.
+    pub directory: PathBuf,
+    log: PathBuf,
+}
+
 /// How long a start or an end may take on a busy machine.
 pub(crate) const BOUND: Duration = Duration::from_secs(120);
 
@@ -64,6 +72,48 @@ impl Server {
         };
         server.wait_until_ready();
         server
+    }
+
+    /// One more shard of a control plane, with a store of its own in `<name>.store`; not waited for.
+    pub fn start_shard(&self, name: &str) -> Shard {
+        let below = |path: &str| self.root_directory.path().join(path).display().to_string();
+        let port = free_port();
+        let directory = below(&format!("{name}.store"));
+        std::fs::create_dir_all(&directory).expect("a directory of its own");
+        let url = format!("https://localhost:{port}");
+        let flags = [
+            format!("--shard-name={name}"),
+            format!("--root-directory={directory}"),
+            format!("--secure-port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            format!("--tls-cert-file={}", below("pki/shard-root-serving.crt")),
+            format!("--tls-private-key-file={}", below("pki/shard-root-serving.key")),
+            format!("--client-ca-file={}", below("pki/client-ca.crt")),
+            format!("--requestheader-client-ca-file={}", below("pki/requestheader-ca.crt")),
+            "--requestheader-allowed-names=kcp-front-proxy".to_owned(),
+            format!("--token-auth-file={}", below("pki/tokens.csv")),
+            format!("--service-account-signing-key-file={}", below("pki/sa.key")),
+            format!("--shard-base-url={url}"),
+            format!("--shard-external-url=https://localhost:{}", self.port),
+            format!("--root-shard-kubeconfig-file={}", below("component.kubeconfig")),
+        ];
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(below(&format!("{name}.log")))
+            .expect("a log file");
+        let process = Command::new(binary())
+            .arg("start")
+            .args(flags)
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the server's binary can be started");
+        Shard {
+            process,
+            directory: directory.into(),
+            log: below(&format!("{name}.log")).into(),
+        }
     }
 
     /// kubectl in the root workspace.
@@ -205,6 +255,37 @@ impl Server {
 
     fn log(&self) -> String {
         std::fs::read_to_string(log_file(self.root_directory.path())).unwrap_or_default()
+    }
+}
+
+// === impl Shard ===
+
+impl Shard {
+    /// Ends it as a power cut does.
+    pub fn kill(&mut self) {
+        self.process.kill().expect("the process can be killed");
+        self.process.wait().expect("the process ended");
+    }
+
+    /// Waits until it has ended by itself; what it said.
+    pub fn last_words(mut self) -> String {
+        let began = Instant::now();
+        while self.process.try_wait().expect("a child can be waited for").is_none() {
+            assert!(began.elapsed() < BOUND, "it goes on:\n{}", self.log());
+            std::thread::sleep(INTERVAL);
+        }
+        self.log()
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -1,5 +1,8 @@
 //! A control plane of several processes looks like one server: `kcp up`, with everything through the front-proxy.
 
+use std::path::Path;
+use std::process::Command;
+
 use e2e::Server;
 
 const CONFIG: &str = "apiVersion: v1
@@ -164,4 +167,86 @@ fn a_shard_starts_again_with_root_down() {
         server.kubectl().run(starts).ok() == "2"
     });
     server.create_workspace_on("shard-1", "root", "later");
+}
+
+#[test]
+fn a_tree_spans_the_shards() {
+    let server = Server::up(2, &[]);
+    let root = server.kubectl();
+    let levels = [
+        ("shard-1", "one"),
+        ("root", "two"),
+        ("shard-1", "three"),
+        ("root", "four"),
+    ];
+    let mut clusters = Vec::new();
+    for round in ["first", "second"] {
+        let mut parent = "root".to_owned();
+        for (shard, name) in levels {
+            let below = server.create_workspace_on(shard, &parent, name);
+            let above = server.workspace(&parent);
+            assert_eq!(above.run(&format!("get workspace {name} {SHARD_OF}")).ok(), shard);
+            assert!(
+                !below.run("get configmaps -o name").ok().contains("configmap/config"),
+                "{round}"
+            );
+            below.create(CONFIG).ok();
+            clusters.push(
+                above
+                    .run(&format!("get workspace {name} -o jsonpath={{.spec.cluster}}"))
+                    .ok(),
+            );
+            parent = format!("{parent}:{name}");
+        }
+        let deepest = server.workspace(&parent);
+        assert_eq!(deepest.run("get configmap config -o jsonpath={.data.key}").ok(), "one");
+        assert!(deepest.run("api-resources").ok().contains("workspaces"));
+        // All of it goes with its uppermost, on every shard.
+        root.run("delete workspace one --timeout=60s").ok();
+        // As if it had never been.
+        let raw = |path: &str| {
+            root.run(&format!("get --raw /clusters/{path}/api/v1/configmaps"))
+                .refused()
+        };
+        assert_eq!(raw(&parent).replace(&parent, "root:never"), raw("root:never"));
+        for cluster in clusters.drain(..) {
+            assert_eq!(raw(&cluster).replace(&cluster, "never-there"), raw("never-there"));
+        }
+    }
+}
+
+#[test]
+fn a_shard_is_added_to_a_running_control_plane() {
+    let mut server = Server::up(1, &[]);
+    let root = server.kubectl();
+    let before = server.create_workspace("root", "before");
+    let mut third = server.start_shard("third");
+    server.wait_until("it is registered", |_| root.run("get shard third").succeeded());
+    let far = server.create_workspace_on("third", "root:before", "far");
+    far.create(CONFIG).ok();
+    assert_eq!(before.run(&format!("get workspace far {SHARD_OF}")).ok(), "third");
+
+    // Its name belongs to its store.
+    let copied = |from: &Path, to: &Path| {
+        let status = Command::new("cp").arg("-r").arg(from).arg(to).status();
+        assert!(status.is_ok_and(|status| status.success()), "the store can be copied");
+    };
+    third.kill();
+    let backup = third.directory.with_extension("backup");
+    copied(&third.directory, &backup);
+    let old = third.directory.clone();
+    std::fs::remove_dir_all(&old).expect("the store can be lost");
+    let said = server.start_shard("third").last_words();
+    assert!(said.contains("another shard is registered as"), "{said}");
+    std::fs::remove_dir_all(&old).expect("the impostor's store can go");
+
+    // It comes back with all that it had; with a store of before that, it does not.
+    copied(&backup, &old);
+    let mut third = server.start_shard("third");
+    server.wait_until("it serves again", |_| far.run("get configmap config").succeeded());
+    third.kill();
+    std::fs::remove_dir_all(&old).expect("the store can be lost");
+    copied(&backup, &old);
+    let said = server.start_shard("third").last_words();
+    assert!(said.contains("is an old one"), "{said}");
 }

@@ -1,27 +1,80 @@
 //! kcp's admission rules (crate `tenancy`) as a plugin of the registry.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use apiserver::auth::SharedAuthorizer;
 use async_trait::async_trait;
+use controller::{Fetched, Remote as _};
 use machinery::status::Result;
-use permit::{Access, Scope, Verb};
+use parking_lot::Mutex;
+use permit::{Access, Cluster, Scope, Verb};
+use plan::ResourceRef;
 use registry::{Admission, Attributes};
 use serde_json::Value;
-use tenancy::admission::{AccessCheck, Review};
+use tenancy::admission::{AccessCheck, Review, World};
+use tenancy::types::TypeSource;
 
 use crate::facts::ShardFacts;
+use crate::remote::OtherShards;
 
 pub struct TenancyAdmission {
     facts: Arc<ShardFacts>,
     authorizer: SharedAuthorizer,
+    others: Arc<OtherShards>,
 }
+
+/// The facts of this shard, and what was fetched for one request: types that other shards hold.
+struct Known<'a> {
+    facts: &'a ShardFacts,
+    fetched: &'a Fetches,
+    /// Types that were looked for in vain.
+    missed: Mutex<BTreeSet<(Cluster, String)>>,
+}
+
+/// By cluster and name; `None`: there is no such type.
+type Fetches = BTreeMap<(Cluster, String), Option<Arc<Value>>>;
+
+/// Types that lead to each other, one fetched after the other.
+const FETCHES_MAX: usize = 32;
 
 // === impl TenancyAdmission ===
 
 impl TenancyAdmission {
-    pub fn new(facts: Arc<ShardFacts>, authorizer: SharedAuthorizer) -> Self {
-        Self { facts, authorizer }
+    pub fn new(facts: Arc<ShardFacts>, authorizer: SharedAuthorizer, others: Arc<OtherShards>) -> Self {
+        Self {
+            facts,
+            authorizer,
+            others,
+        }
+    }
+
+    /// Runs rules until they lack nothing that another shard has. Without other shards they run once.
+    async fn knowing<T>(&self, mut rules: impl FnMut(&Known<'_>) -> T) -> Result<T> {
+        let mut fetched = Fetches::new();
+        loop {
+            let (outcome, missed) = {
+                let known = Known {
+                    facts: &self.facts,
+                    fetched: &fetched,
+                    missed: Mutex::default(),
+                };
+                let outcome = rules(&known);
+                (outcome, known.missed.into_inner())
+            };
+            let missed: Vec<(Cluster, String)> = missed.into_iter().filter(|(of, _)| self.others.holds(of)).collect();
+            if missed.is_empty() || fetched.len() > FETCHES_MAX {
+                return Ok(outcome);
+            }
+            for (of, name) in missed {
+                let types = ResourceRef::new(api::keys::group::TENANCY, "workspacetypes");
+                let found = match self.others.fetch(&types.object(&of, "", &name)).await? {
+                    Fetched::Object(object) => Some(object),
+                    Fetched::Absent => None,
+                };
+                fetched.insert((of, name), found);
+            }
+        }
     }
 
     /// Asks, in the cluster that is named, whether the user may; as a component asks, which skips whether the user may
@@ -41,11 +94,14 @@ impl TenancyAdmission {
             deep: true,
             ..Access::default()
         };
-        let decision = self.authorizer.authorize(&attributes.request.user, &access).await;
-        if decision.is_allowed() {
-            Ok(())
-        } else {
-            Err(check.denied)
+        let user = &attributes.request.user;
+        if self.authorizer.authorize(user, &access).await.is_allowed() {
+            return Ok(());
+        }
+        // What is allowed in a cluster of another shard is what that shard says.
+        match self.others.allow(user, &access).await? {
+            true => Ok(()),
+            false => Err(check.denied),
         }
     }
 
@@ -55,6 +111,48 @@ impl TenancyAdmission {
         group.ends_with(".kcp.io")
             || group == api::keys::group::APIEXTENSIONS
             || self.facts.definitions.has_claims(attributes.cluster)
+    }
+}
+
+// === impl Known ===
+
+impl TypeSource for Known<'_> {
+    fn workspace_type(&self, path: &str, name: &str) -> Option<Arc<Value>> {
+        if let Some(found) = self.facts.workspace_type(path, name) {
+            return Some(found);
+        }
+        let key = (Cluster::parse(path).ok()?, name.to_owned());
+        if let Some(fetched) = self.fetched.get(&key) {
+            return fetched.clone();
+        }
+        self.missed.lock().insert(key);
+        None
+    }
+}
+
+impl World for Known<'_> {
+    fn logical_cluster(&self, of: &Cluster) -> Option<Arc<Value>> {
+        self.facts.logical_cluster(of)
+    }
+
+    fn export(&self, from: &Cluster, path: &str, name: &str) -> Option<Arc<Value>> {
+        self.facts.export(from, path, name)
+    }
+
+    fn cluster_at(&self, path: &str) -> Option<Cluster> {
+        self.facts.cluster_at(path)
+    }
+
+    fn bindings(&self, of: &Cluster) -> Vec<Arc<Value>> {
+        World::bindings(self.facts, of)
+    }
+
+    fn bindings_with_claims(&self, of: &Cluster) -> Vec<Arc<Value>> {
+        self.facts.bindings_with_claims(of)
+    }
+
+    fn namespace_terminates(&self, of: &Cluster, name: &str) -> Option<bool> {
+        self.facts.namespace_terminates(of, name)
     }
 }
 
@@ -92,9 +190,22 @@ impl Admission for TenancyAdmission {
         let Some(object) = object else {
             return tenancy::admission::mutate(&mut review(attributes, None, None), &*self.facts);
         };
-        let outcome = tenancy::admission::mutate(&mut review(attributes, Some(&mut *object), None), &*self.facts);
+        // A second run begins with the object as it came.
+        let is_typed = self.others.is_anybody() && &*attributes.def.group == api::keys::group::TENANCY;
+        let original = is_typed.then(|| object.clone());
+        let mut is_first = true;
+        let outcome = self
+            .knowing(|known| {
+                if !std::mem::take(&mut is_first)
+                    && let Some(original) = &original
+                {
+                    object.clone_from(original);
+                }
+                tenancy::admission::mutate(&mut review(attributes, Some(&mut *object), None), known)
+            })
+            .await;
         attributes.object = Some(object);
-        outcome
+        outcome?
     }
 
     async fn validate(&self, attributes: &Attributes<'_>) -> Result<()> {
@@ -102,7 +213,10 @@ impl Admission for TenancyAdmission {
             return Ok(());
         }
         let settled = attributes.object.as_deref();
-        let checks = tenancy::admission::validate(&review(attributes, None, settled), &*self.facts)?;
+        let reviewed = review(attributes, None, settled);
+        let checks = self
+            .knowing(|known| tenancy::admission::validate(&reviewed, known))
+            .await??;
         for check in checks {
             self.require(attributes, check).await?;
         }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use ::fabric::upstream::{Answer, UpstreamBody};
 use ::fabric::{Lane, ShardId, Upstream};
+use api::keys::header;
 use async_trait::async_trait;
 use bytes::Bytes;
 use controller::{Effects, Fetched, Holder, Lease, Remote};
@@ -20,7 +21,9 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use kv::Guard;
 use machinery::object::ObjectExt;
 use machinery::status::{Result, Status};
+use machinery::user::User;
 use parking_lot::Mutex;
+use permit::{Access, Cluster, Scope};
 use plan::{Effect, ObjectRef};
 use registry::ResourceDef;
 use serde_json::{Value, json};
@@ -63,6 +66,47 @@ impl OtherShards {
             catalog,
             resting: Mutex::default(),
         })
+    }
+
+    /// Whether there is another shard at all.
+    pub fn is_anybody(&self) -> bool {
+        !self.neighbours.is_alone()
+    }
+
+    /// Whether another shard holds a cluster.
+    pub fn holds(&self, of: &Cluster) -> bool {
+        self.is_anybody() && self.neighbours.holder(of) == Holder::Elsewhere
+    }
+
+    /// Whether the shard that holds the cluster of an access lets a user have it; asked as a component asks, which skips
+    /// whether the user may enter there (kcp's facts, G.5). No, if none of the other shards holds it.
+    pub async fn allow(&self, user: &User, access: &Access) -> Result<bool> {
+        let Some(Scope::One(of)) = &access.scope else {
+            return Ok(false);
+        };
+        if !self.holds(of) {
+            return Ok(false);
+        }
+        let Some(shard) = self.neighbours.whose(of) else {
+            return Ok(false);
+        };
+        let review = json!({
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SubjectAccessReview",
+            "spec": {
+                "user": user.name, "uid": user.uid, "groups": user.groups, "extra": user.extra,
+                "resourceAttributes": {
+                    "verb": access.verb, "group": access.group, "version": access.version, "resource": access.resource,
+                    "subresource": access.subresource, "namespace": access.namespace, "name": access.name,
+                },
+            },
+        });
+        let path = format!("/clusters/{of}/apis/authorization.k8s.io/v1/subjectaccessreviews");
+        let (code, answer) = self.send(shard, Method::POST, &path, Some(&review)).await?;
+        match failure(code, &answer) {
+            Some(status) => Err(status),
+            None => Ok(answer["status"]["allowed"].as_bool().unwrap_or_default()),
+        }
     }
 
     fn is_elsewhere(&self, of: &ObjectRef) -> bool {
@@ -283,6 +327,8 @@ pub async fn exchange(upstream: &Upstream, method: Method, path: &str, body: Opt
         .uri(path)
         .header(ACCEPT, "application/json")
         .header(CONTENT_TYPE, kind)
+        // Of no meaning but to reviews.
+        .header(header::DEEP_SUBJECT_ACCESS_REVIEW, "true")
         .body(body_of(body))
         .map_err(Status::internal)?;
     let response: Response<Answer> = upstream

@@ -127,14 +127,19 @@ impl Shard {
             .context("opening the store's content")?;
         facts.attach(store.clone());
         let authorizer: SharedAuthorizer = ShardAuthorizer::new(facts.clone(), options.always_allowed_paths.clone());
+        let catalog = ShardCatalog::new(definitions.clone(), owners, neighbours.clone());
+        let others = OtherShards::new(env, neighbours.clone(), catalog.clone());
         let admission_durations = telemetry::metrics::admission_durations();
         let timed = |plugin| TimedAdmission::of(plugin, env, &admission_durations);
         let admission = AdmissionChain::new(vec![
-            timed(Arc::new(TenancyAdmission::new(facts.clone(), authorizer.clone()))),
+            timed(Arc::new(TenancyAdmission::new(
+                facts.clone(),
+                authorizer.clone(),
+                others.clone(),
+            ))),
             timed(Arc::new(Escalation::new(facts.clone(), authorizer.clone()))),
         ]);
         let registry = Registry::new(store.clone(), env.clone(), admission);
-        let catalog = ShardCatalog::new(definitions.clone(), owners, neighbours.clone());
         let effects = ShardEffects::new(registry.clone(), catalog.clone());
         let mut shard = Self {
             name: options.info.name.clone(),
@@ -154,7 +159,6 @@ impl Shard {
             tasks: Vec::new(),
         };
         shard.bootstrap(&options).await?;
-        let others = OtherShards::new(env, shard.neighbours.clone(), shard.catalog.clone());
         if options.run_controllers {
             let local = (seams.effects)(shard.effects.clone());
             shard.run_controllers(kv, feed, local, others, &options).await?;

@@ -26,7 +26,7 @@ pub struct UpOptions {
     #[arg(long, default_value = ".kcp-up", value_name = "DIR")]
     pub root_directory: PathBuf,
     /// How many shards
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=32))]
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub shards: u16,
     /// Port of the front-proxy; shards take the ports behind it
     #[arg(long, default_value_t = 6443)]
