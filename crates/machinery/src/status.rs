@@ -1,5 +1,6 @@
 //! `metav1.Status`: every error an API answers. Made here and nowhere else, so that reason, code and text agree.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -185,12 +186,9 @@ impl Status {
 
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &[FieldError]) -> Self {
         // Each text once in the message, as Kubernetes aggregates them; all of them among the causes.
-        let mut texts: Vec<String> = Vec::new();
-        for text in errors.iter().map(FieldError::to_string) {
-            if !texts.contains(&text) {
-                texts.push(text);
-            }
-        }
+        let mut seen = BTreeSet::new();
+        let texts = errors.iter().map(FieldError::to_string);
+        let texts: Vec<String> = texts.filter(|text| seen.insert(text.clone())).collect();
         let list = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -11,6 +11,7 @@ use crate::text::quote;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StrictErrors {
     texts: Vec<String>,
+    seen: BTreeSet<String>,
 }
 
 /// Collects the `Warning` headers of one response, with Kubernetes' limits: once all texts together exceed 4096
@@ -34,7 +35,7 @@ impl StrictErrors {
 
     /// A text of another decoder, e.g. of YAML.
     pub fn push(&mut self, text: String) {
-        if !self.texts.contains(&text) {
+        if self.seen.insert(text.clone()) {
             self.texts.push(text);
         }
     }

@@ -182,9 +182,13 @@ fn nonnegative_generation(object: &Value) -> Option<FieldError> {
     (generation < 0).then(|| FieldError::invalid(&at, &json!(generation), "must be greater than or equal to 0"))
 }
 
+/// How many references too many with `controller: true` are reported one by one.
+const CONTROLLER_CONFLICTS_MAX: usize = 10;
+
 fn check_owners(owners: Option<&Value>, path: &Path) -> Vec<FieldError> {
     let mut errors = Vec::new();
     let mut controller: Option<String> = None;
+    let mut conflicts = 0;
     for (index, owner) in items(owners).iter().enumerate() {
         let at = path.index(index);
         let text = |name: &str| owner.get(name).and_then(Value::as_str).unwrap_or_default();
@@ -213,7 +217,10 @@ fn check_owners(owners: Option<&Value>, path: &Path) -> Vec<FieldError> {
             let name = format!("{kind}/{}", text("name"));
             match &controller {
                 None => controller = Some(name),
+                // Each shows all owners: what is said of a few is enough for many.
+                Some(_) if conflicts >= CONTROLLER_CONFLICTS_MAX => {}
                 Some(first) => {
+                    conflicts += 1;
                     let owners: Vec<String> = items(owners).iter().map(owner_text).collect();
                     let why = format!(
                         "Only one reference can have Controller set to true. Found \"true\" in references for {first} and {name}"
@@ -379,6 +386,17 @@ mod tests {
             errors,
             ["metadata.annotations: Too long: may not be more than 262144 bytes"]
         );
+    }
+
+    #[test]
+    fn a_thousand_controllers_are_not_reported_a_thousand_times() {
+        let owner = |n: usize| json!({"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": n.to_string(), "controller": true});
+        let report = |count: usize| {
+            let owners = json!((0..count).map(owner).collect::<Vec<_>>());
+            check_owners(Some(&owners), &Path::new("metadata").child("ownerReferences"))
+        };
+        assert_eq!((report(1).len(), report(3).len()), (0, 2), "as Kubernetes");
+        assert_eq!(report(1000).len(), CONTROLLER_CONFLICTS_MAX);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Each node yields a [`Outcome`]: its problems and how many checks matched, which is how upstream picks the branch of an
 //! `anyOf` or `oneOf` whose problems it reports. Upstream walks properties in random order; here it is by name.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value};
 
 use super::correlate::{self, Old};
@@ -13,10 +15,16 @@ use super::text::go_number;
 use crate::field::{FieldError, FieldErrorKind, Path, render};
 use crate::text::quote;
 
+/// So many messages are looked through, more are looked up: most objects have no problem, hostile ones a million.
+const FEW: usize = 16;
+
 /// What a node's validation found.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
+    /// Each message once.
     problems: Vec<Problem>,
+    /// Their messages, once there are more than a few.
+    seen: BTreeSet<String>,
     matches: usize,
 }
 
@@ -63,7 +71,7 @@ impl Outcome {
     fn problem(problem: Problem) -> Self {
         Self {
             problems: vec![problem],
-            matches: 0,
+            ..Self::default()
         }
     }
 
@@ -72,13 +80,25 @@ impl Outcome {
     }
 
     fn add(&mut self, problem: Problem) {
-        if !self.problems.iter().any(|have| have.message == problem.message) {
+        let is_new = if self.problems.len() < FEW {
+            !self.problems.iter().any(|have| have.message == problem.message)
+        } else {
+            if self.seen.is_empty() {
+                self.seen = self.problems.iter().map(|have| have.message.clone()).collect();
+            }
+            self.seen.insert(problem.message.clone())
+        };
+        if is_new {
             self.problems.push(problem);
         }
     }
 
     fn merge(&mut self, other: Self) {
         self.matches += other.matches;
+        if self.problems.is_empty() {
+            (self.problems, self.seen) = (other.problems, other.seen);
+            return;
+        }
         other.problems.into_iter().for_each(|problem| self.add(problem));
     }
 }

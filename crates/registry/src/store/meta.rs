@@ -1,5 +1,7 @@
 //! What the server sets in metadata, whatever a client sent.
 
+use std::collections::BTreeSet;
+
 use env::Rng;
 use machinery::ids;
 use machinery::object::ObjectExt;
@@ -136,10 +138,11 @@ pub(super) fn dedup_owners(object: &mut Value, request: &Request, after_admissio
     // Upstream compares whole references; equal ones have equal uids.
     let mut kept: Vec<Value> = Vec::new();
     let mut repeated: Vec<String> = Vec::new();
+    let (mut seen, mut told) = (BTreeSet::new(), BTreeSet::new());
     for owner in owners {
-        if !kept.contains(owner) {
+        if seen.insert(owner.to_string()) {
             kept.push(owner.clone());
-        } else if !repeated.contains(&uid(owner)) {
+        } else if told.insert(uid(owner)) {
             repeated.push(uid(owner));
         }
     }
