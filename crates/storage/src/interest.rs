@@ -177,13 +177,14 @@ impl Waiting {
             wakes.extend(list.values().filter(|wake| wake.mark(sequence)).cloned());
         };
         mark(&self.any);
-        for (key, values) in &self.labelled {
-            let now = new.and_then(|entry| entry.label(key));
-            let before = previous
-                .and_then(|entry| entry.label(key))
-                .filter(|before| Some(*before) != now);
-            for value in [now, before].into_iter().flatten() {
-                if let Some(list) = values.get(value) {
+        if self.labelled.is_empty() {
+            return;
+        }
+        // The labels are walked, not the keys waited for: each of those would look through all labels, under the lock of
+        // the whole resource. Who waits for a label that stays is marked once, the second time does nothing.
+        for entry in [new, previous].into_iter().flatten() {
+            for (key, value) in entry.labels() {
+                if let Some(list) = self.labelled.get(key).and_then(|values| values.get(value)) {
                     mark(list);
                 }
             }
