@@ -5,6 +5,8 @@ use std::sync::Arc;
 use api::keys::identity;
 use async_trait::async_trait;
 use controller::Effects;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use kv::Guard;
 use machinery::object::ObjectExt;
 use machinery::options::{DeleteOptions, WriteOptions};
@@ -15,9 +17,12 @@ use permit::{Permit, Scope};
 use plan::{Effect, ObjectRef};
 use registry::{Backend, Patch, Registry, Request, Resolved, Step, Subresource, Target, Together};
 use serde_json::{Value, json};
-use storage::{Change, FenceAction, ObjectKey, StorageError, Write};
+use storage::{Change, FenceAction, ObjectKey, ResourceKey, StorageError, Write};
 
 use crate::catalog::ShardCatalog;
+
+/// Transactions of one plan's deletions that are under way at a time.
+const CROWD_WIDTH: usize = 8;
 
 pub struct ShardEffects {
     registry: Registry,
@@ -169,6 +174,62 @@ impl ShardEffects {
 }
 
 impl ShardEffects {
+    /// What takes an object away. `None`: its resource is not known, or has no such object.
+    fn removal(&self, of: &ObjectRef, version: &str, guards: &[kv::Guard]) -> Result<Option<(ResourceKey, Write)>> {
+        let Some(resource) = controller::Catalog::store_key(&*self.catalog, &of.resource) else {
+            return Ok(None);
+        };
+        let expected = version.parse().map_err(Status::internal)?;
+        // The end of a LogicalCluster is that of its cluster: from then on nobody writes there.
+        let ends_cluster = of.resource == controllers::refs::logical_clusters();
+        let write = Write {
+            key: ObjectKey::new(of.cluster.clone(), &of.namespace, &of.name),
+            change: Change::Delete { expected },
+            fence: if ends_cluster {
+                FenceAction::Close
+            } else {
+                FenceAction::Hold
+            },
+            guards: guards.to_vec(),
+            ttl: None,
+        };
+        Ok(Some((resource, write)))
+    }
+
+    /// One object a resource, of one cluster, in one transaction if none of them changed.
+    async fn remove_together(&self, effects: &[Effect], guards: &[kv::Guard]) -> Result<Together> {
+        let mut writes = Vec::with_capacity(effects.len());
+        let mut permit = None;
+        for effect in effects {
+            let Effect::Remove { of, resource_version } = effect else {
+                return Ok(Together::Apart);
+            };
+            permit.get_or_insert_with(|| Permit::internal(Scope::One(of.cluster.clone())));
+            writes.extend(self.removal(of, resource_version, guards)?);
+        }
+        let Some(permit) = permit.filter(|_| !writes.is_empty()) else {
+            return Ok(Together::Written);
+        };
+        match self.registry.store().write_together(&permit, writes).await {
+            Ok(_) => Ok(Together::Written),
+            Err(error) if is_refusal(&error) => Ok(Together::Apart),
+            Err(error) => Err(Status::service_unavailable(error.to_string()).retry_after(1)),
+        }
+    }
+
+    async fn remove(&self, of: &ObjectRef, version: &str, guards: &[kv::Guard]) -> Result<()> {
+        let Some((resource, write)) = self.removal(of, version, guards)? else {
+            return Ok(());
+        };
+        let permit = Permit::internal(Scope::One(of.cluster.clone()));
+        match self.registry.store().write(&permit, &resource, write).await {
+            // The cluster has ended: what is left is swept up.
+            Ok(_) | Err(StorageError::NotFound | StorageError::Fenced) => Ok(()),
+            Err(StorageError::Conflict) => Err(Status::modified(&of.resource.group_resource(), &of.name)),
+            Err(error) => Err(Status::service_unavailable(error.to_string()).retry_after(1)),
+        }
+    }
+
     async fn carry_out_together(
         &self,
         controller: &'static str,
@@ -196,6 +257,7 @@ impl ShardEffects {
                     steps.push(Step::Delete(self.target(of, Subresource::Main)?, options));
                     of
                 }
+                Effect::Remove { .. } => return self.remove_together(effects, guards).await,
                 Effect::Touch { .. } | Effect::Purge { .. } => return Ok(Together::Apart),
             };
             request.get_or_insert_with(|| self.request(of, controller, guards.to_vec()));
@@ -241,7 +303,37 @@ impl ShardEffects {
                     other => other.map(drop),
                 }
             }
+            Effect::Remove { of, resource_version } => self.remove(of, resource_version, &guards).await,
             Effect::Purge { of } => self.purge(of, guards).await,
+        }
+    }
+}
+
+impl ShardEffects {
+    /// Effects that may share a transaction.
+    async fn carry_out_neighbours(&self, controller: &'static str, now: &[Effect], tenure: &Guard) -> Result<()> {
+        let guards = vec![tenure.clone()];
+        if now.len() > 1 && self.carry_out_together(controller, now, &guards).await? == Together::Written {
+            return Ok(());
+        }
+        for effect in now {
+            self.carry_out_one(controller, effect, guards.clone()).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletions that need not wait for each other, many at a time. After a failure none is begun any more.
+    async fn carry_out_crowd(&self, controller: &'static str, crowd: &[Effect], tenure: &Guard) -> Result<()> {
+        let (mut groups, mut under_way, mut outcome) = (groups(crowd), FuturesUnordered::new(), Ok(()));
+        loop {
+            while outcome.is_ok() && under_way.len() < CROWD_WIDTH {
+                let Some(group) = groups.next() else { break };
+                under_way.push(self.carry_out_neighbours(controller, group, tenure));
+            }
+            match under_way.next().await {
+                Some(one) => outcome = outcome.and(one),
+                None => return outcome,
+            }
         }
     }
 }
@@ -251,37 +343,82 @@ impl Effects for ShardEffects {
     async fn carry_out(&self, controller: &'static str, effects: &[Effect], tenure: &Guard) -> Result<()> {
         let mut rest = effects;
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(neighbours(rest));
-            rest = later;
-            let guards = vec![tenure.clone()];
-            if now.len() > 1 && self.carry_out_together(controller, now, &guards).await? == Together::Written {
-                continue;
-            }
-            for effect in now {
-                self.carry_out_one(controller, effect, guards.clone()).await?;
+            let (crowd, later) = rest.split_at(crowd(rest));
+            if crowd.is_empty() {
+                let (now, later) = rest.split_at(neighbours(rest));
+                self.carry_out_neighbours(controller, now, tenure).await?;
+                rest = later;
+            } else {
+                self.carry_out_crowd(controller, crowd, tenure).await?;
+                rest = later;
             }
         }
         Ok(())
     }
 }
 
+fn is_refusal(error: &StorageError) -> bool {
+    matches!(
+        error,
+        StorageError::Conflict | StorageError::NotFound | StorageError::Fenced | StorageError::TooLarge
+    )
+}
+
+/// How many of the first effects are deletions that go in any order. A namespace waits for its content, and a cluster's last
+/// transaction for the rest of it.
+fn crowd(effects: &[Effect]) -> usize {
+    let mut len = 0;
+    for group in groups(effects) {
+        let waits = |effect: &Effect| match effect {
+            Effect::Delete { of, .. } => of.resource == controllers::refs::namespaces(),
+            Effect::Remove { of, .. } => of.resource == controllers::refs::logical_clusters(),
+            _ => true,
+        };
+        if group.iter().any(waits) {
+            break;
+        }
+        len += group.len();
+    }
+    len
+}
+
+/// Effects cut into neighbours.
+fn groups(effects: &[Effect]) -> impl Iterator<Item = &[Effect]> {
+    let mut rest = effects;
+    std::iter::from_fn(move || {
+        let (now, later) = rest.split_at_checked(neighbours(rest))?;
+        rest = later;
+        (!now.is_empty()).then_some(now)
+    })
+}
+
 /// How many of the first effects may share a transaction: of one cluster, one object a resource, and no object beside the
-/// namespace that it is in, which admission has to find.
+/// namespace that it is in, which admission has to find. What is taken away asks nobody; it goes with its like only.
 fn neighbours(effects: &[Effect]) -> usize {
+    let is_removal = |effect: &Effect| matches!(effect, Effect::Remove { .. });
+    let removals = effects.first().is_some_and(is_removal);
     let mut taken: Vec<&ObjectRef> = Vec::new();
     for effect in effects {
-        let (Effect::Create { of, .. } | Effect::Update { of, .. } | Effect::Delete { of, .. }) = effect else {
+        let (Effect::Create { of, .. }
+        | Effect::Update { of, .. }
+        | Effect::Delete { of, .. }
+        | Effect::Remove { of, .. }) = effect
+        else {
             break;
         };
         let is_namespace_of = |other: &ObjectRef| {
             other.resource.group.is_empty() && &*other.resource.resource == "namespaces" && other.name == of.namespace
         };
-        let apart =
-            |other: &&ObjectRef| other.cluster != of.cluster || other.resource == of.resource || is_namespace_of(other);
-        if taken.iter().any(apart) {
+        let apart = |other: &&ObjectRef| {
+            other.cluster != of.cluster || other.resource == of.resource || (!removals && is_namespace_of(other))
+        };
+        if is_removal(effect) != removals || taken.iter().any(apart) {
             break;
         }
         taken.push(of);
     }
     taken.len().max(1)
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,8 +28,11 @@ use shard::shard::{Shard, ShardOptions};
 const WRITES_MAX: u64 = 7;
 /// Objects parsed meanwhile, by all projections, triggers and plans together; 14 versions of objects are written.
 const PARSES_MAX: u64 = 36;
-/// Transactions from the client's delete until the last key is gone.
-const DELETION_WRITES_MAX: u64 = 17;
+/// Transactions from the client's delete until the last key is gone: the client's, the LogicalCluster's mark, two of its
+/// content (the last with the LogicalCluster itself), the Workspace.
+const DELETION_WRITES_MAX: u64 = 5;
+/// Objects parsed meanwhile.
+const DELETION_PARSES_MAX: u64 = 30;
 
 #[derive(Parser)]
 struct Line {
@@ -98,9 +101,54 @@ impl World {
     }
 
     fn request(&self) -> Request {
+        Self::request_in(&Cluster::well_known(cluster::ROOT))
+    }
+
+    fn request_in(cluster: &Cluster) -> Request {
         let user = Arc::new(User::new("test", &[MASTERS]));
-        let root = Cluster::well_known(cluster::ROOT);
-        system_request(Permit::internal(Scope::One(root)), user, "test", Vec::new())
+        system_request(Permit::internal(Scope::One(cluster.clone())), user, "test", Vec::new())
+    }
+
+    fn config_maps(&self, name: &str) -> Target {
+        let config_maps = ResourceRef::new("", "configmaps");
+        let def = self
+            .shard
+            .catalog
+            .definition(&config_maps, &Cluster::well_known(cluster::ROOT));
+        Target {
+            resolved: Resolved {
+                def: def.unwrap(),
+                version: 0,
+            },
+            subresource: Subresource::Main,
+            namespace: "default".to_owned(),
+            name: name.to_owned(),
+        }
+    }
+
+    async fn put(&self, cluster: &Cluster, object: Value) {
+        let (request, target, options) = (Self::request_in(cluster), self.config_maps(""), WriteOptions::default());
+        self.shard
+            .registry
+            .create(&request, &target, object, &options)
+            .await
+            .unwrap();
+    }
+
+    /// Takes the finalizers off a ConfigMap.
+    async fn put_away(&self, cluster: &Cluster, name: &str) {
+        let (request, target, options) = (
+            Self::request_in(cluster),
+            self.config_maps(name),
+            WriteOptions::default(),
+        );
+        let patch = registry::Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        self.shard
+            .registry
+            .patch(&request, &target, patch, &options)
+            .await
+            .unwrap();
+        self.settle().await;
     }
 
     fn target(&self, name: &str) -> Target {
@@ -120,10 +168,14 @@ impl World {
     }
 
     async fn create(&self, name: &str) {
+        self.create_in(&Cluster::well_known(cluster::ROOT), name).await;
+    }
+
+    async fn create_in(&self, cluster: &Cluster, name: &str) {
         let object = json!({"apiVersion": "tenancy.kcp.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name,
             "annotations": {annotation::OWNER: "{\"username\":\"alice\"}"}},
             "spec": {"type": {"name": "universal", "path": "root"}}});
-        let (request, target, options) = (self.request(), self.target(""), WriteOptions::default());
+        let (request, target, options) = (Self::request_in(cluster), self.target(""), WriteOptions::default());
         let created = self.shard.registry.create(&request, &target, object, &options).await;
         created.unwrap();
         self.settle().await;
@@ -146,6 +198,24 @@ impl World {
     async fn keys(&self) -> usize {
         let all = kv::RangeRequest::prefix("/registry");
         kv::Kv::range(&*self.kv, all).await.unwrap().kvs.len()
+    }
+
+    /// What changed since a revision, a line for each transaction: for whoever wonders about the counts.
+    async fn transactions(&self, after: u64) -> Vec<String> {
+        let mut watch = kv::Kv::watch(&*self.kv, kv::Revision(after + 1)).await.unwrap();
+        let mut lines = Vec::new();
+        while let kv::WatchItem::Batch(batch) = watch.next().await.unwrap() {
+            let sign = |event: &kv::Event| {
+                if matches!(event, kv::Event::Put { .. }) {
+                    '+'
+                } else {
+                    '-'
+                }
+            };
+            let name = |event: &kv::Event| format!("{}{}", sign(event), String::from_utf8_lossy(event.key()));
+            lines.push(batch.events.iter().map(name).collect::<Vec<_>>().join(" "));
+        }
+        lines
     }
 
     /// Transactions of the store and parsed objects so far.
@@ -197,10 +267,51 @@ async fn a_deleted_workspace_leaves_no_key_and_takes_few_writes() {
     world.delete("w").await;
     let after = world.spent();
     assert_eq!(world.keys().await, keys);
-    println!("{} writes, {} parses", after.0 - before.0, after.1 - before.1);
-    assert!(
-        after.0 - before.0 <= DELETION_WRITES_MAX,
-        "{} transactions",
-        after.0 - before.0
+    let (writes, parses) = (after.0 - before.0, after.1 - before.1);
+    println!("{writes} writes, {parses} parses");
+    let transactions = world.transactions(before.0).await;
+    transactions.iter().for_each(|line| println!("{line}"));
+    assert!(writes <= DELETION_WRITES_MAX, "{writes} transactions");
+    assert!(parses <= DELETION_PARSES_MAX, "{parses} objects parsed");
+    transactions.iter().for_each(|line| assert_one_object_a_resource(line));
+}
+
+/// So that a watch can resume between any two events.
+fn assert_one_object_a_resource(transaction: &str) {
+    let resource = |key: &str| key[1..].splitn(5, '/').skip(1).take(3).collect::<Vec<_>>().join("/");
+    let mut seen = std::collections::BTreeSet::new();
+    for key in transaction.split(' ') {
+        assert!(seen.insert(resource(key)), "{transaction}");
+    }
+}
+
+/// A tree, with content in every workspace, of which some is held by a finalizer for a while.
+#[tokio::test(start_paused = true)]
+async fn a_deleted_tree_leaves_no_key_once_nobody_holds_anything() {
+    let world = World::new().await;
+    let keys = world.keys().await;
+    world.create("top").await;
+    let top = world.workspace("top").await;
+    let top = Cluster::parse(top.str_at(&["spec", "cluster"]).unwrap()).unwrap();
+    let config_map = |name: &str, finalizers: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "finalizers": finalizers}});
+    for child in ["a", "b", "c"] {
+        world.create_in(&top, child).await;
+    }
+    for number in 0..40 {
+        world.put(&top, config_map(&format!("c{number}"), json!([]))).await;
+    }
+    world.put(&top, config_map("held", json!(["example.io/keep"]))).await;
+    let before = world.spent();
+    world.delete("top").await;
+    let seen = world.workspace("top").await;
+    assert_eq!(
+        seen.str_at(&["status", "phase"]),
+        Some("Deleting"),
+        "it takes longer, and says so"
     );
+    world.put_away(&top, "held").await;
+    assert_eq!(world.keys().await, keys);
+    for line in world.transactions(before.0).await {
+        assert_one_object_a_resource(&line);
+    }
 }

@@ -122,7 +122,9 @@ impl View for StoreView<'_> {
             .map(|entry| Outline {
                 of: resource.object(cluster, entry.namespace(), entry.name()),
                 uid: entry.uid().to_owned(),
+                resource_version: entry.revision().to_string(),
                 is_terminating: entry.is_terminating(),
+                is_held: entry.is_held(),
             })
             .collect()
     }

@@ -2,6 +2,7 @@
 //! E.6).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::conditions::{self, Severity};
 use api::keys::{self, annotation, condition, finalizer};
@@ -13,7 +14,7 @@ use plan::{Context, Controller, Effect, Key, Outline, Plan, ResourceRef, Seen, T
 use serde_json::Value;
 
 use crate::binding::{bound_resources, find_export};
-use crate::{refs, until_told};
+use crate::{is_any_left, refs, until_told};
 
 const BATCH_MAX: usize = 500;
 
@@ -41,6 +42,13 @@ impl Controller for BindingDeletion {
         if trigger.new.is_some() || trigger.cluster.is_system() {
             return Vec::new();
         }
+        let bindings = view.outline(&refs::bindings(), trigger.cluster, "");
+        if !bindings.iter().any(|binding| binding.is_terminating) {
+            return Vec::new();
+        }
+        // There is nothing to do before the last of its kind is gone, unless somebody is being told how many are left.
+        let is_last = !is_any_left(trigger.resource, trigger.cluster, view);
+        let tells = |binding: &Value| conditions::get(binding, condition::BINDING_RESOURCE_DELETE_SUCCESS).is_some();
         let all = view.list(
             &refs::bindings(),
             &Scope::One(trigger.cluster.clone()),
@@ -49,6 +57,7 @@ impl Controller for BindingDeletion {
         );
         let binds = |binding: &&Arc<Value>| {
             is_dying(binding)
+                && (is_last || tells(binding))
                 && bound_resources(binding).iter().any(|bound| {
                     bound.str_at(&["resource"]) == Some(&trigger.resource.resource)
                         && bound.str_at(&["group"]) == Some(&trigger.resource.group)
@@ -102,6 +111,8 @@ impl Controller for BindingDeletion {
         let mut requeue = None;
         if effects.is_empty() {
             requeue = until_told(context);
+        } else if effects.len() >= BATCH_MAX {
+            requeue = Some(Duration::ZERO);
         }
         if effects.is_empty() && requeue.is_none() {
             let held = finalizers(key, view, &bound);

@@ -45,6 +45,9 @@ impl Controller for LogicalClusters {
         let Seen::Found(seen) = view.get(&of) else {
             return Plan::done();
         };
+        if is_left_to_deletion(&seen) {
+            return Plan::done();
+        }
         let mut want = Value::clone(&seen);
         if want.annotation(annotation::SHARD) != Some(&self.shard.name) {
             want.set_annotation(annotation::SHARD, &self.shard.name);
@@ -81,6 +84,30 @@ impl Controller for LogicalClusters {
             ..Plan::default()
         }
     }
+}
+
+/// Being deleted, and nobody is to do anything before its content goes: from here on it is the deletion's alone, which most
+/// often needs a single look, and says that it is under way when it takes longer.
+pub(crate) fn is_left_to_deletion(seen: &Value) -> bool {
+    seen.deletion_timestamp().is_some()
+        && seen.has_finalizer(finalizer::LOGICAL_CLUSTER_DELETION)
+        && !seen.has_finalizer(finalizer::HAS_TERMINATORS)
+        && names(seen.at(&["status", "terminators"])).is_empty()
+        && !founding::is_unfounded(seen)
+}
+
+/// It says that it is being deleted.
+pub(crate) fn is_closing(seen: &Value) -> bool {
+    matches!(
+        seen.str_at(&["status", "phase"]),
+        Some(phase::DELETING | phase::TERMINATING)
+    )
+}
+
+/// Says so.
+pub(crate) fn close(want: &mut Value) {
+    want.set_at(&["status", "phase"], json!(phase::DELETING));
+    want.set_label(label::PHASE, phase::DELETING);
 }
 
 /// The status starts with what the spec says.
@@ -228,13 +255,24 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deleted_is_deleting() {
-        let mut world = world(json!({}));
+    fn a_dying_cluster_is_left_to_its_deletion_once_its_terminators_are_through() {
+        let mut world = world(json!({"terminators": ["root:someone"]}));
+        let key = Key::of_cluster(&cluster("abc"));
+        world.settle(&controller(), &key);
         let mut dying = object(&world);
         dying.set_at(&["metadata", "deletionTimestamp"], json!("2023-11-14T22:13:20Z"));
         dying.add_finalizer(finalizer::LOGICAL_CLUSTER_DELETION);
         world.put(&refs::logical_clusters(), "abc", dying);
-        world.settle(&controller(), &Key::of_cluster(&cluster("abc")));
-        assert_eq!(object(&world).str_at(&["status", "phase"]), Some("Deleting"));
+        world.settle(&controller(), &key);
+        assert_eq!(object(&world).str_at(&["status", "phase"]), Some("Terminating"));
+
+        let mut through = object(&world);
+        through.remove_at(&["status", "terminators"]);
+        world.put(&refs::logical_clusters(), "abc", through);
+        world.settle(&controller(), &key);
+        let seen = object(&world);
+        assert_eq!(seen.str_at(&["status", "phase"]), Some("Deleting"));
+        assert_eq!(seen.finalizers(), [finalizer::LOGICAL_CLUSTER_DELETION]);
+        assert!(is_left_to_deletion(&seen));
     }
 }

@@ -1,21 +1,26 @@
 //! kcp-logicalcluster-deletion: empties a logical cluster that is being deleted, then lets it go (kcp's facts, D.9).
 //!
-//! In three steps, so that whoever still works there keeps its rights to the end: content, then bindings (whose own
-//! finalizer deletes the bound objects), then RBAC. Once the LogicalCluster object is gone its fence is closed, so what a
-//! late writer managed to store before that is swept up without regard to finalizers.
+//! Where nobody's finalizer holds anything, nobody has work to do there: all of it is taken away in one plan, the
+//! LogicalCluster last. Else in three steps, so that whoever still works there keeps its rights to the end: content, then
+//! bindings (whose own finalizer deletes the bound objects), then RBAC. Once the LogicalCluster object is gone its fence is
+//! closed, so what a late writer managed to store before that is swept up without regard to finalizers.
+
+use std::time::Duration;
 
 use api::keys::{condition, finalizer, object::LOGICAL_CLUSTER};
 use api::{conditions, conditions::Severity};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::Scope;
-use plan::{Context, Controller, Effect, Key, Outline, Plan, ResourceRef, Seen, Trigger, View};
+use plan::{Context, Controller, Effect, Key, ObjectRef, Outline, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::Value;
 
-use crate::{refs, until_told};
+use crate::{is_any_left, logical_cluster, refs, until_told};
 
 /// Objects deleted in one run; the next run goes on.
 const BATCH_MAX: usize = 500;
+/// The one that every namespace is born with.
+const NAMESPACE_FINALIZER: &str = "kubernetes";
 
 pub struct Deletion;
 
@@ -41,6 +46,13 @@ impl Controller for Deletion {
         let of = refs::logical_clusters().object(trigger.cluster, "", LOGICAL_CLUSTER);
         match view.get(&of) {
             Seen::Found(lc) if lc.deletion_timestamp().is_none() => Vec::new(),
+            // There is nothing to do before the last of its kind is gone, unless somebody is being told how many are left.
+            Seen::Found(lc)
+                if conditions::get(&lc, condition::WORKSPACE_CONTENT_DELETED).is_none()
+                    && is_any_left(trigger.resource, trigger.cluster, view) =>
+            {
+                Vec::new()
+            }
             _ => key(),
         }
     }
@@ -69,12 +81,24 @@ impl Controller for Deletion {
             want.remove_finalizer(finalizer::LOGICAL_CLUSTER_DELETION);
             return Plan::effect(Effect::Update { of, object: want });
         }
+        if let Some(effects) = raze(&seen, key, view, &left) {
+            return Plan {
+                effects,
+                ..Plan::default()
+            };
+        }
+        if !logical_cluster::is_closing(&seen) && logical_cluster::is_left_to_deletion(&seen) {
+            return close(of, want);
+        }
         let mut effects = delete_next(key, view, &left);
         let reason = condition::reason::SOME_RESOURCES_REMAIN;
         // The text names counts: written when nothing else can be done, or every deletion would write it anew.
         let mut requeue = None;
         if effects.is_empty() {
             requeue = until_told(context);
+        } else if effects.len() >= BATCH_MAX {
+            // Perhaps all of them were marked only, and none was the last of its kind.
+            requeue = Some(Duration::ZERO);
         }
         if effects.is_empty() && requeue.is_none() {
             let text = remaining_text(key, view, &left);
@@ -90,6 +114,74 @@ impl Controller for Deletion {
             ..Plan::default()
         }
     }
+}
+
+/// Says that the deletion has begun, where it takes its time; then goes on.
+fn close(of: ObjectRef, mut want: Value) -> Plan {
+    logical_cluster::close(&mut want);
+    Plan::effect(Effect::Update { of, object: want })
+}
+
+/// Takes everything away, if it is not too much and nobody but the server's own controllers holds anything of it, and these
+/// would find nothing left to do. What comes too late for this look is swept up.
+fn raze(lc: &Value, key: &Key, view: &dyn View, left: &[&(ResourceRef, usize)]) -> Option<Vec<Effect>> {
+    let count: usize = left.iter().map(|(_, count)| count).sum();
+    let is_last = lc.finalizers() == [finalizer::LOGICAL_CLUSTER_DELETION] && logical_cluster::is_left_to_deletion(lc);
+    if !is_last || count > BATCH_MAX {
+        return None;
+    }
+    let mut each = Vec::with_capacity(left.len());
+    for (resource, _) in left {
+        let objects = view.outline(resource, &key.cluster, "");
+        if *resource == refs::crds() || objects.iter().any(|object| object.is_held && !is_free(object, view)) {
+            return None;
+        }
+        each.push(objects);
+    }
+    let last = |objects: &Vec<Outline>| objects.first().map_or(0, |object| teardown_order(&object.of.resource));
+    each.sort_by_key(last);
+    // One of each resource in turn, as neighbours share a transaction, in as few turns as there are of the largest; the
+    // rarer ones, which the others are in or rest on, in the last of them.
+    let turns = each.iter().map(Vec::len).max().unwrap_or_default();
+    let mut rest: Vec<_> = each
+        .into_iter()
+        .map(|objects| (turns - objects.len(), objects.into_iter()))
+        .collect();
+    let mut effects = Vec::with_capacity(count + 1);
+    for turn in 0..turns {
+        let due = rest.iter_mut().filter(|(first, _)| *first <= turn);
+        effects.extend(due.filter_map(|(_, objects)| objects.next()).map(Outline::remove));
+    }
+    effects.push(Effect::Remove {
+        of: refs::logical_clusters().object(&key.cluster, "", LOGICAL_CLUSTER),
+        resource_version: lc.resource_version().to_owned(),
+    });
+    Some(effects)
+}
+
+/// Content, then what it is in, what it is bound by, and who may touch it.
+fn teardown_order(resource: &ResourceRef) -> u8 {
+    match stage(resource, false) {
+        0 if *resource == refs::namespaces() => 1,
+        0 => 0,
+        stage => stage + 1,
+    }
+}
+
+/// Held by this server's own finalizers only, which wait for nothing but content that goes with it.
+fn is_free(object: &Outline, view: &dyn View) -> bool {
+    let resource = &object.of.resource;
+    let own = match () {
+        () if *resource == refs::namespaces() => NAMESPACE_FINALIZER,
+        () if *resource == refs::bindings() => finalizer::API_BINDING,
+        () => return false,
+    };
+    let Seen::Found(object) = view.get(&object.of) else {
+        return false;
+    };
+    let of_spec = object.at(&["spec", "finalizers"]).and_then(Value::as_array);
+    let mut all = of_spec.into_iter().flatten().map(|f| f.as_str().unwrap_or_default());
+    all.all(|f| f == own) && object.finalizers().iter().all(|f| *f == own)
 }
 
 /// The order: everything of the cluster's own, then bindings, then RBAC.
@@ -129,7 +221,7 @@ fn delete_all(key: &Key, view: &dyn View, mut resources: Vec<&ResourceRef>) -> V
     resources.sort_by_key(|resource| **resource == refs::namespaces());
     let deletions = |resource: &&ResourceRef| {
         let outline = view.outline(resource, &key.cluster, "");
-        outline.into_iter().filter_map(Outline::delete)
+        outline.into_iter().filter_map(Outline::let_go)
     };
     let mut each: Vec<_> = resources.iter().map(deletions).collect();
     // In turn, one of each resource, as neighbours share a transaction; content before its namespace.
@@ -195,110 +287,4 @@ fn remaining_text(key: &Key, view: &dyn View, left: &[&(ResourceRef, usize)]) ->
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-    use crate::testing::{Literals, cluster, context};
-
-    fn world() -> Literals {
-        let mut world = Literals::default();
-        let lc = json!({"metadata": {"name": "cluster", "deletionTimestamp": "2023-11-14T22:13:20Z",
-            "finalizers": [finalizer::LOGICAL_CLUSTER_DELETION]}});
-        world.put(&refs::logical_clusters(), "abc", lc);
-        world.put(
-            &refs::config_maps(),
-            "abc",
-            json!({"metadata": {"name": "c", "namespace": "default"}}),
-        );
-        let binding = json!({"metadata": {"name": "b", "finalizers": [finalizer::API_BINDING]}});
-        world.put(&refs::bindings(), "abc", binding);
-        world.put(&refs::workspaces(), "abc", json!({"metadata": {"name": "child"}}));
-        world.put(
-            &refs::cluster_role_bindings(),
-            "abc",
-            json!({"metadata": {"name": "workspace-admin"}}),
-        );
-        world
-    }
-
-    fn has(world: &Literals, resource: &ResourceRef) -> bool {
-        world.objects.keys().any(|of| of.resource == *resource)
-    }
-
-    #[test]
-    fn content_then_bindings_then_rbac() {
-        let mut world = world();
-        let key = Key::of_cluster(&cluster("abc"));
-        let run = |world: &mut Literals| {
-            let plan = Deletion.plan(&key, world, &context());
-            world.carry_out(&plan.effects);
-        };
-        run(&mut world);
-        assert!(!has(&world, &refs::config_maps()) && has(&world, &refs::bindings()));
-        run(&mut world);
-        run(&mut world);
-        assert!(
-            has(&world, &refs::cluster_role_bindings()),
-            "bound objects and bindings are still there"
-        );
-        world
-            .objects
-            .retain(|of, _| of.resource != refs::bindings() && of.resource != refs::workspaces());
-        run(&mut world);
-        assert!(!has(&world, &refs::cluster_role_bindings()));
-        run(&mut world);
-        assert!(!has(&world, &refs::logical_clusters()));
-    }
-
-    /// A workspace that was made while its cluster was being deleted, just after the binding had looked for the last time.
-    #[test]
-    fn bound_objects_that_outlive_their_binding_are_deleted() {
-        let mut world = world();
-        let key = Key::of_cluster(&cluster("abc"));
-        world
-            .objects
-            .retain(|of, _| of.resource != refs::config_maps() && of.resource != refs::bindings());
-        for (left, what) in [
-            (refs::cluster_role_bindings(), "rights go last"),
-            (refs::logical_clusters(), "and then the cluster"),
-        ] {
-            assert!(has(&world, &left), "{what}");
-            let plan = Deletion.plan(&key, &world, &context());
-            world.carry_out(&plan.effects);
-            assert!(!has(&world, &refs::workspaces()), "nobody else would delete it");
-        }
-        let plan = Deletion.plan(&key, &world, &context());
-        world.carry_out(&plan.effects);
-        assert!(!has(&world, &refs::logical_clusters()));
-    }
-
-    #[test]
-    fn what_holds_it_is_named() {
-        let mut world = world();
-        let key = Key::of_cluster(&cluster("abc"));
-        world
-            .objects
-            .retain(|of, _| of.resource != refs::config_maps() && of.resource != refs::workspaces());
-        for _ in 0..3 {
-            let plan = Deletion.plan(&key, &world, &context());
-            world.carry_out(&plan.effects);
-        }
-        let lc = world.object(&refs::logical_clusters(), "abc", "", "cluster").unwrap();
-        let condition = conditions::get(lc, condition::WORKSPACE_CONTENT_DELETED).unwrap();
-        assert_eq!(
-            condition.message,
-            "Some resources are remaining: apibindings.apis.kcp.io has 1 resource instances, \
-             clusterrolebindings.rbac.authorization.k8s.io has 1 resource instances; Some content in the logical cluster \
-             has finalizers remaining: apis.kcp.io/apibinding-finalizer in 1 resource instances"
-        );
-    }
-
-    #[test]
-    fn leftovers_of_closed_clusters_are_swept() {
-        let mut world = world();
-        world.objects.retain(|of, _| of.resource == refs::config_maps());
-        let plan = Deletion.plan(&Key::of_cluster(&cluster("abc")), &world, &context());
-        assert!(matches!(plan.effects.as_slice(), [Effect::Purge { .. }]));
-    }
-}
+mod tests;

@@ -1,6 +1,10 @@
 //! The namespace controller: empties a namespace that is being deleted, then finalizes it (Kubernetes' `namespace`).
 
+use std::time::Duration;
+
 use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use permit::Scope;
 use plan::{Context, Controller, Effect, Key, Outline, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::{Value, json};
 
@@ -21,7 +25,7 @@ impl Controller for Namespaces {
     }
 
     /// The namespace itself while it is being deleted, and deletions in it.
-    fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
+    fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
         if *trigger.resource == refs::namespaces() {
             let dying = trigger.new.is_some_and(|new| new.is_terminating());
             return if dying {
@@ -31,6 +35,11 @@ impl Controller for Namespaces {
             };
         }
         if trigger.namespace.is_empty() || trigger.new.is_some() {
+            return Vec::new();
+        }
+        let (scope, all) = (Scope::One(trigger.cluster.clone()), LabelSelector::everything());
+        if view.any(trigger.resource, &scope, trigger.namespace, &all) {
+            // There is nothing to do before the last of its kind is gone.
             return Vec::new();
         }
         vec![Key::new(trigger.cluster, "", trigger.namespace)]
@@ -51,6 +60,7 @@ impl Controller for Namespaces {
             let room = BATCH_MAX.saturating_sub(effects.len());
             effects.extend(objects.into_iter().filter_map(Outline::delete).take(room));
         }
+        let requeue = (effects.len() >= BATCH_MAX).then_some(Duration::ZERO);
         let mut want = Value::clone(&seen);
         want.set_at(&["status", "phase"], json!("Terminating"));
         if left == 0 {
@@ -70,6 +80,7 @@ impl Controller for Namespaces {
         }
         Plan {
             effects,
+            requeue,
             ..Plan::default()
         }
     }

@@ -75,6 +75,15 @@ impl Literals {
                         self.put(&of.resource, of.cluster.as_str(), object);
                     }
                 }
+                Effect::Remove { of, resource_version } => {
+                    if self
+                        .objects
+                        .get(of)
+                        .is_some_and(|o| o.resource_version() == resource_version)
+                    {
+                        self.objects.remove(of);
+                    }
+                }
                 Effect::Purge { of } => _ = self.objects.remove(of),
                 Effect::Touch { .. } => {}
             }

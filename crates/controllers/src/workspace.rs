@@ -13,7 +13,7 @@ use plan::{Context, Controller, Effect, Key, Member, ObjectRef, Plan, ResourceRe
 use serde_json::{Value, json};
 use tenancy::types;
 
-use crate::{ShardInfo, founding, refs, scheduling};
+use crate::{ShardInfo, founding, logical_cluster, refs, scheduling};
 
 /// How long a fresh LogicalCluster may be out of sight before the Workspace says so.
 const DISAPPEARED_AFTER_SECONDS: i64 = 60;
@@ -372,7 +372,7 @@ impl Run<'_> {
                 uid: object.uid().to_owned(),
                 resource_version: None,
             });
-        } else {
+        } else if logical_cluster::is_closing(&object) {
             self.mirror_deletion(&object);
         }
         self.finish(effects, None)

@@ -71,7 +71,9 @@ pub trait View {
             .map(|object| Outline {
                 of: resource.object(cluster, object.namespace(), object.name()),
                 uid: object.uid().to_owned(),
+                resource_version: object.resource_version().to_owned(),
                 is_terminating: object.deletion_timestamp().is_some(),
+                is_held: !object.finalizers().is_empty() || object.at(&["spec", "finalizers"]).is_some(),
             })
             .collect()
     }
@@ -99,8 +101,11 @@ pub trait View {
 pub struct Outline {
     pub of: ObjectRef,
     pub uid: String,
+    pub resource_version: String,
     /// `metadata.deletionTimestamp` is set.
     pub is_terminating: bool,
+    /// May have finalizers: what is not held is gone once it is deleted.
+    pub is_held: bool,
 }
 
 /// A resource that a cluster serves.
@@ -137,6 +142,9 @@ pub enum Effect {
         uid: String,
         resource_version: Option<String>,
     },
+    /// Takes away an object of a cluster that is being deleted, if resourceVersion is still this: one that nobody holds, or
+    /// only the plan's own finalizer, whose work the plan has seen done. Those next to each other go in any order.
+    Remove { of: ObjectRef, resource_version: String },
     /// Writes an object as it is (empty patch), so that admission sets what it derives.
     Touch { of: ObjectRef },
     /// Removes an object of a cluster that does not exist any more, finalizers or not.
@@ -264,6 +272,23 @@ impl Key {
 }
 
 impl Outline {
+    /// Without further ado: nobody gets to see it marked first.
+    pub fn remove(self) -> Effect {
+        Effect::Remove {
+            of: self.of,
+            resource_version: self.resource_version,
+        }
+    }
+
+    /// In a cluster that is being deleted: what nobody holds goes at once.
+    pub fn let_go(self) -> Option<Effect> {
+        if self.is_held {
+            self.delete()
+        } else {
+            Some(self.remove())
+        }
+    }
+
     /// `None` if it is being deleted already.
     pub fn delete(self) -> Option<Effect> {
         (!self.is_terminating).then_some(Effect::Delete {

@@ -216,13 +216,19 @@ impl Entry {
 
     /// May have ownerReferences: their name is somewhere in the body. Cheap, and never wrong the other way.
     pub fn is_owned(&self) -> bool {
-        let names = |bytes: &[u8]| memchr::memmem::find(bytes, b"\"ownerReferences\":[").is_some();
-        names(&self.own)
-            || self
-                .shared
-                .iter()
-                .flat_map(|splices| splices.iter())
-                .any(|s| names(s.segment.bytes()))
+        self.may_contain(b"\"ownerReferences\":[")
+    }
+
+    /// May have finalizers, a namespace's own included, in the same sense. (A long list may be shared: its name counts.)
+    pub fn is_held(&self) -> bool {
+        self.may_contain(b"\"finalizers\":")
+    }
+
+    /// Whether a member is named anywhere in the body. Only whole values are shared, so no name is ever split.
+    fn may_contain(&self, member: &[u8]) -> bool {
+        let contains = |bytes: &[u8]| memchr::memmem::find(bytes, member).is_some();
+        let shared = self.shared.iter().flat_map(|splices| splices.iter());
+        contains(&self.own) || shared.into_iter().any(|splice| contains(splice.segment.bytes()))
     }
 
     /// A label's value, as it stands in JSON (valid labels have nothing to escape).

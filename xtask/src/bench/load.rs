@@ -1,5 +1,6 @@
 //! The load client.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -95,14 +96,22 @@ impl Load {
             .count())
     }
 
-    /// Objects that the server says it stores.
-    pub fn objects(&self) -> anyhow::Result<f64> {
+    /// Objects that the server says it stores, by resource.
+    pub fn objects_by_resource(&self) -> anyhow::Result<BTreeMap<String, f64>> {
         let text = self.request("GET", "/metrics", "")?;
         let values = text
             .lines()
             .filter(|line| line.starts_with("apiserver_storage_objects"))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-        Ok(values.sum())
+            .filter_map(|line| {
+                let (name, value) = line.rsplit_once(' ')?;
+                Some((name.to_owned(), value.parse().ok()?))
+            });
+        Ok(values.collect())
+    }
+
+    /// All of them together.
+    pub fn objects(&self) -> anyhow::Result<f64> {
+        Ok(self.objects_by_resource()?.values().sum())
     }
 }
 

@@ -58,7 +58,8 @@ pub struct BenchOptions {
     /// Server binary to measure instead of building a release
     #[arg(long, value_name = "FILE")]
     pub binary: Option<PathBuf>,
-    /// Where raw lines go; default: docs/benchmarks/<store>.jsonl, written anew
+    /// Where raw lines go, in the place of earlier ones of the same series; default: docs/benchmarks/<store>.jsonl, or
+    /// server.jsonl for --server
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -103,11 +104,13 @@ pub fn run(tree: &Tree, options: &BenchOptions) -> anyhow::Result<()> {
         options.describe(&series)
     );
     let programs = Programs::get(tree, options)?;
-    let output = options.output.clone().unwrap_or_else(|| {
-        tree.root()
-            .join(format!("docs/benchmarks/{}.jsonl", options.store.name()))
-    });
-    let mut report = Report::create(&output, options.store, commit(tree))?;
+    // What store a given server has is not known here.
+    let store = options.server.as_ref().map_or(options.store.name(), |_| "server");
+    let output = options
+        .output
+        .clone()
+        .unwrap_or_else(|| tree.root().join(format!("docs/benchmarks/{store}.jsonl")));
+    let mut report = Report::create(&output, store, commit(tree), &series)?;
     for one in series {
         for run in 1..=options.runs_of(one) {
             println!("{} {run}/{}", one.name(), options.runs_of(one));

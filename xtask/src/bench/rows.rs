@@ -13,6 +13,8 @@ pub enum Series {
     Fairness,
     /// 10,000 workspaces: memory, disk, metric series, the cost of requests beside them, deletion
     Workspaces,
+    /// 10,000 workspaces made and deleted, flat and as a tree, twice: what stays
+    Churn,
     /// Live bytes of 100,000 ConfigMaps
     Memory,
     /// A store of a million objects is opened
@@ -166,6 +168,38 @@ pub const ROWS: &[Row] = &[
         "about 1 h",
     ),
     row(
+        "churn-memory",
+        "memory after 10,000 workspaces made and deleted, flat and as a tree, against after 100",
+        1.1,
+        "x",
+        "",
+        "",
+    ),
+    row(
+        "churn-memory-again",
+        "memory after the same once more, against after the first time",
+        1.02,
+        "x",
+        "",
+        "",
+    ),
+    row(
+        "churn-keys",
+        "resources that have more or fewer objects after that than before",
+        0.0,
+        "",
+        "",
+        "",
+    ),
+    row(
+        "churn-series",
+        "metric series after that, against before",
+        1.0,
+        "x",
+        "",
+        "",
+    ),
+    row(
         "configmaps-memory",
         "live bytes of 100,000 distinct 1 KiB ConfigMaps against their bodies",
         1.5,
@@ -192,6 +226,7 @@ impl Series {
             Self::Requests => "requests",
             Self::Fairness => "fairness",
             Self::Workspaces => "workspaces",
+            Self::Churn => "churn",
             Self::Memory => "memory",
             Self::Opening => "opening",
         }
@@ -203,14 +238,15 @@ impl Series {
             Self::Basic => 25,
             Self::Requests => 80,
             Self::Fairness => 75,
-            Self::Workspaces => 300,
+            Self::Workspaces => 200,
+            Self::Churn => 500,
             Self::Memory => 60,
             Self::Opening => 300,
         }
     }
 
     pub fn is_long(self) -> bool {
-        matches!(self, Self::Workspaces | Self::Opening)
+        matches!(self, Self::Workspaces | Self::Churn | Self::Opening)
     }
 
     pub fn fits_any_server(self) -> bool {
@@ -232,6 +268,7 @@ impl Series {
                 "watch-10000",
                 "delete",
             ],
+            Self::Churn => &["churn-memory", "churn-memory-again", "churn-keys", "churn-series"],
             Self::Memory => &["configmaps-memory"],
             Self::Opening => &["opening"],
         }

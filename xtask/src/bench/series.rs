@@ -1,5 +1,6 @@
 //! The series of measurements, each on a server of its own.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,7 @@ pub fn measure(
             None => fairness(&Served::start(programs, options, &[])?.user, report),
         },
         Series::Workspaces => workspaces(programs, options, report),
+        Series::Churn => churn(programs, options, report),
         Series::Memory => memory(tree, report),
         Series::Opening => opening(programs, options, report),
     }
@@ -213,13 +215,85 @@ fn workspaces(programs: &Programs, options: &BenchOptions, report: &mut Report) 
     }
     // What `beside` has added stays.
     let left = objects + 10_001.0;
-    served.user.request(
-        "DELETE",
-        "/clusters/root/apis/tenancy.kcp.io/v1alpha1/workspaces/t-top",
-        "",
-    )?;
-    let seconds = until(3600, || Ok(served.admin.objects()? <= left)).context("the workspaces are not gone")?;
+    let seconds = served.delete("a tree of workspaces", "root", "/t-top", count, left, report)?;
     report.value("delete", seconds)
+}
+
+/// Makes and deletes workspaces, and looks at what stays once history is compacted.
+fn churn(programs: &Programs, options: &BenchOptions, report: &mut Report) -> anyhow::Result<()> {
+    let served = Served::start(programs, options, &[COMPACTION])?;
+    let parent = "-scenario workspaces -n 1 -prefix flat";
+    served.user.measure("set-up", parent, report)?;
+    let few = served.churn_once("few", 100, report)?;
+    let first = served.churn_once("first", options.workspaces, report)?;
+    let second = served.churn_once("second", options.workspaces, report)?;
+    report.value("churn-memory", first.memory_mib / few.memory_mib)?;
+    report.value("churn-memory-again", second.memory_mib / first.memory_mib)?;
+    report.line("before", &json!(few.objects))?;
+    report.line("after", &json!(second.objects))?;
+    let differs = |(name, count): &(&String, &f64)| few.objects.get(*name) != Some(count);
+    let gained = second.objects.iter().filter(differs).count();
+    let lost = few
+        .objects
+        .keys()
+        .filter(|name| !second.objects.contains_key(*name))
+        .count();
+    report.value("churn-keys", (gained + lost) as f64)?;
+    report.value("churn-series", second.series as f64 / few.series as f64)
+}
+
+/// A server in which nothing is left of what was made in it.
+struct Emptied {
+    memory_mib: f64,
+    series: usize,
+    objects: BTreeMap<String, f64>,
+}
+
+impl Served {
+    fn churn_once(&self, name: &str, count: usize, report: &mut Report) -> anyhow::Result<Emptied> {
+        let before = self.admin.objects()?;
+        let flat = format!("-scenario workspaces -cluster root:flat-0 -n {count} -c 64 -conns 8 -prefix {name}");
+        self.user.measure("flat", &flat, report)?;
+        self.delete("flat workspaces", "root:flat-0", "", count, before, report)?;
+        let tree = format!("-scenario tree -n {count} -c 64 -conns 8 -prefix {name}");
+        self.user.measure("tree", &tree, report)?;
+        let top = format!("/{name}-top");
+        self.delete("a tree of workspaces", "root", &top, count, before, report)?;
+        // A compaction takes what is older than the one before it; memory has to be back a minute later.
+        std::thread::sleep(Duration::from_secs(40));
+        let emptied = Emptied {
+            memory_mib: self.shard.resident_mib()?,
+            series: self.admin.series()?,
+            objects: self.admin.objects_by_resource()?,
+        };
+        let measured = json!({"workspaces": count, "memory_mib": emptied.memory_mib, "series": emptied.series,
+            "stored_bytes": self.shard.stored_bytes()?});
+        report.line("emptied", &measured)?;
+        Ok(emptied)
+    }
+
+    /// Deletes a workspace by its name, or all of a cluster, and waits until no more objects are left than `left`. Answers
+    /// how long that took.
+    fn delete(
+        &self,
+        what: &str,
+        cluster: &str,
+        name: &str,
+        count: usize,
+        left: f64,
+        report: &mut Report,
+    ) -> anyhow::Result<f64> {
+        let (began, cpu) = (Instant::now(), self.shard.cpu_seconds()?);
+        let path = format!("/clusters/{cluster}/apis/tenancy.kcp.io/v1alpha1/workspaces{name}");
+        self.user.request("DELETE", &path, "")?;
+        let answered = began.elapsed().as_secs_f64();
+        until(3600, || Ok(self.admin.objects()? <= left)).with_context(|| format!("{what} are not gone"))?;
+        let (seconds, cpu) = (began.elapsed().as_secs_f64(), self.shard.cpu_seconds()? - cpu);
+        let measured = json!({"deleted": what, "workspaces": count, "seconds": seconds, "answered_seconds": answered,
+            "server_cpu_s": cpu, "server_cpu_us_per_op": cpu * 1e6 / count as f64});
+        report.line("delete", &measured)?;
+        Ok(seconds)
+    }
 }
 
 /// The storage crate's own test counts allocations; nothing of it depends on optimization.

@@ -109,6 +109,24 @@ impl Shard {
         Ok(kib / 1024.0)
     }
 
+    /// Processor time that all processes have used.
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        /// `USER_HZ`, which Linux shows everywhere.
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let mut ticks = 0.0;
+        for pid in self.pids().split(',') {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the server's processor time")?;
+            // The name in parentheses may have spaces; user and system time are the 12th and 13th behind it.
+            let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            ticks += fields
+                .skip(11)
+                .take(2)
+                .filter_map(|f| f.parse::<f64>().ok())
+                .sum::<f64>();
+        }
+        Ok(ticks / TICKS_PER_SECOND)
+    }
+
     /// Bytes that the store takes on disk, as blocks.
     pub fn stored_bytes(&self) -> anyhow::Result<u64> {
         let store = if self.etcd.is_some() { "etcd" } else { "kcp" };

@@ -18,12 +18,15 @@ mod together;
 mod update;
 mod watch;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use env::Env;
 use machinery::options::{DeleteOptions, GetOptions, ListOptions, WriteOptions};
 use machinery::status::Result;
 use serde_json::Value;
 use storage::Store;
+use tokio::sync::Semaphore;
 
 use crate::{AdmissionChain, Backend, EventStream, Item, ItemList, Outcome, Patch, Request, Subresource, Target};
 
@@ -38,13 +41,20 @@ pub struct Registry {
     store: Store,
     env: Env,
     admission: AdmissionChain,
+    /// Turns of deletions of collections.
+    collections: Arc<Semaphore>,
 }
 
 // === impl Registry ===
 
 impl Registry {
     pub fn new(store: Store, env: Env, admission: AdmissionChain) -> Self {
-        Self { store, env, admission }
+        Self {
+            store,
+            env,
+            admission,
+            collections: Arc::new(Semaphore::new(delete::COLLECTIONS_WIDTH)),
+        }
     }
 
     pub fn store(&self) -> &Store {

@@ -1,10 +1,17 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
 use machinery::object::ObjectExt;
 use machinery::options::{DeleteOptions, ListOptions, Preconditions, PropagationPolicy};
 use machinery::selector::{LabelSelector, Requirement};
+use machinery::status::{Result, Status};
+use permit::Verb;
 use serde_json::json;
 
 use crate::testing::{Fixture, config_map, refusal, widget};
-use crate::{Backend, Patch};
+use crate::{Admission, Attributes, Backend, Patch};
 
 #[tokio::test(start_paused = true)]
 async fn without_finalizers_an_object_goes_at_once() {
@@ -176,6 +183,130 @@ async fn a_collection_is_deleted_by_its_selector() {
         .unwrap();
     assert!(f.list(&at, &all).await.unwrap().is_empty());
     assert_eq!(f.list(&f.at("configmaps", "other", ""), &all).await.unwrap(), ["c9"]);
+}
+
+/// A store that takes its time, as far as a deletion can tell, and refuses some.
+#[derive(Default)]
+struct Slow {
+    clock: std::sync::OnceLock<env::Clock>,
+    now: AtomicUsize,
+    most: AtomicUsize,
+    begun: AtomicUsize,
+    refused: &'static str,
+}
+
+const WORK: Duration = Duration::from_millis(10);
+
+#[async_trait]
+impl Admission for Slow {
+    fn name(&self) -> &'static str {
+        "Slow"
+    }
+
+    async fn validate(&self, attributes: &Attributes<'_>) -> Result<()> {
+        if attributes.verb != Verb::Delete {
+            return Ok(());
+        }
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        self.most
+            .fetch_max(self.now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+        self.clock.get().unwrap().sleep(WORK).await;
+        self.now.fetch_sub(1, Ordering::Relaxed);
+        if attributes.name == self.refused {
+            return Err(Status::forbidden(
+                &attributes.def.group_resource(),
+                attributes.name,
+                "no",
+            ));
+        }
+        Ok(())
+    }
+}
+
+async fn slow(slow: Slow, in_default: usize, in_other: usize) -> (Fixture, Arc<Slow>) {
+    let slow = Arc::new(slow);
+    let f = Fixture::with_admission(vec![slow.clone()]).await;
+    assert!(slow.clock.set(f.env.clock.clone()).is_ok());
+    for (namespace, count) in [("default", in_default), ("other", in_other)] {
+        for n in 0..count {
+            let at = f.at("configmaps", namespace, "");
+            f.create(&at, config_map(&format!("c{n:04}"))).await.unwrap();
+        }
+    }
+    (f, slow)
+}
+
+async fn empty(f: &Fixture, namespace: &str) -> (Result<usize>, Duration) {
+    let begun = f.env.clock.monotonic();
+    let (request, at) = (f.request(), f.at("configmaps", namespace, ""));
+    let (all, options) = (ListOptions::default(), DeleteOptions::default());
+    let gone = f.registry.delete_collection(&request, &at.target, &all, &options).await;
+    (gone.map(|gone| gone.items.len()), f.env.clock.monotonic() - begun)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collection_is_deleted_many_at_a_time_and_no_more() {
+    // More than a page.
+    let (f, slow) = slow(Slow::default(), 1_200, 0).await;
+    let (gone, took) = empty(&f, "default").await;
+    assert_eq!(gone.unwrap(), 1_200);
+    assert_eq!(slow.most.load(Ordering::Relaxed), 16);
+    assert!(
+        took < WORK * 1_200 / 12,
+        "{took:?}: one after the other it would be {:?}",
+        WORK * 1_200
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_collection_ends_at_the_first_refusal_and_says_which() {
+    let refused = Slow {
+        refused: "c0100",
+        ..Slow::default()
+    };
+    let (f, slow) = slow(refused, 400, 0).await;
+    let (code, text) = refusal(empty(&f, "default").await.0);
+    assert_eq!((code, text.as_str()), (403, "configmaps \"c0100\" is forbidden: no"));
+    assert_eq!(
+        slow.now.load(Ordering::Relaxed),
+        0,
+        "nothing is under way when it is answered"
+    );
+    let begun = slow.begun.load(Ordering::Relaxed);
+    assert!((101..=101 + 16).contains(&begun), "{begun} were begun");
+    let left = f
+        .list(&f.at("configmaps", "default", ""), &ListOptions::default())
+        .await
+        .unwrap();
+    assert_eq!(left.len(), 400 - begun + 1, "what was deleted stays deleted");
+    assert!(left.contains(&"c0100".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_deletes_meanwhile_is_no_failure() {
+    let (f, _) = slow(Slow::default(), 100, 0).await;
+    let ((one, _), (other, _)) = tokio::join!(empty(&f, "default"), empty(&f, "default"));
+    assert_eq!((one.unwrap(), other.unwrap()), (100, 100));
+    let left = f
+        .list(&f.at("configmaps", "default", ""), &ListOptions::default())
+        .await;
+    assert!(left.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_empties_much_does_not_hold_up_one_that_empties_little() {
+    let (f, slow) = slow(Slow::default(), 2_000, 32).await;
+    let alone = WORK * 2;
+    // Eight at once want 128 turns.
+    let greedy = futures_util::future::join_all((0..8).map(|_| empty(&f, "default")));
+    let beside = async {
+        f.env.clock.sleep(WORK * 3).await;
+        empty(&f, "other").await
+    };
+    let (_, (gone, took)) = tokio::join!(greedy, beside);
+    assert_eq!(gone.unwrap(), 32);
+    assert!(slow.most.load(Ordering::Relaxed) <= 32, "of all collections together");
+    assert!(took <= alone * 6, "{took:?}");
 }
 
 #[tokio::test(start_paused = true)]

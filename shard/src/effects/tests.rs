@@ -1,0 +1,69 @@
+use controllers::refs;
+use permit::Cluster;
+use plan::ResourceRef;
+
+use super::*;
+
+fn of(resource: &ResourceRef, namespace: &str, name: &str) -> ObjectRef {
+    resource.object(&Cluster::well_known("abc"), namespace, name)
+}
+
+fn remove(resource: &ResourceRef, namespace: &str, name: &str) -> Effect {
+    Effect::Remove {
+        of: of(resource, namespace, name),
+        resource_version: "1".to_owned(),
+    }
+}
+
+fn delete(resource: &ResourceRef, namespace: &str, name: &str) -> Effect {
+    Effect::Delete {
+        of: of(resource, namespace, name),
+        uid: String::new(),
+        resource_version: None,
+    }
+}
+
+fn sizes(effects: &[Effect]) -> Vec<usize> {
+    groups(effects).map(<[Effect]>::len).collect()
+}
+
+#[test]
+fn what_is_taken_away_shares_transactions_one_object_a_resource() {
+    let effects = [
+        remove(&refs::config_maps(), "n", "a"),
+        remove(&refs::service_accounts(), "n", "a"),
+        remove(&refs::namespaces(), "", "n"),
+        remove(&refs::config_maps(), "m", "a"),
+        remove(&refs::namespaces(), "", "m"),
+        remove(&refs::logical_clusters(), "", "cluster"),
+    ];
+    assert_eq!(sizes(&effects), [3, 3]);
+    assert_eq!(crowd(&effects), 3, "the cluster ends when all else is done");
+}
+
+#[test]
+fn what_is_deleted_does_not_share_one_with_its_namespace_nor_go_before_its_neighbours() {
+    let effects = [
+        delete(&refs::config_maps(), "n", "a"),
+        delete(&refs::config_maps(), "n", "b"),
+        delete(&refs::namespaces(), "", "n"),
+    ];
+    assert_eq!(sizes(&effects), [1, 1, 1]);
+    assert_eq!(crowd(&effects), 2, "a namespace goes after its content");
+    assert_eq!(crowd(&effects[2..]), 0);
+}
+
+#[test]
+fn removals_and_deletions_are_of_two_kinds() {
+    let effects = [
+        remove(&refs::config_maps(), "n", "a"),
+        delete(&refs::workspaces(), "", "w"),
+        delete(&refs::bindings(), "", "b"),
+        Effect::Touch {
+            of: of(&refs::bindings(), "", "b"),
+        },
+    ];
+    assert_eq!(sizes(&effects), [1, 2, 1]);
+    assert_eq!(crowd(&effects), 3);
+    assert_eq!(sizes(&[]).len() + crowd(&[]), 0);
+}
