@@ -14,7 +14,7 @@ use plan::{Context, Controller, Effect, Key, Outline, Plan, ResourceRef, Seen, T
 use serde_json::Value;
 
 use crate::binding::{bound_resources, find_export};
-use crate::{is_any_left, refs, until_told};
+use crate::{refs, until_told};
 
 const BATCH_MAX: usize = 500;
 
@@ -46,9 +46,6 @@ impl Controller for BindingDeletion {
         if !bindings.iter().any(|binding| binding.is_terminating) {
             return Vec::new();
         }
-        // There is nothing to do before the last of its kind is gone, unless somebody is being told how many are left.
-        let is_last = !is_any_left(trigger.resource, trigger.cluster, view);
-        let tells = |binding: &Value| conditions::get(binding, condition::BINDING_RESOURCE_DELETE_SUCCESS).is_some();
         let all = view.list(
             &refs::bindings(),
             &Scope::One(trigger.cluster.clone()),
@@ -57,7 +54,6 @@ impl Controller for BindingDeletion {
         );
         let binds = |binding: &&Arc<Value>| {
             is_dying(binding)
-                && (is_last || tells(binding))
                 && bound_resources(binding).iter().any(|bound| {
                     bound.str_at(&["resource"]) == Some(&trigger.resource.resource)
                         && bound.str_at(&["group"]) == Some(&trigger.resource.group)

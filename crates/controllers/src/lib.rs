@@ -38,9 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use account_token::{AccountTokens, TokenSecrets};
-use machinery::selector::LabelSelector;
-use permit::{Cluster, Scope};
-use plan::{Controller, ResourceRef, View};
+use plan::Controller;
 
 /// What controllers know of the shard they run on.
 #[derive(Clone, Debug)]
@@ -63,11 +61,6 @@ pub(crate) fn until_told(context: &plan::Context) -> Option<Duration> {
     let past = context.now_seconds.rem_euclid(TOLD_PERIOD_SECONDS);
     let left = u64::try_from(TOLD_PERIOD_SECONDS - past).unwrap_or_default();
     (past != 0).then(|| Duration::from_secs(left))
-}
-
-/// Whether a cluster has objects of a resource. A deletion that is emptying it has nothing to do before it has none.
-pub(crate) fn is_any_left(resource: &ResourceRef, cluster: &Cluster, view: &dyn View) -> bool {
-    view.any(resource, &Scope::One(cluster.clone()), "", &LabelSelector::everything())
 }
 
 /// Every controller of a shard.

@@ -15,7 +15,7 @@ use permit::Scope;
 use plan::{Context, Controller, Effect, Key, ObjectRef, Outline, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::Value;
 
-use crate::{is_any_left, logical_cluster, refs, until_told};
+use crate::{logical_cluster, refs, until_told};
 
 /// Objects deleted in one run; the next run goes on.
 const BATCH_MAX: usize = 500;
@@ -46,13 +46,6 @@ impl Controller for Deletion {
         let of = refs::logical_clusters().object(trigger.cluster, "", LOGICAL_CLUSTER);
         match view.get(&of) {
             Seen::Found(lc) if lc.deletion_timestamp().is_none() => Vec::new(),
-            // There is nothing to do before the last of its kind is gone, unless somebody is being told how many are left.
-            Seen::Found(lc)
-                if conditions::get(&lc, condition::WORKSPACE_CONTENT_DELETED).is_none()
-                    && is_any_left(trigger.resource, trigger.cluster, view) =>
-            {
-                Vec::new()
-            }
             _ => key(),
         }
     }
@@ -97,7 +90,7 @@ impl Controller for Deletion {
         if effects.is_empty() {
             requeue = until_told(context);
         } else if effects.len() >= BATCH_MAX {
-            // Perhaps all of them were marked only, and none was the last of its kind.
+            // Perhaps all of them were marked only, and nobody hears of it.
             requeue = Some(Duration::ZERO);
         }
         if effects.is_empty() && requeue.is_none() {

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use machinery::object::ObjectExt;
-use machinery::selector::LabelSelector;
-use permit::Scope;
 use plan::{Context, Controller, Effect, Key, Outline, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::{Value, json};
 
@@ -25,7 +23,7 @@ impl Controller for Namespaces {
     }
 
     /// The namespace itself while it is being deleted, and deletions in it.
-    fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
+    fn keys(&self, trigger: &Trigger<'_>, _: &dyn View) -> Vec<Key> {
         if *trigger.resource == refs::namespaces() {
             let dying = trigger.new.is_some_and(|new| new.is_terminating());
             return if dying {
@@ -35,11 +33,6 @@ impl Controller for Namespaces {
             };
         }
         if trigger.namespace.is_empty() || trigger.new.is_some() {
-            return Vec::new();
-        }
-        let (scope, all) = (Scope::One(trigger.cluster.clone()), LabelSelector::everything());
-        if view.any(trigger.resource, &scope, trigger.namespace, &all) {
-            // There is nothing to do before the last of its kind is gone.
             return Vec::new();
         }
         vec![Key::new(trigger.cluster, "", trigger.namespace)]

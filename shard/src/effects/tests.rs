@@ -49,7 +49,11 @@ fn a_namespace_is_deleted_after_its_content() {
         delete(&refs::namespaces(), "", "n"),
     ];
     assert_eq!(sizes(&effects), [1, 2], "or with it");
-    assert_eq!(crowd(&effects), 1, "what goes with a namespace waits for those before it");
+    assert_eq!(
+        crowd(&effects),
+        1,
+        "what goes with a namespace waits for those before it"
+    );
     assert_eq!(crowd(&effects[1..]), 0);
 }
 

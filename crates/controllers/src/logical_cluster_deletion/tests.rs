@@ -251,38 +251,3 @@ fn leftovers_of_closed_clusters_are_swept() {
         [Effect::Purge { .. }, Effect::Purge { .. }]
     ));
 }
-
-#[test]
-fn a_deletion_is_looked_at_when_the_last_of_a_kind_is_gone_or_somebody_is_being_told() {
-    let mut world = world();
-    let resource = refs::config_maps();
-    let keys = |world: &Literals| {
-        let old = crate::testing::Event(json!({"metadata": {"name": "gone", "namespace": "default"}}));
-        let trigger = Trigger {
-            resource: &resource,
-            cluster: &cluster("abc"),
-            namespace: "default",
-            name: "gone",
-            old: Some(&old),
-            new: None,
-        };
-        Deletion.keys(&trigger, world).len()
-    };
-    assert_eq!(keys(&world), 0, "others are left");
-    let mut told = logical_cluster(&world).clone();
-    let kind = condition::WORKSPACE_CONTENT_DELETED;
-    conditions::mark_false(
-        &mut told,
-        kind,
-        "SomeResourcesRemain",
-        Severity::Info,
-        "4 are left",
-        &context().now,
-    );
-    let untold = logical_cluster(&world).clone();
-    world.put(&refs::logical_clusters(), "abc", told);
-    assert_eq!(keys(&world), 1, "the number is told");
-    world.put(&refs::logical_clusters(), "abc", untold);
-    world.objects.retain(|of, _| of.resource != refs::config_maps());
-    assert_eq!(keys(&world), 1);
-}
