@@ -136,6 +136,10 @@ impl ShardFacts {
         let phase = |index: &ClusterIndex| index.cluster(of).map(|facts| facts.phase);
         let before = phase(&index);
         index.apply_logical_cluster(of, object);
+        // Taken away in one go, without ever saying that it is being deleted.
+        if object.is_none() && before.is_some_and(|before| before != Phase::Deleting) {
+            self.closed.lock().push((of.clone(), Phase::Deleting));
+        }
         if let Some(now @ (Phase::Inactive | Phase::Deleting)) = phase(&index)
             && before != Some(now)
         {

@@ -201,7 +201,7 @@ impl OtherShards {
                     _ => Ok(()),
                 }
             }
-            Effect::Purge { .. } => Err(Status::internal(
+            Effect::Remove { .. } | Effect::Purge { .. } => Err(Status::internal(
                 "only the shard that holds a cluster cleans up behind it",
             )),
         }
@@ -310,6 +310,7 @@ impl RoutedEffects {
             Effect::Create { of, .. }
             | Effect::Update { of, .. }
             | Effect::Delete { of, .. }
+            | Effect::Remove { of, .. }
             | Effect::Touch { of }
             | Effect::Purge { of } => self.others.is_elsewhere(of),
         }
