@@ -2,13 +2,19 @@
 
 use std::sync::Arc;
 
+use api::keys::{annotation, group};
+use api::replicated;
 use controller::{Catalog, Holder};
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
-use plan::{Member, ResourceRef, Served};
+use plan::{Member, ObjectRef, ResourceRef, Served};
 use registry::{Origin, ResourceDef};
+use serde_json::{Value, json};
 use storage::{ObjectKey, ResourceKey, Segment};
 
 use crate::definitions::Definitions;
+use crate::facts::ShardFacts;
 use crate::neighbours::Neighbours;
 use crate::owners::OwnerIndex;
 
@@ -16,16 +22,23 @@ pub struct ShardCatalog {
     definitions: Arc<Definitions>,
     owners: Arc<OwnerIndex>,
     neighbours: Arc<Neighbours>,
+    facts: Arc<ShardFacts>,
 }
 
 // === impl ShardCatalog ===
 
 impl ShardCatalog {
-    pub fn new(definitions: Arc<Definitions>, owners: Arc<OwnerIndex>, neighbours: Arc<Neighbours>) -> Arc<Self> {
+    pub fn new(
+        definitions: Arc<Definitions>,
+        owners: Arc<OwnerIndex>,
+        neighbours: Arc<Neighbours>,
+        facts: Arc<ShardFacts>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             definitions,
             owners,
             neighbours,
+            facts,
         })
     }
 
@@ -101,4 +114,49 @@ impl Catalog for ShardCatalog {
     fn members(&self) -> Vec<Member> {
         self.neighbours.members()
     }
+
+    fn replica(&self, object: &ObjectRef) -> Option<Arc<Value>> {
+        let (group, resource) = (&*object.resource.group, &*object.resource.resource);
+        is_planned_on(&object.resource).then_some(())?;
+        let found = self
+            .facts
+            .foreign_object(group, resource, &object.cluster, &object.name)?;
+        Some(as_at_home(&object.resource, found))
+    }
+
+    fn replicas(&self, resource: &ResourceRef, scope: &Scope, labels: &LabelSelector) -> Vec<Arc<Value>> {
+        if !is_planned_on(resource) {
+            return Vec::new();
+        }
+        let found = self
+            .facts
+            .foreign_list(&resource.group, &resource.resource, scope, labels);
+        found.into_iter().map(|object| as_at_home(resource, object)).collect()
+    }
+}
+
+/// Logical clusters and RBAC are told for decisions about users; a plan that is about one of another shard wants it as it is now.
+fn is_planned_on(resource: &ResourceRef) -> bool {
+    replicated::find(&resource.group, &resource.resource).is_some_and(|of| !of.marked)
+}
+
+/// A replica as its shard shows the object, where somebody may write it there: with its own resourceVersion, and without what
+/// was noted on the copy. All others are read only, and shared as they are.
+fn as_at_home(resource: &ResourceRef, replica: Arc<Value>) -> Arc<Value> {
+    if (&*resource.group, &*resource.resource) != (group::APIS, "apiexportendpointslices") {
+        return replica;
+    }
+    let mut object = Value::clone(&replica);
+    let version = object
+        .annotation(annotation::ORIGINAL_RESOURCE_VERSION)
+        .map(str::to_owned);
+    object.set_at(&["metadata", "resourceVersion"], json!(version.unwrap_or_default()));
+    for noted in [
+        annotation::CACHE_SHARD,
+        annotation::ORIGINAL_UID,
+        annotation::ORIGINAL_RESOURCE_VERSION,
+    ] {
+        object.remove_at(&["metadata", "annotations", noted]);
+    }
+    Arc::new(object)
 }

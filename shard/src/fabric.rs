@@ -7,7 +7,8 @@ use ::fabric::serve::{Batches, Source};
 use ::fabric::wire::index_entry::Entry as Told;
 use ::fabric::wire::resolve_response::Outcome;
 use ::fabric::wire::{
-    ClusterEntry, IndexBatch, IndexEntry, IndexWatchRequest, ResolveRequest, ResolveResponse, WorkspaceEntry,
+    ClusterEntry, IndexBatch, IndexEntry, IndexWatchRequest, ReplicateBatch, ReplicateWatchRequest, ResolveRequest,
+    ResolveResponse, WorkspaceEntry,
 };
 use api::keys::{cluster, group, object};
 use async_trait::async_trait;
@@ -25,6 +26,7 @@ use tonic::Status;
 
 use crate::facts::{ShardFacts, logical_clusters_key};
 use crate::neighbours::shard_entry;
+use crate::replicate::ReplicaSource;
 use crate::shard::Shard;
 
 /// The shard's side of the fabric.
@@ -34,6 +36,7 @@ pub struct ShardSource {
     facts: Arc<ShardFacts>,
     /// Of this process: whoever comes back after a restart is told everything anew.
     incarnation: String,
+    replicas: ReplicaSource,
 }
 
 /// Of which kind an object is, to the index.
@@ -62,11 +65,14 @@ const BATCH_MAX: usize = 500;
 
 impl ShardSource {
     pub fn new(shard: &Shard) -> Self {
+        let incarnation = format!("{:016x}", shard.env.rng.next_u64());
+        let (store, definitions) = (shard.store.clone(), shard.definitions.clone());
         Self {
+            replicas: ReplicaSource::new(&shard.name, store, definitions, incarnation.clone()),
             name: shard.name.clone(),
             store: shard.store.clone(),
             facts: shard.facts.clone(),
-            incarnation: format!("{:016x}", shard.env.rng.next_u64()),
+            incarnation,
         }
     }
 
@@ -147,6 +153,10 @@ impl Source for ShardSource {
             Err(error) => return Err(Status::unavailable(error.to_string())),
         }
         Ok(self.follow(&request))
+    }
+
+    async fn replicate(&self, request: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status> {
+        self.replicas.watch(&request).await
     }
 }
 

@@ -18,6 +18,7 @@ use tenancy::types::TypeSource;
 use tenancy::{ClusterFacts, ClusterIndex, Phase, WorkspacePath};
 
 use crate::definitions::{Conditions, Definitions, conditions};
+use crate::foreign::Foreign;
 
 /// The index of clusters, and the store once it is open.
 pub struct ShardFacts {
@@ -29,6 +30,8 @@ pub struct ShardFacts {
     /// Clusters that were closed, and how, since the last event was visible.
     closed: Mutex<Vec<(Cluster, Phase)>>,
     store: RwLock<Option<Store>>,
+    /// What other shards have told.
+    pub foreign: Arc<Foreign>,
 }
 
 /// What is known of an export without reading it.
@@ -39,7 +42,8 @@ struct ExportFacts {
 
 /// Exports and types by kind and name, to the clusters that have one with their recorded paths: both are few, and looked for
 /// by path.
-type Places = BTreeMap<(&'static str, CompactString), Vec<(Cluster, String)>>;
+#[derive(Default)]
+pub struct Places(BTreeMap<(&'static str, CompactString), Vec<(Cluster, String)>>);
 
 // === impl ShardFacts ===
 
@@ -53,6 +57,7 @@ impl ShardFacts {
             places: RwLock::default(),
             closed: Mutex::default(),
             store: RwLock::default(),
+            foreign: Foreign::new(),
         })
     }
 
@@ -64,8 +69,15 @@ impl ShardFacts {
     /// Lets go of the store, which holds these facts as its projection: neither would ever be freed.
     pub fn detach(&self) {
         *self.store.write() = None;
+        self.foreign.detach();
     }
 
+    /// Whether this shard holds a cluster.
+    pub fn is_here(&self, cluster: &Cluster) -> bool {
+        cluster.is_system() || self.index.read().cluster(cluster).is_some()
+    }
+
+    /// An object of this shard, or what another one has told of it, if it is that one's.
     pub fn object(
         &self,
         resource: &ResourceKey,
@@ -73,9 +85,27 @@ impl ShardFacts {
         namespace: &str,
         name: &str,
     ) -> Option<Arc<Value>> {
-        let entry = self.entry(resource, in_cluster, namespace, name)?;
-        let store = self.store.read();
-        Some(store.as_ref()?.tree(&entry))
+        if let Some(entry) = self.entry(resource, in_cluster, namespace, name) {
+            let store = self.store.read();
+            return Some(store.as_ref()?.tree(&entry));
+        }
+        let foreign = self
+            .foreign
+            .object(&resource.group, &resource.resource, in_cluster, name)?;
+        (!self.is_here(in_cluster)).then_some(foreign)
+    }
+
+    /// What other shards have told of their own.
+    pub fn foreign_object(&self, group: &str, resource: &str, of: &Cluster, name: &str) -> Option<Arc<Value>> {
+        let found = self.foreign.object(group, resource, of, name)?;
+        (!self.is_here(of)).then_some(found)
+    }
+
+    /// The same for all of a scope.
+    pub fn foreign_list(&self, group: &str, resource: &str, scope: &Scope, labels: &LabelSelector) -> Vec<Arc<Value>> {
+        let mut found = self.foreign.list(group, resource, scope, labels);
+        found.retain(|object| tenancy::types::cluster_of(object).is_some_and(|cluster| !self.is_here(&cluster)));
+        found
     }
 
     fn entry(&self, resource: &ResourceKey, of: &Cluster, namespace: &str, name: &str) -> Option<Arc<Entry>> {
@@ -91,7 +121,9 @@ impl ShardFacts {
             return Vec::new();
         };
         let entries = store.peek_list(&Permit::internal(scope.clone()), resource, scope, "", labels);
-        entries.iter().map(|entry| store.tree(entry)).collect()
+        let mut found: Vec<Arc<Value>> = entries.iter().map(|entry| store.tree(entry)).collect();
+        found.extend(self.foreign_list(&resource.group, &resource.resource, scope, labels));
+        found
     }
 
     /// Whether the store has anything in a cluster.
@@ -106,19 +138,15 @@ impl ShardFacts {
         let index = self.index.read();
         match index.resolve(&path) {
             tenancy::Resolution::Cluster(found) if found.is_system() || index.cluster(&found).is_some() => Some(found),
-            _ => None,
+            _ => self.foreign.cluster_at(path.as_str()),
         }
     }
 
     /// An export or a type by the path or name of its cluster. The path is the recorded one, so that it is found, too, while
     /// its Workspace is on another shard.
     fn placed(&self, kind: &'static str, path: &str, name: &str) -> Option<Cluster> {
-        let places = self.places.read();
-        let found = places.get(&(kind, CompactString::new(name)))?;
-        let by_name = found.iter().find(|(cluster, _)| cluster.as_str() == path);
-        by_name
-            .or_else(|| found.iter().find(|(_, recorded)| recorded == path))
-            .map(|(cluster, _)| cluster.clone())
+        let here = self.places.read().find(kind, path, name);
+        here.or_else(|| self.foreign.placed(kind, path, name))
     }
 
     pub fn export_at(&self, path: &str, name: &str) -> Option<Arc<Value>> {
@@ -155,11 +183,22 @@ impl ShardFacts {
                 .clone(),
         )
     }
+}
 
-    fn place(&self, kind: &'static str, change: &Applied<'_>) {
+// === impl Places ===
+
+impl Places {
+    pub fn find(&self, kind: &'static str, path: &str, name: &str) -> Option<Cluster> {
+        let found = self.0.get(&(kind, CompactString::new(name)))?;
+        let by_name = found.iter().find(|(cluster, _)| cluster.as_str() == path);
+        by_name
+            .or_else(|| found.iter().find(|(_, recorded)| recorded == path))
+            .map(|(cluster, _)| cluster.clone())
+    }
+
+    pub fn apply(&mut self, kind: &'static str, change: &Applied<'_>) {
         let key = (kind, change.key.name.clone());
-        let mut places = self.places.write();
-        let known = places.entry(key.clone()).or_default();
+        let known = self.0.entry(key.clone()).or_default();
         known.retain(|(cluster, _)| *cluster != change.key.cluster);
         if let Some(object) = change.new_tree() {
             let path = object.annotation(annotation::PATH).unwrap_or_default().to_owned();
@@ -167,7 +206,7 @@ impl ShardFacts {
             known.sort();
         }
         if known.is_empty() {
-            places.remove(&key);
+            self.0.remove(&key);
         }
     }
 }
@@ -193,9 +232,9 @@ impl Projection for ShardFacts {
                 self.apply_logical_cluster(of, object().as_deref());
             }
             (group::TENANCY, "workspaces") => self.index.write().apply_workspace(of, name, object().as_deref()),
-            (group::TENANCY, "workspacetypes") => self.place("workspacetypes", change),
+            (group::TENANCY, "workspacetypes") => self.places.write().apply("workspacetypes", change),
             (group::APIS, "apiexports") => {
-                self.place("apiexports", change);
+                self.places.write().apply("apiexports", change);
                 let key = (of.clone(), CompactString::new(name));
                 match object() {
                     Some(export) => {
@@ -233,19 +272,24 @@ impl Facts for ShardFacts {
     }
 
     fn rbac_allows(&self, user: &User, access: &Access, bindings_in: &Cluster) -> bool {
-        self.rbac
-            .allows(user, access, bindings_in, &Cluster::well_known(cluster::SYSTEM_ADMIN))
+        let fallback = Cluster::well_known(cluster::SYSTEM_ADMIN);
+        if self.rbac.allows(user, access, bindings_in, &fallback) {
+            return true;
+        }
+        // Bindings of another shard's cluster, with roles that every shard has.
+        let foreign = &self.foreign.rbac;
+        !self.is_here(bindings_in) && foreign.allows_over(&self.rbac, user, access, bindings_in, &fallback)
     }
 
     fn bound_from(&self, of: &Cluster, group: &str, resource: &str) -> Option<BoundFrom> {
         let bound = self.definitions.binding_of(of, group, resource)?;
         let export_cluster = Cluster::parse(&bound.export_cluster).ok()?;
         let key = (export_cluster.clone(), CompactString::new(&bound.export_name));
-        let has_local_policy = self
-            .exports
-            .read()
-            .get(&key)
-            .is_some_and(|facts| facts.has_local_policy);
+        let own = self.exports.read().get(&key).map(|facts| facts.has_local_policy);
+        let has_local_policy = match own {
+            Some(own) => own,
+            None => !self.is_here(&key.0) && self.foreign.has_policy(&key.0, &key.1),
+        };
         Some(BoundFrom {
             export_cluster,
             has_local_policy,

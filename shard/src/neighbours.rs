@@ -10,8 +10,9 @@ use std::sync::{Arc, OnceLock};
 
 use ::fabric::wire::index_entry::Entry as Told;
 use ::fabric::wire::{ClusterEntry, IndexBatch, ShardEntry};
-use ::fabric::{Listener, Peers, Routes, ShardId};
+use ::fabric::{Listener, Members, Peers, Routes, ShardId};
 use api::keys::{annotation, cluster, group, object};
+use async_trait::async_trait;
 use controller::{Driver, Holder};
 use env::Env;
 use machinery::object::ObjectExt;
@@ -39,6 +40,8 @@ pub struct Neighbours {
     retelling: Mutex<BTreeSet<ShardId>>,
     /// Shards came, went or changed.
     changed: Notify,
+    /// The same, for who keeps replicas of theirs.
+    changed_members: Notify,
 }
 
 /// How shards are reached.
@@ -62,6 +65,7 @@ impl Neighbours {
             driver: OnceLock::new(),
             retelling: Mutex::default(),
             changed: Notify::new(),
+            changed_members: Notify::new(),
         })
     }
 
@@ -192,6 +196,7 @@ impl Neighbours {
     /// A shard that is known from elsewhere than another's index.
     pub fn introduce(&self, entry: &ShardEntry) {
         self.routes.introduce(entry);
+        self.changed_members.notify_one();
         if let Some(peers) = self.peers.get() {
             peers.look_again();
         }
@@ -205,6 +210,7 @@ impl Neighbours {
     /// Who waits for a shard is looked at again.
     fn tell_of_shard(&self, name: &str) {
         self.changed.notify_one();
+        self.changed_members.notify_one();
         if let Some(driver) = self.driver.get() {
             let root = Cluster::well_known(cluster::ROOT);
             driver.tell(&ResourceRef::new(group::CORE, "shards").object(&root, "", name), None);
@@ -271,6 +277,25 @@ impl Listener for Neighbours {
 impl Neighbours {
     fn name_of(&self, shard: ShardId) -> String {
         self.routes.facts(shard).map(|facts| facts.name).unwrap_or_default()
+    }
+}
+
+#[async_trait]
+impl Members for Neighbours {
+    fn members(&self) -> Vec<::fabric::Member> {
+        let member = |entry: ShardEntry| ::fabric::Member {
+            name: entry.name,
+            url: entry.base_url,
+        };
+        self.known().into_values().map(member).collect()
+    }
+
+    fn are_all(&self) -> bool {
+        self.is_root()
+    }
+
+    async fn changed(&self) {
+        self.changed_members.notified().await;
     }
 }
 

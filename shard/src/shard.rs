@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::fabric::{Following, Replicas, UpstreamOptions};
 use anyhow::{Context, Result, bail};
 use api::bootstrap::{RootOptions, ShardUrls};
 use api::keys::{group, label};
@@ -79,6 +80,10 @@ pub struct Shard {
     lease: Option<Arc<Lease>>,
     /// Why root does not take this shard for one of its own, once that is certain.
     pub refused: Arc<Mutex<Option<String>>>,
+    /// What other shards hold and this one needs.
+    pub replicas: Arc<Replicas>,
+    /// Not there: no others are followed.
+    pub following: Option<Arc<Following>>,
     /// Seconds in admission plugins, for metrics.
     pub admission_durations: Family<Histogram>,
     tasks: Vec<Task<()>>,
@@ -122,12 +127,18 @@ impl Shard {
             feed.clone(),
         ];
         let store_options = (seams.store)(store_options(&options));
-        let store = Store::open(env.clone(), kv.clone(), store_options, projections)
+        let store = Store::open(env.clone(), kv.clone(), store_options.clone(), projections)
             .await
             .context("opening the store's content")?;
         facts.attach(store.clone());
+        // What other shards have told, for as long as they cannot be asked.
+        let told: Vec<Arc<dyn Projection>> = vec![facts.foreign.clone(), feed.branch()];
+        let replicas = Replicas::new(env, kv.clone(), store_options, told)
+            .await
+            .context("opening the replicas of other shards")?;
+        facts.foreign.attach(replicas.clone());
         let authorizer: SharedAuthorizer = ShardAuthorizer::new(facts.clone(), options.always_allowed_paths.clone());
-        let catalog = ShardCatalog::new(definitions.clone(), owners, neighbours.clone());
+        let catalog = ShardCatalog::new(definitions.clone(), owners, neighbours.clone(), facts.clone());
         let others = OtherShards::new(env, neighbours.clone(), catalog.clone());
         let admission_durations = telemetry::metrics::admission_durations();
         let timed = |plugin| TimedAdmission::of(plugin, env, &admission_durations);
@@ -155,6 +166,8 @@ impl Shard {
             driver: None,
             lease: None,
             refused: Arc::default(),
+            replicas,
+            following: None,
             admission_durations,
             tasks: Vec::new(),
         };
@@ -194,9 +207,21 @@ impl Shard {
 
     /// Others' indexes, from now on.
     fn follow(&mut self, options: &ShardOptions) {
-        if let Some(neighbourhood) = &options.neighbourhood {
-            self.tasks.push(self.neighbours.follow(&self.env, neighbourhood));
-        }
+        let Some(neighbourhood) = &options.neighbourhood else {
+            return;
+        };
+        self.tasks.push(self.neighbours.follow(&self.env, neighbourhood));
+        let following = Following::new(
+            &self.env,
+            neighbourhood.tls.clone(),
+            UpstreamOptions::default(),
+            &self.name,
+            self.replicas.clone(),
+            self.neighbours.clone(),
+        );
+        let running = following.clone().run(neighbourhood.root.iter().cloned().collect());
+        self.tasks.push(self.env.spawn.spawn("following replicas", running));
+        self.following = Some(following);
     }
 
     /// Becomes one more shard of root's control plane, or goes on as one.
@@ -323,6 +348,7 @@ impl Shard {
             task.abort();
         }
         self.store.close();
+        self.replicas.close();
     }
 }
 

@@ -23,6 +23,7 @@ pub mod exports;
 pub mod hashes;
 pub mod keys;
 pub mod kubeconfig;
+pub mod replicated;
 pub mod system;
 pub mod types;
 

@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use env::Env;
 use futures_util::FutureExt as _;
 use kv::Guard;
+use machinery::selector::LabelSelector;
 use machinery::status::{Result, Status};
 use parking_lot::Mutex;
-use permit::Cluster;
+use permit::{Cluster, Scope};
 use plan::{Context, Controller, Effect, Key, Member, ObjectRef, Plan, ResourceRef, Served, Trigger};
 use serde_json::Value;
 use storage::{ObjectKey, ResourceKey, Store};
@@ -40,6 +41,14 @@ pub trait Catalog: Send + Sync {
     fn is_own_shard(&self, name: &str) -> bool;
     /// All shards that are registered.
     fn members(&self) -> Vec<Member>;
+    /// What another shard has told of an object of its own.
+    fn replica(&self, _object: &ObjectRef) -> Option<Arc<Value>> {
+        None
+    }
+    /// The same for all of a scope.
+    fn replicas(&self, _resource: &ResourceRef, _scope: &Scope, _labels: &LabelSelector) -> Vec<Arc<Value>> {
+        Vec::new()
+    }
 }
 
 /// Who holds a cluster.
@@ -437,7 +446,7 @@ impl Driver {
         key: &Key,
         tenure: &Guard,
     ) -> Result<Option<Duration>> {
-        if self.0.catalog.holder(&key.cluster) == Holder::Elsewhere {
+        if self.0.catalog.holder(&key.cluster) == Holder::Elsewhere && !controller.spans_shards() {
             // Its own shard's business.
             return Ok(None);
         }
@@ -459,7 +468,10 @@ impl Driver {
         let mut fetched: BTreeMap<ObjectRef, Fetched> = BTreeMap::new();
         for _ in 0..NEEDS_ROUNDS_MAX {
             let (plan, needs) = {
-                let view = StoreView::new(&self.0.store, &*self.0.catalog, &fetched);
+                let mut view = StoreView::new(&self.0.store, &*self.0.catalog, &fetched);
+                if !controller.spans_shards() {
+                    view = view.of(&key.cluster);
+                }
                 let plan = controller.plan(key, &view, &self.context());
                 let mut needs = view.into_missed();
                 needs.extend(plan.needs.iter().cloned());

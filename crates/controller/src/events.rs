@@ -38,6 +38,12 @@ pub struct EventFeed {
     arrived: Notify,
 }
 
+/// What leads into a feed from another store, whose events become visible on their own.
+struct Branch {
+    feed: Arc<EventFeed>,
+    coming: Mutex<Events>,
+}
+
 #[derive(Default)]
 struct State {
     events: Events,
@@ -91,8 +97,29 @@ impl EventFeed {
         state.events.is_empty() && state.coming.is_empty()
     }
 
+    /// For a further store. Its objects are looked for by their resources' names, whatever their keys are there.
+    pub fn branch(self: &Arc<Self>) -> Arc<dyn Projection> {
+        Arc::new(Branch {
+            feed: Arc::clone(self),
+            coming: Mutex::default(),
+        })
+    }
+
     fn push(&self, event: Event) {
         self.state.lock().coming.push(event);
+    }
+
+    fn hand_over(&self, mut state: parking_lot::MutexGuard<'_, State>, coming: Events) {
+        if !state.is_listened_to || coming.is_empty() {
+            return;
+        }
+        let followed = !state.events.missed;
+        state.events.append(coming);
+        if followed && state.events.missed {
+            tracing::warn!("the controllers cannot follow: they will look at every object");
+        }
+        drop(state);
+        self.arrived.notify_one();
     }
 }
 
@@ -130,27 +157,33 @@ impl Events {
 
 impl Projection for EventFeed {
     fn apply(&self, change: &Applied<'_>) {
-        self.push(Event {
-            resource: change.resource.clone(),
-            key: change.key.clone(),
-            old: change.old.cloned(),
-            new: change.new.cloned(),
-        });
+        self.push(event_of(change));
     }
 
     fn visible(&self) {
         let mut state = self.state.lock();
         let coming = std::mem::take(&mut state.coming);
-        if !state.is_listened_to || coming.is_empty() {
-            return;
-        }
-        let followed = !state.events.missed;
-        state.events.append(coming);
-        if followed && state.events.missed {
-            tracing::warn!("the controllers cannot follow: they will look at every object");
-        }
-        drop(state);
-        self.arrived.notify_one();
+        self.hand_over(state, coming);
+    }
+}
+
+impl Projection for Branch {
+    fn apply(&self, change: &Applied<'_>) {
+        self.coming.lock().push(event_of(change));
+    }
+
+    fn visible(&self) {
+        let coming = std::mem::take(&mut *self.coming.lock());
+        self.feed.hand_over(self.feed.state.lock(), coming);
+    }
+}
+
+fn event_of(change: &Applied<'_>) -> Event {
+    Event {
+        resource: change.resource.clone(),
+        key: change.key.clone(),
+        old: change.old.cloned(),
+        new: change.new.cloned(),
     }
 }
 

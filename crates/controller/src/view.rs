@@ -21,6 +21,8 @@ pub struct StoreView<'a> {
     permit: Permit,
     /// What was looked for and is, or may be, on another shard.
     missed: RefCell<BTreeSet<ObjectRef>>,
+    /// The cluster that is worked on, whose objects are this shard's or nobody's.
+    own: Option<&'a Cluster>,
 }
 
 /// What was told of another shard's object, as triggers see it.
@@ -42,7 +44,15 @@ impl<'a> StoreView<'a> {
             fetched,
             permit: Permit::internal(Scope::All),
             missed: RefCell::default(),
+            own: None,
         }
+    }
+
+    /// Without what other shards have told of a cluster: whoever works on it must not take a replica for the object.
+    #[must_use]
+    pub fn of(mut self, own: &'a Cluster) -> Self {
+        self.own = Some(own);
+        self
     }
 
     /// What has to be fetched before anything that was planned on this view is worth something.
@@ -52,6 +62,19 @@ impl<'a> StoreView<'a> {
 
     fn miss(&self, object: &ObjectRef) {
         self.missed.borrow_mut().insert(object.clone());
+    }
+
+    fn replica(&self, object: &ObjectRef) -> Option<Arc<Value>> {
+        let is_own = self.own == Some(&object.cluster);
+        (!is_own).then(|| self.catalog.replica(object)).flatten()
+    }
+
+    fn replicas(&self, resource: &ResourceRef, scope: &Scope, labels: &LabelSelector) -> Vec<Arc<Value>> {
+        let is_own = scope.cluster().is_some() && scope.cluster() == self.own;
+        match is_own {
+            true => Vec::new(),
+            false => self.catalog.replicas(resource, scope, labels),
+        }
     }
 
     fn holder(&self, object: &ObjectRef) -> Holder {
@@ -83,6 +106,10 @@ impl View for StoreView<'_> {
             (Some(entry), _) => Seen::Found(self.store.tree(&entry)),
             (None, Holder::Here) => Seen::Absent,
             (None, Holder::Elsewhere | Holder::Unknown) => {
+                // What was told is as good as what could be fetched, and there without its shard.
+                if let Some(replica) = self.replica(object) {
+                    return Seen::Found(replica);
+                }
                 self.miss(object);
                 Seen::Unknown
             }
@@ -99,16 +126,22 @@ impl View for StoreView<'_> {
         }
     }
 
+    fn is_here(&self, cluster: &Cluster) -> bool {
+        self.catalog.holder(cluster) == Holder::Here
+    }
+
     fn members(&self) -> Vec<Member> {
         self.catalog.members()
     }
 
     fn list(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> Vec<Arc<Value>> {
-        let Some(resource) = self.catalog.store_key(resource) else {
+        let Some(key) = self.catalog.store_key(resource) else {
             return Vec::new();
         };
-        let entries = self.store.peek_list(&self.permit, &resource, scope, namespace, labels);
-        entries.iter().map(|entry| self.store.tree(entry)).collect()
+        let entries = self.store.peek_list(&self.permit, &key, scope, namespace, labels);
+        let mut found: Vec<Arc<Value>> = entries.iter().map(|entry| self.store.tree(entry)).collect();
+        found.extend(self.replicas(resource, scope, labels));
+        found
     }
 
     fn outline(&self, resource: &ResourceRef, cluster: &Cluster, namespace: &str) -> Vec<Outline> {
@@ -130,10 +163,11 @@ impl View for StoreView<'_> {
     }
 
     fn any(&self, resource: &ResourceRef, scope: &Scope, namespace: &str, labels: &LabelSelector) -> bool {
-        let Some(resource) = self.catalog.store_key(resource) else {
+        let Some(key) = self.catalog.store_key(resource) else {
             return false;
         };
-        self.store.peek_any(&self.permit, &resource, scope, namespace, labels)
+        let is_here = self.store.peek_any(&self.permit, &key, scope, namespace, labels);
+        is_here || !self.replicas(resource, scope, labels).is_empty()
     }
 
     fn dependants(&self, cluster: &Cluster, uid: &str) -> Vec<(ObjectRef, Arc<Value>)> {

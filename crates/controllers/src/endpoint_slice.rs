@@ -9,7 +9,7 @@ use api::{hashes, types::apiexport_url};
 use machinery::object::ObjectExt;
 use machinery::selector::{LabelSelector, Requirement};
 use permit::{Cluster, Scope};
-use plan::{Context, Controller, Effect, Key, Plan, ResourceRef, Seen, Trigger, View};
+use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen, Trigger, View};
 use serde_json::{Value, json};
 use tenancy::types;
 
@@ -30,6 +30,11 @@ impl EndpointSlices {
 impl Controller for EndpointSlices {
     fn name(&self) -> &'static str {
         "kcp-apiexportendpointslice"
+    }
+
+    /// Whether an export has consumers here is known here alone: each shard adds its own URL, wherever the slice is.
+    fn spans_shards(&self) -> bool {
+        true
     }
 
     fn watches(&self) -> Vec<ResourceRef> {
@@ -76,6 +81,9 @@ impl Controller for EndpointSlices {
         let Seen::Found(seen) = view.get(&of) else {
             return Plan::done();
         };
+        if !view.is_here(&key.cluster) {
+            return self.plan_elsewhere(of, &seen, view);
+        }
         let mut want = Value::clone(&seen);
         let now = &context.now;
         let partition = self.partition(&mut want, key, view, context);
@@ -110,6 +118,35 @@ impl Controller for EndpointSlices {
 }
 
 impl EndpointSlices {
+    /// This shard's own URL in a slice of another one, which sees to all else.
+    fn plan_elsewhere(&self, of: ObjectRef, seen: &Arc<Value>, view: &dyn View) -> Plan {
+        let is_true = |kind: &str| conditions::is_true(seen, kind);
+        if !is_true(condition::API_EXPORT_VALID) || !is_true(condition::PARTITION_VALID) {
+            return Plan::done();
+        }
+        let Some((cluster, export)) = find_export(seen, view) else {
+            return Plan::done();
+        };
+        let selector = seen.str_at(&["status", "shardSelector"]).unwrap_or_default();
+        let selector = LabelSelector::parse(selector).unwrap_or_else(|_| LabelSelector::nothing());
+        let mut want = Value::clone(seen);
+        let selects_us = self.is_selected(&selector, view);
+        self.set_url(&mut want, &cluster, export.name(), selects_us, view);
+        match want == **seen {
+            true => Plan::done(),
+            false => Plan::effect(Effect::Update { of, object: want }),
+        }
+    }
+
+    fn is_selected(&self, selector: &LabelSelector, view: &dyn View) -> bool {
+        if selector.is_everything() {
+            return true;
+        }
+        let root = Cluster::well_known("root");
+        let shard = view.get(&refs::shards().object(&root, "", &self.shard.name)).found();
+        selector.matches(|key| shard.as_ref().and_then(|s| s.label(key)))
+    }
+
     /// Whether the partition (if any) selects this shard; `None` if it cannot be told.
     fn partition(&self, want: &mut Value, key: &Key, view: &dyn View, context: &Context) -> Option<bool> {
         let name = want.str_at(&["spec", "partition"]).unwrap_or_default().to_owned();
@@ -136,9 +173,7 @@ impl EndpointSlices {
             machinery::selector::LabelSelector::from_json(Some(&selector)).unwrap_or_else(|_| LabelSelector::nothing());
         want.set_at(&["status", "shardSelector"], json!(parsed.to_string()));
         conditions::mark_true(want, condition::PARTITION_VALID, &context.now);
-        let root = Cluster::well_known("root");
-        let shard = view.get(&refs::shards().object(&root, "", &self.shard.name)).found();
-        Some(parsed.matches(|key| shard.as_ref().and_then(|s| s.label(key))))
+        Some(self.is_selected(&parsed, view))
     }
 
     fn set_url(&self, want: &mut Value, cluster: &Cluster, export: &str, selects_us: bool, view: &dyn View) {

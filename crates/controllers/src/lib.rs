@@ -26,6 +26,7 @@ pub mod namespace;
 pub mod namespace_content;
 mod owner;
 pub mod refs;
+pub mod replicated;
 mod scheduling;
 pub mod universal;
 pub mod workspace;
@@ -82,6 +83,8 @@ pub fn sharing(shard: &ShardInfo) -> Vec<Arc<dyn Controller>> {
         Arc::new(bound_schema::BoundSchemas),
         Arc::new(crd::Crds),
         Arc::new(garbage::GarbageCollector),
+        Arc::new(replicated::MarkedClusters),
+        Arc::new(replicated::MarkedRbac),
     ]
 }
 

@@ -7,17 +7,20 @@
 //! - What a peer says is bounded: entries by the message limit, a look-up by hops and time.
 //! - A dead, frozen or cut-off peer costs a caller a bounded time, and others nothing.
 //!
-//! Read next: [`routes`] (the index), [`peers`] (how it is kept), [`serve`] (the shard's side), [`upstream`] (connections).
+//! Read next: [`routes`] (the index), [`peers`] (how it is kept), [`replicas`] (what every shard has of the others), [`serve`]
+//! (the shard's side), [`upstream`] (connections).
 #![forbid(unsafe_code)]
 
 pub mod identity;
 pub mod peers;
+pub mod replicas;
 pub mod routes;
 pub mod serve;
 pub mod upstream;
 
 pub use identity::{Identity, IdentityError};
 pub use peers::{Destination, Listener, Lost, Peers};
+pub use replicas::{Following, Member, Members, Replicas};
 pub use routes::{Route, Routes, ShardId};
 pub use upstream::{Endpoint, Lane, Upstream, UpstreamError, UpstreamOptions};
 

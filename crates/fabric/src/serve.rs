@@ -15,10 +15,13 @@ use tower_service::Service as _;
 
 use crate::wire::index_server::{Index, IndexServer};
 use crate::wire::lookup_server::{Lookup, LookupServer};
-use crate::wire::{IndexBatch, IndexWatchRequest, ResolveRequest, ResolveResponse};
+use crate::wire::replicate_server::{Replicate, ReplicateServer};
+use crate::wire::{
+    IndexBatch, IndexWatchRequest, ReplicateBatch, ReplicateWatchRequest, ResolveRequest, ResolveResponse,
+};
 
 /// A stream of batches, ended by an error that tells the peer to begin again.
-pub type Batches = Pin<Box<dyn Stream<Item = Result<IndexBatch, Status>> + Send>>;
+pub type Batches<T = IndexBatch> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// What a shard tells its peers.
 #[async_trait]
@@ -27,6 +30,8 @@ pub trait Source: Send + Sync + 'static {
     async fn watch(&self, request: IndexWatchRequest) -> Result<Batches, Status>;
     /// See `Lookup.Resolve`.
     async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, Status>;
+    /// See `Replicate.Watch`.
+    async fn replicate(&self, request: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status>;
 }
 
 /// Serves a [`Source`] to peers.
@@ -66,6 +71,7 @@ impl Fabric {
         let answered = match service {
             "kcp.fabric.v1.Index" => IndexServer::from_arc(source).call(request).await,
             "kcp.fabric.v1.Lookup" => LookupServer::from_arc(source).call(request).await,
+            "kcp.fabric.v1.Replicate" => ReplicateServer::from_arc(source).call(request).await,
             other => return refuse(&Status::unimplemented(format!("there is no service {other:?} here"))),
         };
         match answered {
@@ -114,11 +120,79 @@ impl Lookup for Served {
     }
 }
 
+#[async_trait]
+impl Replicate for Served {
+    type WatchStream = Batches<ReplicateBatch>;
+
+    async fn watch(
+        &self,
+        request: tonic::Request<ReplicateWatchRequest>,
+    ) -> Result<tonic::Response<Batches<ReplicateBatch>>, Status> {
+        Ok(tonic::Response::new(self.0.replicate(request.into_inner()).await?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
+    use machinery::user::User;
+    use tonic::Code;
 
     use super::*;
+
+    /// Everybody is this user.
+    struct Everybody(Option<User>);
+
+    struct Silent;
+
+    #[async_trait]
+    impl Authenticator for Everybody {
+        async fn authenticate(&self, _: &Credentials<'_>) -> machinery::status::Result<Option<User>> {
+            Ok(self.0.clone())
+        }
+    }
+
+    #[async_trait]
+    impl Source for Silent {
+        async fn watch(&self, _: IndexWatchRequest) -> Result<Batches, Status> {
+            Err(Status::cancelled("reached"))
+        }
+        async fn resolve(&self, _: ResolveRequest) -> Result<ResolveResponse, Status> {
+            Err(Status::cancelled("reached"))
+        }
+        async fn replicate(&self, _: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status> {
+            Err(Status::cancelled("reached"))
+        }
+    }
+
+    const METHODS: [&str; 3] = [
+        "/kcp.fabric.v1.Index/Watch",
+        "/kcp.fabric.v1.Lookup/Resolve",
+        "/kcp.fabric.v1.Replicate/Watch",
+    ];
+
+    async fn call(user: Option<User>, path: &str) -> Code {
+        let fabric = Fabric::new(Arc::new(Silent), Arc::new(Everybody(user)));
+        // An empty message.
+        let body = RequestBody::Full(bytes::Bytes::from_static(&[0; 5]));
+        let request = Request::post(path)
+            .header(CONTENT_TYPE, "application/grpc")
+            .body(body)
+            .unwrap();
+        let answer = fabric.serve(request, &Connection::plain("peer:1")).await;
+        Status::from_header_map(answer.headers()).map_or(Code::Ok, |status| status.code())
+    }
+
+    #[tokio::test]
+    async fn every_method_is_for_components_alone() {
+        for method in METHODS {
+            let stranger = User::new("stranger", &["system:authenticated"]);
+            assert_eq!(call(Some(stranger), method).await, Code::PermissionDenied, "{method}");
+            assert_eq!(call(None, method).await, Code::Unauthenticated, "{method}");
+            let component = User::new("shard", &[MASTERS]);
+            assert_eq!(call(Some(component), method).await, Code::Cancelled, "{method}");
+        }
+    }
 
     #[test]
     fn a_content_type_alone_makes_no_call() {

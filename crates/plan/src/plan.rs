@@ -90,6 +90,10 @@ pub trait View {
     fn contents(&self, cluster: &Cluster) -> Vec<(ResourceRef, usize)>;
     /// The resources served in a cluster with what plans need of their definitions.
     fn served(&self, cluster: &Cluster) -> Vec<Served>;
+    /// Whether this shard is the authority for a cluster, as far as it knows.
+    fn is_here(&self, _cluster: &Cluster) -> bool {
+        true
+    }
     /// All shards that are registered, by name.
     fn members(&self) -> Vec<Member> {
         Vec::new()
@@ -209,6 +213,12 @@ pub trait Controller: Send + Sync {
     fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key>;
 
     fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan;
+
+    /// Whether it adds to objects of other shards what only this one knows. All others leave them alone: a plan does not even
+    /// see the objects of its own key's cluster, if that is on another shard.
+    fn spans_shards(&self) -> bool {
+        false
+    }
 
     /// Keys to run periodically, whatever happens; most have none.
     fn resync(&self, _view: &dyn View) -> Vec<Key> {

@@ -216,19 +216,31 @@ impl Entry {
 
     /// May have ownerReferences: their name is somewhere in the body. Cheap, and never wrong the other way.
     pub fn is_owned(&self) -> bool {
-        self.may_contain(b"\"ownerReferences\":[")
+        self.mentions(b"\"ownerReferences\":[")
     }
 
     /// May have finalizers, a namespace's own included, in the same sense. (A long list may be shared: its name counts.)
     pub fn is_held(&self) -> bool {
-        self.may_contain(b"\"finalizers\":")
+        self.mentions(b"\"finalizers\":")
     }
 
-    /// Whether a member is named anywhere in the body. Only whole values are shared, so no name is ever split.
-    fn may_contain(&self, member: &[u8]) -> bool {
-        let contains = |bytes: &[u8]| memchr::memmem::find(bytes, member).is_some();
-        let shared = self.shared.iter().flat_map(|splices| splices.iter());
-        contains(&self.own) || shared.into_iter().any(|splice| contains(splice.segment.bytes()))
+    /// Whether the body has these bytes somewhere. Only whole values are shared, so a member's name is never torn apart; from
+    /// the beginning of its value it may be.
+    pub fn mentions(&self, text: &[u8]) -> bool {
+        let has = |bytes: &[u8]| memchr::memmem::find(bytes, text).is_some();
+        let mut shared = self.shared.iter().flat_map(|splices| splices.iter());
+        has(&self.own) || shared.any(|splice| has(splice.segment.bytes()))
+    }
+
+    /// The value of the first member of this name, if it is a short string without escapes: of metadata, which come first, if
+    /// they have one. Without parsing.
+    pub fn short_text(&self, member: &str) -> Option<&str> {
+        let name = format!("\"{member}\":\"");
+        let at = memchr::memmem::find(&self.own, name.as_bytes())? + name.len();
+        let rest = self.own.get(at..)?;
+        let end = memchr::memchr2(b'"', b'\\', rest)?;
+        let value = rest.get(..end).filter(|_| rest.get(end) == Some(&b'"'))?;
+        std::str::from_utf8(value).ok()
     }
 
     /// A label's value, as it stands in JSON (valid labels have nothing to escape).

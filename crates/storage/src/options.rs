@@ -30,6 +30,9 @@ pub struct StoreOptions {
     pub load_page: usize,
     /// Clusters besides `system:*` that need no fence: those that are never deleted.
     pub unfenced: Vec<String>,
+    /// Objects are copies of other stores': clusters need no fence, for they end elsewhere, and the place of the namespace in a
+    /// key names the store that a copy is from.
+    pub copies: bool,
     /// The faults that the simulation's checkers have to find.
     #[cfg(all(feature = "planted", debug_assertions))]
     pub planted: Planted,
@@ -75,6 +78,7 @@ impl Default for StoreOptions {
             write_timeout: Duration::from_secs(20),
             load_page: 2_000,
             unfenced: vec!["root".to_owned()],
+            copies: false,
             #[cfg(all(feature = "planted", debug_assertions))]
             planted: Planted::default(),
         }

@@ -37,7 +37,12 @@ pub struct Applied<'a> {
 
 // === impl Applied ===
 
-impl Applied<'_> {
+impl<'a> Applied<'a> {
+    /// The same change of what others know by another key.
+    #[must_use]
+    pub fn under(&self, key: &'a ObjectKey) -> Self {
+        Self { key, ..*self }
+    }
     /// The object as it was before, parsed; shared with the other projections and the plans that look at it.
     pub fn old_tree(&self) -> Option<Arc<Value>> {
         self.old.map(|entry| self.trees.of(entry))

@@ -331,7 +331,9 @@ impl Shared {
     }
 
     pub(crate) fn needs_fence(&self, cluster: &Cluster) -> bool {
-        !cluster.is_system() && !self.options.unfenced.iter().any(|name| name == cluster.as_str())
+        !self.options.copies
+            && !cluster.is_system()
+            && !self.options.unfenced.iter().any(|name| name == cluster.as_str())
     }
 
     pub(crate) async fn compact_to(&self, store: u64) -> Result<(), StorageError> {

@@ -239,7 +239,9 @@ impl Shared {
         if !is_create && expected == 0 {
             return Err(StorageError::Conflict);
         }
-        let value = object.map(|object| stored_value(object, &key)).transpose()?;
+        let value = object
+            .map(|object| stored_value(object, &key, self.options.copies))
+            .transpose()?;
         let fence_seen = self.fence_for(&key, fence).await?;
         let fence_key = Bytes::from(self.layout.fence(&key.cluster));
         let mut ops = vec![match &value {
@@ -376,8 +378,9 @@ impl Shared {
     }
 }
 
-fn stored_value(mut object: Value, key: &ObjectKey) -> Result<Bytes, StorageError> {
-    if object.name() != key.name || object.namespace() != key.namespace {
+fn stored_value(mut object: Value, key: &ObjectKey, is_copy: bool) -> Result<Bytes, StorageError> {
+    let namespace = if is_copy { "" } else { key.namespace.as_str() };
+    if object.name() != key.name || object.namespace() != namespace {
         return Err(StorageError::Corrupt(
             format!("an object is not the one that its key {key} names").into(),
         ));

@@ -19,13 +19,15 @@ const GRANTS: [&str; 3] = [
 ];
 
 /// Who acts without a user: controllers, and what a shard reads to decide about users.
-const INTERNALS: [&str; 6] = [
+const INTERNALS: [&str; 8] = [
     "crates/permit/",
     "crates/controller/src/",
     "shard/src/facts.rs",
     "shard/src/effects.rs",
     "shard/src/fabric.rs",
     "shard/src/bootstrap.rs",
+    "shard/src/replicate.rs",
+    "crates/fabric/src/replicas/",
 ];
 
 /// Where clock, randomness and tasks may be taken from the system: the seam itself, and programs that are not simulated.

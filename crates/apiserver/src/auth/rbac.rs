@@ -42,6 +42,31 @@ impl Rbac {
         allowed
     }
 
+    /// The same, of a cluster that is not here: the roles that all clusters have are in `base`.
+    pub fn allows_over(
+        &self,
+        base: &Self,
+        user: &User,
+        access: &Access,
+        bindings_in: &Cluster,
+        fallback: &Cluster,
+    ) -> bool {
+        let (index, base) = (self.index.read(), base.index.read());
+        let mut allowed = false;
+        index.visit_over(
+            &base,
+            user,
+            bindings_in,
+            fallback,
+            &access.namespace,
+            &mut |_, rules| {
+                allowed = rules.iter().any(|rule| rule.allows(access));
+                !allowed
+            },
+        );
+        allowed
+    }
+
     /// All rules that a user has by bindings of a cluster.
     pub fn rules(&self, user: &User, bindings_in: &Cluster, fallback: &Cluster, namespace: &str) -> Vec<Rule> {
         let index = self.index.read();

@@ -105,6 +105,19 @@ impl RbacIndex {
         namespace: &str,
         each: &mut dyn FnMut(&'a Place, &'a [Rule]) -> bool,
     ) -> usize {
+        self.visit_over(self, user, cluster, fallback, namespace, each)
+    }
+
+    /// The same, with the roles of `fallback` in another index.
+    pub(super) fn visit_over<'a>(
+        &'a self,
+        base: &'a Self,
+        user: &User,
+        cluster: &Cluster,
+        fallback: &Cluster,
+        namespace: &str,
+        each: &mut dyn FnMut(&'a Place, &'a [Rule]) -> bool,
+    ) -> usize {
         let mut looked_at = 0;
         let namespaces = [Some(""), Some(namespace).filter(|namespace| !namespace.is_empty())];
         for namespace in namespaces.into_iter().flatten() {
@@ -117,7 +130,8 @@ impl RbacIndex {
                         continue;
                     }
                     let role_namespace = if binding.cluster_role { "" } else { namespace };
-                    let rules = self.role(cluster, fallback, role_namespace, &binding.role);
+                    let here = self.role_in(cluster, role_namespace, &binding.role);
+                    let rules = here.or_else(|| base.role_in(fallback, role_namespace, &binding.role));
                     if rules.is_some_and(|rules| !each(place, rules)) {
                         return looked_at;
                     }
@@ -128,15 +142,14 @@ impl RbacIndex {
     }
 
     pub(super) fn role(&self, cluster: &Cluster, fallback: &Cluster, namespace: &str, name: &str) -> Option<&[Rule]> {
-        let find = |cluster: &Cluster| {
-            let found = self.roles.get(hash_of(&[cluster.as_str(), namespace, name]));
-            let is_meant = |place: &Place| place.0 == *cluster && place.1 == namespace && place.2 == name;
-            found
-                .into_iter()
-                .find(|(place, _)| is_meant(place))
-                .map(|(_, rules)| &**rules)
-        };
-        find(cluster).or_else(|| find(fallback))
+        let here = self.role_in(cluster, namespace, name);
+        here.or_else(|| self.role_in(fallback, namespace, name))
+    }
+
+    fn role_in(&self, cluster: &Cluster, namespace: &str, name: &str) -> Option<&[Rule]> {
+        let mut found = self.roles.get(hash_of(&[cluster.as_str(), namespace, name]));
+        let is_meant = |place: &Place| place.0 == *cluster && place.1 == namespace && place.2 == name;
+        found.find(|(place, _)| is_meant(place)).map(|(_, rules)| &**rules)
     }
 
     fn rules_of(&mut self, object: &Value) -> Arc<[Rule]> {

@@ -1,0 +1,206 @@
+//! What other shards hold and every shard needs: kept durably, and looked up where a cluster is on another shard.
+//!
+//! Replicas are in the shard's own store (`kv`), under a prefix of their own and with a cache and log of their own
+//! ([`storage::Store`]): so nothing that reads the shard's objects (lists, wildcards, counts, the contents of a cluster, quota,
+//! views) can come across one, and needs no rule to leave them out. It is opened when there is another shard, or something is
+//! left of one; a shard that is alone pays nothing.
+//!
+//! Invariants
+//! - An object is as its shard encoded it, but for the annotations that name its shard, its uid and its resourceVersion there.
+//! - The place of the namespace in a key is the name of the shard: all that is replicated is cluster-scoped, and two shards
+//!   that tell of the same cluster (one was moved, or lies) never overwrite each other.
+//! - What a shard told at an older revision never replaces what it told at a newer one, unless its store is an older one.
+//! - What a shard that tells everything anew does not tell is removed; so is everything of a shard that is no member.
+//!
+//! Read next: [`sink`](self), then `follow`, which takes the streams.
+
+mod follow;
+mod sink;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use api::keys::annotation;
+use compact_str::CompactString;
+use env::Env;
+use kv::{Kv, RangeRequest};
+use machinery::selector::LabelSelector;
+use parking_lot::RwLock;
+use permit::{Cluster, Permit, Scope};
+use serde_json::Value;
+use storage::{Applied, Entry, ObjectKey, Projection, ResourceKey, StorageError, Store, StoreOptions};
+
+pub use follow::{Following, Member, Members};
+
+/// See the module.
+pub struct Replicas {
+    env: Env,
+    kv: Arc<dyn Kv>,
+    options: StoreOptions,
+    projections: Vec<Arc<dyn Projection>>,
+    store: RwLock<Option<Store>>,
+    opening: tokio::sync::Mutex<()>,
+    /// Shards that something is kept of.
+    shards: Arc<Origins>,
+}
+
+#[derive(Default)]
+struct Origins {
+    known: RwLock<BTreeSet<CompactString>>,
+}
+
+/// Told to a projection as if the object were this shard's own, which knows no shards in keys.
+struct Unsharded(Arc<dyn Projection>);
+
+/// Bytes of events: watchers of replicas are few, and begin anew cheaply.
+const LOG_BYTES: usize = 4 << 20;
+
+// === impl Replicas ===
+
+impl Replicas {
+    /// Opens what is kept, if there is anything. `options` are those of the shard's own store; `projections` see replicas as
+    /// they would see the shard's own objects.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn new(
+        env: &Env,
+        kv: Arc<dyn Kv>,
+        options: StoreOptions,
+        projections: Vec<Arc<dyn Projection>>,
+    ) -> Result<Arc<Self>, StorageError> {
+        let shards = Arc::new(Origins::default());
+        let mut all: Vec<Arc<dyn Projection>> = vec![shards.clone()];
+        for projection in projections {
+            all.push(Arc::new(Unsharded(projection)));
+        }
+        let replicas = Arc::new(Self {
+            env: env.clone(),
+            kv,
+            options: StoreOptions {
+                prefix: format!("{}-replicas", options.prefix.trim_end_matches('/')),
+                log_bytes: LOG_BYTES,
+                // The shard's own store compacts for both.
+                compaction_period: std::time::Duration::ZERO,
+                copies: true,
+                ..options
+            },
+            projections: all,
+            store: RwLock::default(),
+            opening: tokio::sync::Mutex::default(),
+            shards,
+        });
+        let first = RangeRequest::prefix(format!("{}/", replicas.options.prefix).into_bytes());
+        if !replicas.kv.range(first.limited(1)).await?.kvs.is_empty() {
+            replicas.store().await?;
+        }
+        Ok(replicas)
+    }
+
+    /// The store, opened if it was not yet.
+    pub async fn store(&self) -> Result<Store, StorageError> {
+        if let Some(store) = self.opened() {
+            return Ok(store);
+        }
+        let _one = self.opening.lock().await;
+        if let Some(store) = self.opened() {
+            return Ok(store);
+        }
+        let (options, projections) = (self.options.clone(), self.projections.clone());
+        let store = Store::open(self.env.clone(), self.kv.clone(), options, projections).await?;
+        *self.store.write() = Some(store.clone());
+        Ok(store)
+    }
+
+    /// The store, if there is anything in it or will be.
+    pub fn opened(&self) -> Option<Store> {
+        self.store.read().clone()
+    }
+
+    /// Stops following the store, and lets go of it.
+    pub fn close(&self) {
+        if let Some(store) = self.store.write().take() {
+            store.close();
+        }
+    }
+
+    /// One object, from whichever shard has told of it.
+    pub fn get(&self, group: &str, resource: &str, of: &Cluster, name: &str) -> Option<Arc<Value>> {
+        let store = self.opened()?;
+        let resource = resource_key(group, resource);
+        let permit = Permit::internal(Scope::One(of.clone()));
+        let known = self.shards.known.read();
+        let mut entries = known.iter().filter_map(|shard| {
+            let key = ObjectKey::new(of.clone(), shard, name);
+            store.peek(&permit, &resource, &key)
+        });
+        entries.next().map(|entry| store.tree(&entry))
+    }
+
+    /// The objects of a scope, in the order of clusters.
+    pub fn list(&self, group: &str, resource: &str, scope: &Scope, labels: &LabelSelector) -> Vec<Arc<Value>> {
+        let Some(store) = self.opened() else {
+            return Vec::new();
+        };
+        let entries = self.entries(&store, &resource_key(group, resource), scope, "", labels);
+        entries.iter().map(|entry| store.tree(entry)).collect()
+    }
+
+    /// Shards that something is kept of.
+    pub fn origins(&self) -> Vec<String> {
+        self.shards.known.read().iter().map(|name| name.to_string()).collect()
+    }
+
+    /// How many objects are kept of a shard.
+    pub fn count(&self, shard: &str) -> usize {
+        let Some(store) = self.opened() else { return 0 };
+        let all = LabelSelector::everything();
+        let of = |resource: &ResourceKey| self.entries(&store, resource, &Scope::All, shard, &all).len();
+        store.resources().iter().map(of).sum()
+    }
+
+    fn entries(
+        &self,
+        store: &Store,
+        resource: &ResourceKey,
+        scope: &Scope,
+        shard: &str,
+        labels: &LabelSelector,
+    ) -> Vec<Arc<Entry>> {
+        store.peek_list(&Permit::internal(scope.clone()), resource, scope, shard, labels)
+    }
+}
+
+/// Where replicas of a resource are, whatever they are at home.
+pub fn resource_key(group: &str, resource: &str) -> ResourceKey {
+    ResourceKey::builtin(group, resource)
+}
+
+/// The revision at which the object was so on its shard.
+pub fn original_revision(entry: &Entry) -> u64 {
+    let text = entry.short_text(annotation::ORIGINAL_RESOURCE_VERSION);
+    text.and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
+impl Projection for Origins {
+    fn apply(&self, change: &Applied<'_>) {
+        // Never removed: a name costs a few bytes, and one that is gone finds nothing.
+        let shard = &change.key.namespace;
+        if change.new.is_some() && !self.known.read().contains(shard) {
+            self.known.write().insert(shard.clone());
+        }
+    }
+}
+
+impl Projection for Unsharded {
+    fn apply(&self, change: &Applied<'_>) {
+        let key = ObjectKey::new(change.key.cluster.clone(), "", &change.key.name);
+        self.0.apply(&change.under(&key));
+    }
+
+    fn visible(&self) {
+        self.0.visible();
+    }
+}

@@ -1,0 +1,247 @@
+//! Writing what is told.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use api::keys::annotation;
+use api::replicated;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use permit::{Cluster, Permit, Scope};
+use serde_json::Value;
+use storage::{Change, FenceAction, ObjectKey, ResourceKey, StorageError, Store, Write};
+
+use super::{Replicas, original_revision, resource_key};
+use crate::wire::{ReplicateBatch, ReplicateEntry};
+
+/// Writes under way at a time: stores commit what comes together with one sync.
+const WRITES: usize = 64;
+
+/// How often a write is tried that another replica of this shard, which follows the same peers, was faster at.
+const TRIES: usize = 8;
+
+/// What one shard tells, from the beginning of a stream to its end.
+pub(super) struct Teller {
+    pub shard: String,
+    /// Until everything has been told: what was.
+    told: Option<BTreeSet<(ResourceKey, ObjectKey)>>,
+    /// The shard's store is older than what is kept here: what is told counts, whatever its revision.
+    went_back: bool,
+}
+
+/// An entry that makes sense.
+struct Told {
+    resource: ResourceKey,
+    key: ObjectKey,
+    revision: u64,
+    uid: String,
+    /// `None`: gone.
+    object: Option<Value>,
+}
+
+// === impl Teller ===
+
+impl Teller {
+    /// From the first batch of a stream.
+    pub(super) fn new(replicas: &Replicas, store: &Store, head: &ReplicateBatch) -> Self {
+        let newest = replicas.newest(store, &head.shard);
+        let went_back = head.begins_anew && head.newest < newest;
+        if went_back {
+            tracing::warn!(shard = head.shard, "a shard came back with an older store");
+        }
+        Self {
+            shard: head.shard.clone(),
+            told: head.begins_anew.then(BTreeSet::new),
+            went_back,
+        }
+    }
+
+    /// Keeps what a batch tells. When this returns it is durable.
+    pub(super) async fn take(
+        &mut self,
+        replicas: &Replicas,
+        store: &Store,
+        batch: ReplicateBatch,
+    ) -> Result<(), StorageError> {
+        let mut batches: Vec<Vec<Told>> = vec![Vec::new()];
+        let mut seen = BTreeSet::new();
+        for entry in batch.entries {
+            let place = format!("{}/{} {}/{}", entry.group, entry.resource, entry.cluster, entry.name);
+            let told = match Told::read(&self.shard, entry) {
+                Ok(told) => told,
+                Err(why) => {
+                    tracing::warn!(shard = self.shard, place, why, "a shard tells what cannot be");
+                    continue;
+                }
+            };
+            if let Some(all) = &mut self.told
+                && told.object.is_some()
+            {
+                all.insert((told.resource.clone(), told.key.clone()));
+            }
+            // Changes of one object come after each other; all others together.
+            if !seen.insert((told.resource.clone(), told.key.clone())) {
+                batches.push(Vec::new());
+                seen.clear();
+                seen.insert((told.resource.clone(), told.key.clone()));
+            }
+            if let Some(last) = batches.last_mut() {
+                last.push(told);
+            }
+        }
+        for told in batches {
+            write_all(store, told, self.went_back).await?;
+        }
+        if batch.complete
+            && let Some(told) = self.told.take()
+        {
+            replicas
+                .remove(store, &self.shard, |place| !told.contains(place))
+                .await?;
+            self.went_back = false;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        self.told.is_none()
+    }
+}
+
+// === impl Told ===
+
+impl Told {
+    fn read(shard: &str, entry: ReplicateEntry) -> Result<Self, &'static str> {
+        if replicated::find(&entry.group, &entry.resource).is_none() {
+            return Err("this is not replicated");
+        }
+        let cluster = Cluster::parse(&entry.cluster).map_err(|_| "there is no such cluster")?;
+        if cluster.is_system() || !entry.namespace.is_empty() {
+            return Err("this is nobody else's");
+        }
+        if entry.name.is_empty() || entry.name.contains('/') || entry.revision == 0 {
+            return Err("it has no name or no revision");
+        }
+        let object = match entry.gone {
+            true => None,
+            false => {
+                let object: Value = serde_json::from_slice(&entry.object).map_err(|_| "it cannot be read")?;
+                if object.name() != entry.name || object.uid() != entry.uid {
+                    return Err("it is another object");
+                }
+                Some(marked(object, shard, entry.revision))
+            }
+        };
+        Ok(Self {
+            resource: resource_key(&entry.group, &entry.resource),
+            key: ObjectKey::new(cluster, shard, &entry.name),
+            revision: entry.revision,
+            uid: entry.uid,
+            object,
+        })
+    }
+}
+
+/// With the annotations by which it is known whose it is (kcp's facts, H.3).
+fn marked(mut object: Value, shard: &str, revision: u64) -> Value {
+    let uid = object.uid().to_owned();
+    object.set_annotation(annotation::CACHE_SHARD, shard);
+    object.set_annotation(annotation::ORIGINAL_UID, &uid);
+    object.set_annotation(annotation::ORIGINAL_RESOURCE_VERSION, &revision.to_string());
+    object
+}
+
+async fn write_all(store: &Store, told: Vec<Told>, went_back: bool) -> Result<(), StorageError> {
+    let writes = told.into_iter().map(|told| write(store, told, went_back));
+    stream::iter(writes).buffer_unordered(WRITES).try_collect().await
+}
+
+async fn write(store: &Store, told: Told, went_back: bool) -> Result<(), StorageError> {
+    let permit = Permit::internal(Scope::One(told.key.cluster.clone()));
+    let mut outcome = Ok(());
+    for _ in 0..TRIES {
+        let held = store.peek(&permit, &told.resource, &told.key);
+        let known = held.as_ref().map_or(0, |held| original_revision(held));
+        if known > told.revision && !went_back {
+            return Ok(());
+        }
+        let is_same = |uid: &str| known == told.revision && uid == told.uid;
+        let change = match (held, &told.object) {
+            (None, None) => return Ok(()),
+            (Some(held), Some(_)) if is_same(held.uid()) => return Ok(()),
+            (Some(held), Some(object)) => Change::Update {
+                object: object.clone(),
+                expected: held.revision(),
+            },
+            (Some(held), None) => Change::Delete {
+                expected: held.revision(),
+            },
+            (None, Some(object)) => Change::Create(object.clone()),
+        };
+        outcome = store
+            .write(&permit, &told.resource, plain(told.key.clone(), change))
+            .await
+            .map(drop);
+        match outcome {
+            Err(StorageError::Conflict | StorageError::NotFound | StorageError::AlreadyExists) => {}
+            outcome => return outcome,
+        }
+    }
+    outcome
+}
+
+fn plain(key: ObjectKey, change: Change) -> Write {
+    Write {
+        key,
+        change,
+        fence: FenceAction::Hold,
+        guards: Vec::new(),
+        ttl: None,
+    }
+}
+
+// === impl Replicas ===
+
+impl Replicas {
+    /// The newest revision that is known of a shard.
+    fn newest(&self, store: &Store, shard: &str) -> u64 {
+        let all = LabelSelector::everything();
+        let resources = store.resources();
+        let entries = resources
+            .iter()
+            .flat_map(|resource| self.entries(store, resource, &Scope::All, shard, &all));
+        entries.map(|entry| original_revision(&entry)).max().unwrap_or_default()
+    }
+
+    /// Removes what is kept of a shard and is not wanted.
+    pub(super) async fn remove(
+        &self,
+        store: &Store,
+        shard: &str,
+        unwanted: impl Fn(&(ResourceKey, ObjectKey)) -> bool,
+    ) -> Result<(), StorageError> {
+        let all = LabelSelector::everything();
+        let mut gone = Vec::new();
+        for resource in store.resources() {
+            for entry in self.entries(store, &resource, &Scope::All, shard, &all) {
+                let place = (resource.clone(), entry.key());
+                if unwanted(&place) {
+                    gone.push((place, Arc::clone(&entry)));
+                }
+            }
+        }
+        let deletions = gone.into_iter().map(|((resource, key), entry)| async move {
+            let permit = Permit::internal(Scope::One(key.cluster.clone()));
+            let change = Change::Delete {
+                expected: entry.revision(),
+            };
+            match store.write(&permit, &resource, plain(key, change)).await {
+                // Another replica of this shard was faster, or it was told of again.
+                Ok(_) | Err(StorageError::Conflict | StorageError::NotFound) => Ok(()),
+                Err(error) => Err(error),
+            }
+        });
+        stream::iter(deletions).buffer_unordered(WRITES).try_collect().await
+    }
+}

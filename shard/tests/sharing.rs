@@ -1,0 +1,542 @@
+//! Two shards in one simulated world: what one offers is bound and used on the other, also while the one is gone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::fabric::serve::Fabric;
+use api::bootstrap::{Batteries, RootOptions, ShardUrls};
+use api::keys::{annotation, cluster, group};
+use apiserver::auth::{Authenticator, Credentials};
+use apiserver::{Audit, Body, Connection, Health, Lifecycle, RequestBody, Server, ServerOptions, Service, Stack};
+use async_trait::async_trait;
+use clap::Parser;
+use controllers::ShardInfo;
+use env::Env;
+use env::simulated::{SimOptions, World};
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Request as HttpRequest, Response};
+use kv::model::ModelKv;
+use machinery::object::ObjectExt;
+use machinery::options::{DeleteOptions, GetOptions, WriteOptions};
+use machinery::selector::LabelSelector;
+use machinery::status::Status;
+use machinery::user::{MASTERS, User};
+use permit::{Cluster, Permit, Scope};
+use plan::ResourceRef;
+use registry::{Backend, Item, Request, Resolved, Subresource, Target};
+use serde_json::{Value, json};
+use shard::account_signer::AccountSigner;
+use shard::admin::AdminTokens;
+use shard::authentication::Authentication;
+use shard::effects::system_request;
+use shard::fabric::ShardSource;
+use shard::neighbours::Neighbourhood;
+use shard::options::StartOptions;
+use shard::shard::{Shard, ShardOptions};
+use shard::stack::StackParts;
+use telemetry::Metrics;
+
+const PORT: u16 = 7000;
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    start: StartOptions,
+}
+
+/// A shard, and where its peers reach it.
+struct Site {
+    env: Env,
+    shard: Shard,
+    server: Server<Peers>,
+}
+
+/// Every connection of this world is a component's.
+struct Peers {
+    fabric: Fabric,
+    stack: Arc<Stack>,
+}
+struct Component;
+
+#[async_trait]
+impl Authenticator for Component {
+    async fn authenticate(&self, _: &Credentials<'_>) -> machinery::status::Result<Option<User>> {
+        Ok(Some(User::new("shard", &[MASTERS])))
+    }
+}
+
+impl Service for Peers {
+    async fn serve(&self, mut request: HttpRequest<RequestBody>, connection: &Connection) -> Response<Body> {
+        if Fabric::is_call(request.uri().path(), request.headers()) {
+            return self.fabric.serve(request, connection).await;
+        }
+        let component = HeaderValue::from_static("Bearer shard-admin");
+        request.headers_mut().insert(AUTHORIZATION, component);
+        self.stack.serve(request, connection).await
+    }
+}
+
+fn options(env: &Env, name: &str, start: &StartOptions) -> ShardOptions {
+    let url = format!("http://{name}:{PORT}");
+    ShardOptions {
+        info: ShardInfo {
+            name: name.to_owned(),
+            external_url: url.clone(),
+            virtual_workspace_url: url.clone(),
+            ca_pem: "pem".to_owned(),
+        },
+        urls: ShardUrls {
+            base: url.clone(),
+            external: url.clone(),
+            virtual_workspace: url,
+        },
+        root: RootOptions {
+            batteries: Batteries::default(),
+            home_creator_groups: Vec::new(),
+        },
+        cache_apis: false,
+        prefix: "/registry".to_owned(),
+        compaction: Duration::ZERO,
+        always_allowed_paths: Vec::new(),
+        exclusive_store: true,
+        run_controllers: true,
+        holder: format!("{name}-{}", env.rng.next_u64()),
+        accounts: AccountSigner::open(env, start).expect("a key is made"),
+        neighbourhood: Some(Neighbourhood {
+            tls: None,
+            root: (name != "root").then(|| format!("http://root:{PORT}")),
+        }),
+    }
+}
+
+// === impl Site ===
+
+impl Site {
+    async fn start(env: &Env, name: &str, kv: &Arc<ModelKv>) -> Self {
+        let start = Line::parse_from(["kcp", "--root-directory", "/kcp", "--shard-name", name]).start;
+        let shard = Shard::start(env, kv.clone(), options(env, name, &start)).await.unwrap();
+        shard.wait_for_root().await;
+        let fabric = Fabric::new(Arc::new(ShardSource::new(&shard)), Arc::new(Component));
+        let stack = stack(env, &shard, &start);
+        let server = Server::new(
+            env.clone(),
+            ServerOptions::default(),
+            Arc::new(Peers { fabric, stack }),
+            None,
+            Lifecycle::new(),
+            Metrics::new(),
+        );
+        let listener = env.net.listen(&format!("{name}:{PORT}")).await.unwrap();
+        let accepting = server.clone();
+        let serving = async move { accepting.run(listener).await };
+        env.spawn.spawn("server", serving).detach();
+        Self {
+            env: env.clone(),
+            shard,
+            server,
+        }
+    }
+
+    async fn stop(self) {
+        self.server.shutdown().await;
+        self.shard.stop().await;
+    }
+
+    /// A workspace on this shard. Which parent it has does not matter here.
+    fn is_here(&self, cluster: &Cluster) -> bool {
+        self.shard.facts.is_here(cluster)
+    }
+
+    /// Until something holds; the clock is the world's.
+    async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+        for _ in 0..3000 {
+            if holds() {
+                return;
+            }
+            self.env.clock.sleep(Duration::from_millis(20)).await;
+        }
+        panic!("in a minute it is never so that {what}");
+    }
+
+    fn target(&self, of: &Cluster, resource: &ResourceRef, name: &str) -> Target {
+        let def = self
+            .shard
+            .catalog
+            .definition(resource, of)
+            .expect("the resource is served");
+        let version = def.storage_version;
+        Target {
+            resolved: Resolved { def, version },
+            subresource: Subresource::Main,
+            namespace: String::new(),
+            name: name.to_owned(),
+        }
+    }
+
+    async fn create_as(
+        &self,
+        user: &str,
+        of: &Cluster,
+        resource: &ResourceRef,
+        object: Value,
+    ) -> Result<Value, Status> {
+        let (user, permit) = (Arc::new(User::new(user, &[])), Permit::internal(Scope::One(of.clone())));
+        let request = match user.name.as_str() {
+            "system" => system_request(permit, Arc::new(User::new("system", &[MASTERS])), "test", Vec::new()),
+            _ => Request::new(permit, user, "test"),
+        };
+        let target = self.target(of, resource, "");
+        let created = self
+            .shard
+            .registry
+            .create(&request, &target, object, &WriteOptions::default())
+            .await?;
+        Ok(shown(created.item))
+    }
+
+    async fn create(&self, of: &Cluster, resource: &ResourceRef, object: Value) -> Value {
+        self.create_as("system", of, resource, object).await.unwrap()
+    }
+
+    async fn get(&self, of: &Cluster, resource: &ResourceRef, name: &str) -> Option<Value> {
+        let permit = Permit::internal(Scope::One(of.clone()));
+        let request = Request::new(permit, Arc::new(User::new("system", &[MASTERS])), "test");
+        let target = self.target(of, resource, name);
+        let found = self.shard.registry.get(&request, &target, &GetOptions::default()).await;
+        found.ok().map(shown)
+    }
+
+    async fn delete(&self, of: &Cluster, resource: &ResourceRef, name: &str) {
+        let permit = Permit::internal(Scope::One(of.clone()));
+        let user = Arc::new(User::new("system", &[MASTERS]));
+        let request = system_request(permit, user, "test", Vec::new());
+        let target = self.target(of, resource, name);
+        self.shard
+            .registry
+            .delete(&request, &target, &DeleteOptions::default())
+            .await
+            .unwrap();
+    }
+
+    /// A ready workspace on a shard, made in a cluster of this one.
+    async fn workspace(&self, parent: &Cluster, name: &str, on: &Site) -> Cluster {
+        let object = json!({"apiVersion": "tenancy.kcp.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name,
+            "annotations": {annotation::OWNER: "{\"username\":\"alice\"}"}},
+            "spec": {"type": {"name": "universal", "path": "root"},
+                "location": {"selector": {"matchLabels": {"name": on.shard.name}}}}});
+        self.create(parent, &workspaces(), object).await;
+        let mut last = Value::Null;
+        for _ in 0..3000 {
+            last = self.get(parent, &workspaces(), name).await.unwrap();
+            if last.str_at(&["status", "phase"]) == Some("Ready") {
+                let made = Cluster::parse(last.str_at(&["spec", "cluster"]).unwrap()).unwrap();
+                assert!(on.is_here(&made));
+                return made;
+            }
+            self.env.clock.sleep(Duration::from_millis(20)).await;
+        }
+        panic!("workspace {name} never gets ready: {last:#}");
+    }
+
+    /// An export of widgets that alice may bind.
+    async fn offer(&self, provider: &Cluster) {
+        self.create(provider, &schemas(), schema()).await;
+        let export = json!({"apiVersion": "apis.kcp.io/v1alpha2", "kind": "APIExport", "metadata": {"name": "widgets"},
+            "spec": {"resources": [{"group": "acme.io", "name": "widgets", "schema": "v1.widgets.acme.io",
+                "storage": {"crd": {}}}]}});
+        self.create(provider, &exports(), export).await;
+        let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": "binder"}, "rules": [{"apiGroups": ["apis.kcp.io"], "resources": ["apiexports"],
+            "resourceNames": ["widgets"], "verbs": ["bind"]}]});
+        self.create(provider, &roles(), role).await;
+        let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+            "metadata": {"name": "binder"}, "subjects": [{"kind": "User", "name": "alice",
+            "apiGroup": "rbac.authorization.k8s.io"}],
+            "roleRef": {"kind": "ClusterRole", "name": "binder", "apiGroup": "rbac.authorization.k8s.io"}});
+        self.create(provider, &role_bindings(), binding).await;
+    }
+
+    /// Binds widgets, and waits until they are served.
+    async fn bind(&self, consumer: &Cluster, path: &str) {
+        self.create_as("alice", consumer, &bindings(), binding(path))
+            .await
+            .unwrap();
+        let served = || {
+            self.shard
+                .definitions
+                .bound(consumer, "acme.io", "widgets")
+                .is_some_and(|def| def.is_ok())
+        };
+        self.until("widgets are served", served).await;
+        let widget = json!({"apiVersion": "acme.io/v1", "kind": "Widget", "metadata": {"name": "w"}});
+        self.create(consumer, &widgets(), widget).await;
+    }
+
+    fn knows_export(&self, provider: &Cluster) -> bool {
+        let found = self.shard.replicas.get(group::APIS, "apiexports", provider, "widgets");
+        found.is_some_and(|export| export.str_at(&["status", "identityHash"]).is_some())
+    }
+}
+
+fn stack(env: &Env, shard: &Shard, start: &StartOptions) -> Arc<Stack> {
+    let tokens = AdminTokens {
+        shard_admin: "shard-admin".to_owned(),
+        kcp_admin: "kcp-admin".to_owned(),
+        user: None,
+    };
+    let signer = AccountSigner::open(env, start).unwrap();
+    let lifecycle = Lifecycle::new();
+    let parts = StackParts {
+        authentication: Authentication::new(env, start, &tokens, &signer, shard).unwrap(),
+        run_virtual_workspaces: true,
+        home_workspaces: false,
+        audit: Audit::none(),
+        health: Health::new(lifecycle.clone()),
+        lifecycle,
+        metrics: Metrics::new(),
+        anonymous: true,
+        external_address: "kcp.example:6443".to_owned(),
+        issuer: start.service_account_issuer.clone(),
+        jwks_uri: start.service_account_jwks_uri.clone(),
+    };
+    shard::stack::build(shard, parts)
+}
+
+fn shown(item: Item) -> Value {
+    match item {
+        Item::Stored(entry) => entry.to_value(),
+        Item::Built(object) => Value::clone(&object),
+    }
+}
+
+fn workspaces() -> ResourceRef {
+    ResourceRef::new(group::TENANCY, "workspaces")
+}
+
+fn schemas() -> ResourceRef {
+    ResourceRef::new(group::APIS, "apiresourceschemas")
+}
+
+fn exports() -> ResourceRef {
+    ResourceRef::new(group::APIS, "apiexports")
+}
+
+fn slices() -> ResourceRef {
+    ResourceRef::new(group::APIS, "apiexportendpointslices")
+}
+
+fn bindings() -> ResourceRef {
+    ResourceRef::new(group::APIS, "apibindings")
+}
+
+fn widgets() -> ResourceRef {
+    ResourceRef::new("acme.io", "widgets")
+}
+
+fn roles() -> ResourceRef {
+    ResourceRef::new("rbac.authorization.k8s.io", "clusterroles")
+}
+
+fn role_bindings() -> ResourceRef {
+    ResourceRef::new("rbac.authorization.k8s.io", "clusterrolebindings")
+}
+
+fn schema() -> Value {
+    json!({"apiVersion": "apis.kcp.io/v1alpha1", "kind": "APIResourceSchema", "metadata": {"name": "v1.widgets.acme.io"},
+        "spec": {"group": "acme.io", "scope": "Cluster", "names": {"plural": "widgets", "singular": "widget",
+            "kind": "Widget", "listKind": "WidgetList"}, "versions": [{"name": "v1", "served": true, "storage": true,
+            "schema": {"type": "object", "properties": {"spec": {"type": "object"}}}}]}})
+}
+
+fn binding(path: &str) -> Value {
+    json!({"apiVersion": "apis.kcp.io/v1alpha2", "kind": "APIBinding", "metadata": {"name": "widgets"},
+        "spec": {"reference": {"export": {"path": path, "name": "widgets"}}}})
+}
+
+/// Two hosts, each with a store.
+struct Pair {
+    world: World,
+    a: Env,
+    b: Env,
+    stores: (Arc<ModelKv>, Arc<ModelKv>),
+}
+
+// === impl Pair ===
+
+impl Pair {
+    fn new() -> Self {
+        let world = World::new(1, SimOptions::default());
+        let (a, b) = (world.host("root").env(), world.host("b").env());
+        let stores = (Arc::new(ModelKv::new(&a)), Arc::new(ModelKv::new(&b)));
+        Self { world, a, b, stores }
+    }
+
+    async fn start_a(&self) -> Site {
+        Site::start(&self.a, "root", &self.stores.0).await
+    }
+
+    async fn start_b(&self) -> Site {
+        Site::start(&self.b, "b", &self.stores.1).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_shard_offers_is_bound_on_the_other_while_the_one_is_gone_too() {
+    let pair = Pair::new();
+    let (a, b) = (pair.start_a().await, pair.start_b().await);
+    let root = Cluster::well_known(cluster::ROOT);
+    let provider = a.workspace(&root, "provider", &a).await;
+    a.offer(&provider).await;
+    let consumer = a.workspace(&root, "consumer", &b).await;
+    b.until("the export is known", || b.knows_export(&provider)).await;
+    let may_bind = || {
+        b.shard
+            .replicas
+            .get("rbac.authorization.k8s.io", "clusterrolebindings", &provider, "binder")
+    };
+    b.until("who may bind is known", || may_bind().is_some()).await;
+
+    let refused = b
+        .create_as("mallory", &consumer, &bindings(), binding("root:provider"))
+        .await;
+    let refused = refused.unwrap_err();
+    assert_eq!(
+        (
+            refused.code,
+            refused
+                .message
+                .contains("no permission to bind to export root:provider:widgets")
+        ),
+        (403, true)
+    );
+    b.bind(&consumer, "root:provider").await;
+
+    // B says at the provider's slice where its consumers are seen.
+    let url = format!("http://b:{PORT}/services/apiexport/{provider}/widgets");
+    let announced = async || {
+        let slice = a.get(&provider, &slices(), "widgets").await?;
+        Some(slice.at(&["status", "endpoints"])? == &json!([{"url": url}]))
+    };
+    for _ in 0..3000 {
+        if announced().await == Some(true) {
+            break;
+        }
+        a.env.clock.sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(announced().await, Some(true));
+
+    // B's own objects are B's alone.
+    let permit = Permit::internal(Scope::All);
+    let all = LabelSelector::everything();
+    let own = b
+        .shard
+        .store
+        .peek_list(&permit, &shard::facts::exports_key(), &Scope::All, "", &all);
+    assert!(own.iter().all(|export| export.cluster_name() != provider.as_str()));
+    assert!(b.shard.store.objects_in(&provider).is_empty());
+    // Nothing of a workspace that offers nothing is anywhere else.
+    for resource in ["logicalclusters", "clusterrolebindings"] {
+        for group in [group::CORE, "rbac.authorization.k8s.io"] {
+            let told = a
+                .shard
+                .replicas
+                .list(group, resource, &Scope::One(consumer.clone()), &all);
+            assert!(told.is_empty(), "{told:?}");
+        }
+    }
+
+    // A dies, and B starts anew: it serves what was bound, and binds to what is known.
+    pair.world.network().partition("root", "b");
+    a.stop().await;
+    b.stop().await;
+    let b = pair.start_b().await;
+    assert!(!b.shard.following.as_ref().unwrap().is_told("root"));
+    assert!(b.get(&consumer, &widgets(), "w").await.is_some());
+    let another = b.workspace(&consumer, "another", &b).await;
+    let refused = b
+        .create_as("mallory", &another, &bindings(), binding("root:provider"))
+        .await;
+    assert_eq!(refused.unwrap_err().code, 403);
+    b.bind(&another, provider.as_str()).await;
+
+    // A comes back without the export.
+    let a = pair.start_a().await;
+    a.delete(&provider, &exports(), "widgets").await;
+    pair.world.network().heal();
+    b.until("the export is forgotten", || !b.knows_export(&provider)).await;
+    assert!(
+        b.get(&consumer, &widgets(), "w").await.is_some(),
+        "what is bound goes on being served"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_policy_of_the_provider_holds_on_the_other_shard() {
+    let pair = Pair::new();
+    let (a, b) = (pair.start_a().await, pair.start_b().await);
+    let root = Cluster::well_known(cluster::ROOT);
+    let provider = a.workspace(&root, "provider", &a).await;
+    a.offer(&provider).await;
+    let mut export = a.get(&provider, &exports(), "widgets").await.unwrap();
+    b.until("the export is known", || b.knows_export(&provider)).await;
+    let consumer = a.workspace(&root, "consumer", &b).await;
+    let binder = || {
+        b.shard
+            .replicas
+            .get("rbac.authorization.k8s.io", "clusterrolebindings", &provider, "binder")
+    };
+    b.until("who may bind is known", || binder().is_some()).await;
+    b.bind(&consumer, "root:provider").await;
+
+    let alice = User::new("alice", &["system:authenticated"]);
+    let access = |verb: &str| permit::Access {
+        scope: Some(Scope::One(consumer.clone())),
+        verb: verb.to_owned(),
+        is_resource: true,
+        group: "acme.io".to_owned(),
+        version: "v1".to_owned(),
+        resource: "widgets".to_owned(),
+        ..permit::Access::default()
+    };
+    let may = async |verb: &str| b.shard.authorizer.authorize(&alice, &access(verb)).await.is_allowed();
+    assert!(may("list").await && may("create").await, "its owner may everything");
+
+    let permit = Permit::internal(Scope::One(provider.clone()));
+    let request = system_request(permit, Arc::new(User::new("system", &[MASTERS])), "test", Vec::new());
+    export = a.get(&provider, &exports(), "widgets").await.unwrap_or(export);
+    export.set_at(&["spec", "maximalPermissionPolicy"], json!({"local": {}}));
+    let target = a.target(&provider, &exports(), "widgets");
+    a.shard
+        .registry
+        .update(&request, &target, export, &WriteOptions::default())
+        .await
+        .unwrap();
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+        "metadata": {"name": "limits"}, "rules": [{"apiGroups": ["acme.io"], "resources": ["widgets"], "verbs": ["list"]}]});
+    a.create(&provider, &roles(), role).await;
+    let limits = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding",
+        "metadata": {"name": "limits"}, "subjects": [{"kind": "Group", "apiGroup": "rbac.authorization.k8s.io",
+        "name": "apis.kcp.io:binding:system:authenticated"}],
+        "roleRef": {"kind": "ClusterRole", "name": "limits", "apiGroup": "rbac.authorization.k8s.io"}});
+    a.create(&provider, &role_bindings(), limits).await;
+    let told = || {
+        b.shard
+            .replicas
+            .get("rbac.authorization.k8s.io", "clusterroles", &provider, "limits")
+    };
+    b.until("the policy is known", || {
+        told().is_some() && b.shard.facts.foreign.has_policy(&provider, "widgets")
+    })
+    .await;
+    b.until("its binding is known", || {
+        b.shard
+            .replicas
+            .get("rbac.authorization.k8s.io", "clusterrolebindings", &provider, "limits")
+            .is_some()
+    })
+    .await;
+    assert!(
+        may("list").await && !may("create").await,
+        "no more than the provider lets"
+    );
+}
