@@ -250,3 +250,23 @@ fn a_shard_is_added_to_a_running_control_plane() {
     let said = server.start_shard("third").last_words();
     assert!(said.contains("is an old one"), "{said}");
 }
+
+#[test]
+fn a_service_account_is_known_at_the_proxy_as_long_as_it_exists() {
+    let mut server = Server::up(1, &[]);
+    let team = server.create_workspace("root", "team");
+    team.run("create serviceaccount robot").ok();
+    team.run("create clusterrolebinding robot --clusterrole=cluster-admin --serviceaccount=default:robot")
+        .ok();
+    let token = team.run("create token robot").ok();
+    let token = token.trim().to_owned();
+    let asked = || team.run(&format!("get configmaps --token={token}"));
+    asked().ok();
+    team.run("delete serviceaccount robot").ok();
+    server.wait_until("its token is refused", |_| !asked().succeeded());
+    let why = asked().refused();
+    assert!(why.contains("logged in"), "{why}");
+    // Another one of that name is somebody else.
+    team.run("create serviceaccount robot").ok();
+    asked().refused();
+}

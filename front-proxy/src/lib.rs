@@ -12,6 +12,7 @@
 //! [`start`].
 #![forbid(unsafe_code)]
 
+pub mod accounts;
 pub mod identity;
 pub mod mapping;
 pub mod options;

@@ -50,6 +50,10 @@ pub struct ProxyOptions {
     /// Issuer of service account tokens
     #[arg(long, default_value = "https://kcp.default.svc")]
     pub service_account_issuer: String,
+    /// Legacy tokens of service accounts are good only as long as their Secret has them; others always only while their account
+    /// exists
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub service_account_lookup: bool,
     /// Groups that are told to shards; none: all but the dropped ones
     #[arg(long, value_delimiter = ',')]
     pub authentication_pass_on_groups: Vec<String>,
@@ -78,6 +82,16 @@ pub struct ProxyOptions {
     pub profiler_address: Option<String>,
     #[arg(long, hide = true)]
     pub cert_dir: Option<String>,
+}
+
+// === impl ProxyOptions ===
+
+impl ProxyOptions {
+    /// Whether a feature is on. Unknown ones are Kubernetes' and tolerated.
+    pub fn has_gate(&self, name: &str) -> bool {
+        let on = format!("{name}=true");
+        self.feature_gates.contains(&on)
+    }
 }
 
 fn dropped_groups() -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use apiserver::auth::service_account::in_cluster_path;
 use apiserver::auth::{Authenticator, Credentials};
@@ -27,6 +28,9 @@ use crate::identity::{GroupFilter, IdentityHeaders};
 use crate::mapping::Mappings;
 use crate::start::ProxyMetrics;
 
+#[cfg(test)]
+mod tests;
+
 /// What a proxy is made of.
 pub struct Proxy {
     pub env: Env,
@@ -37,6 +41,8 @@ pub struct Proxy {
     pub authenticators: Vec<Arc<dyn Authenticator>>,
     pub groups: GroupFilter,
     pub options: UpstreamOptions,
+    /// Whether workspaces may lead to servers of tenants' choice: the feature WorkspaceMounts.
+    pub mounts: bool,
     pub health: Health,
     pub metrics: ProxyMetrics,
     /// Connections that requests are forwarded over, by (mapping, URL).
@@ -60,11 +66,21 @@ struct Forwarded {
     headers: HeaderMap,
     body: Option<Bytes>,
     lane: Lane,
+    /// How long the head of its answer may take. What comes behind it, a watch's events say, may take any time.
+    head_timeout: Duration,
 }
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// Kubernetes' limit of a request's body.
 const BODY_BYTES_MAX: usize = 3 * 1024 * 1024;
+
+/// Kubernetes' limit of a request, and what a server needs to say itself that it is over.
+const REQUEST_SECONDS_MAX: u64 = 60;
+const GRACE: Duration = Duration::from_secs(2);
+/// Servers that connections are kept to. Mounts are as many as tenants like.
+const UPSTREAMS_MAX: usize = 1024;
+/// Proxies that a request may have come through.
+const FORWARDS_MAX: usize = 16;
 
 type Answered<T> = Result<T, Refusal>;
 
@@ -116,7 +132,7 @@ impl Proxy {
             }
         };
         let headers = self.headers(&parts, connection, &user, &mapped.headers)?;
-        let lane = lane_of(&parts);
+        let (lane, head_timeout) = (lane_of(&parts), head_timeout(&parts));
         let body = match is_bodiless(&parts) {
             true => None,
             false => Some(body.read(BODY_BYTES_MAX, &self.bodies).await?),
@@ -127,6 +143,7 @@ impl Proxy {
             headers,
             body: body.as_ref().map(|body| body.bytes.clone()),
             lane,
+            head_timeout,
         };
         self.forward(way, &forwarded, &path).await
     }
@@ -181,8 +198,18 @@ impl Proxy {
                     resolved,
                 })
             }
-            Ok(Destination::Mount { .. }) => {
+            Ok(Destination::Mount { .. }) if !self.mounts => {
                 Err(Status::not_implemented("mounted workspaces are not served through this proxy").into())
+            }
+            // Names behind a mount mean nothing, as in kcp.
+            Ok(Destination::Mount { url, .. }) => {
+                let base = url.parse::<Uri>().map_err(|_| unreachable("a mount's URL is none"))?;
+                Ok(Way {
+                    mapping,
+                    path: format!("{}{below}", base.path().trim_end_matches('/')),
+                    url,
+                    resolved: None,
+                })
             }
             Err(Lost::Refused(status)) => Err(status.into()),
             // Whoever answers refuses it as it refuses anybody without access.
@@ -221,12 +248,16 @@ impl Proxy {
             headers,
             scope: None,
         };
+        let mut unknown = Status::unauthorized();
         for authenticator in &self.authenticators {
-            if let Ok(Some(user)) = authenticator.authenticate(&credentials).await {
-                return Ok(user);
+            match authenticator.authenticate(&credentials).await {
+                Ok(Some(user)) => return Ok(user),
+                // Who has to know cannot be asked: that is not the client's fault.
+                Err(status) if status.code >= 500 => unknown = status,
+                Ok(None) | Err(_) => {}
             }
         }
-        Err(Status::unauthorized().into())
+        Err(unknown.into())
     }
 
     fn headers(
@@ -236,6 +267,9 @@ impl Proxy {
         user: &User,
         names: &IdentityHeaders,
     ) -> Answered<HeaderMap> {
+        if parts.headers.get_all(FORWARDED_FOR).iter().count() >= FORWARDS_MAX {
+            return Err(Status::bad_request("the request was forwarded too often: a mount may lead to itself").into());
+        }
         let mut headers = parts.headers.clone();
         names.strip(&mut headers);
         headers.remove(HOST);
@@ -261,7 +295,12 @@ impl Proxy {
                 .headers_mut()
                 .insert(PROXY_HEADER, HeaderValue::from_static("1"));
         }
-        upstream.send(forwarded.lane, request).await.map_err(|error| {
+        let sending = upstream.send(forwarded.lane, request);
+        let Ok(sent) = self.env.clock.timeout(forwarded.head_timeout, sending).await else {
+            tracing::info!(address = upstream.address(), "a forwarded request is not answered");
+            return Err(Status::timeout("the shard that serves this workspace did not answer in time", 1).into());
+        };
+        sent.map_err(|error| {
             tracing::info!(%error, "a request could not be forwarded");
             match error {
                 UpstreamError::Full { .. } => Status::too_many_requests("too many requests are forwarded", 1).into(),
@@ -276,9 +315,15 @@ impl Proxy {
         if let Some(upstream) = self.upstreams.read().get(&key) {
             return Ok(upstream.clone());
         }
-        let endpoint = Endpoint::from_url(url, self.identities.get(mapping).cloned()).map_err(Status::internal)?;
+        let endpoint = Endpoint::from_url(url, self.identities.get(mapping).cloned());
+        let endpoint = endpoint.map_err(|why| unreachable(&why))?;
         let new = Upstream::new(self.env.clone(), endpoint, self.options.clone());
-        Ok(self.upstreams.write().entry(key).or_insert(new).clone())
+        let mut upstreams = self.upstreams.write();
+        if upstreams.len() >= UPSTREAMS_MAX {
+            // Requests under way have what they need; who comes next dials again.
+            upstreams.clear();
+        }
+        Ok(upstreams.entry(key).or_insert(new).clone())
     }
 
     async fn own(&self, endpoint: &str, parts: &Parts, connection: &Connection) -> Answered<Response<Body>> {
@@ -385,13 +430,26 @@ fn lane_of(parts: &Parts) -> Lane {
     }
 }
 
+/// A client's own limit (`timeout=`), within Kubernetes', and what a server needs to say itself that it is over.
+fn head_timeout(parts: &Parts) -> Duration {
+    let query = Query::new(parts.uri.query().unwrap_or_default());
+    let asked = query
+        .get("timeout")
+        .and_then(|text| machinery::time::parse_go_duration(&text).ok());
+    let asked = asked
+        .and_then(|nanos| u64::try_from(nanos).ok())
+        .filter(|nanos| *nanos > 0);
+    let most = Duration::from_secs(REQUEST_SECONDS_MAX);
+    asked.map_or(most, Duration::from_nanos).min(most) + GRACE
+}
+
 fn is_bodiless(parts: &Parts) -> bool {
     let length = parts.headers.get(http::header::CONTENT_LENGTH);
     let is_read = matches!(parts.method, Method::GET | Method::HEAD | Method::OPTIONS);
     is_read || length.is_some_and(|length| length.as_bytes() == b"0")
 }
 
-fn body_of(bytes: Option<Bytes>) -> UpstreamBody {
+pub(crate) fn body_of(bytes: Option<Bytes>) -> UpstreamBody {
     let never = |never: std::convert::Infallible| match never {};
     match bytes {
         None => Empty::new().map_err(never).boxed_unsync(),
@@ -427,60 +485,4 @@ fn answer(response: Response<Answer>) -> Response<Body> {
     parts.headers.remove(http::header::CONNECTION);
     parts.version = http::Version::HTTP_11;
     Response::from_parts(parts, Body::foreign(body))
-}
-
-#[cfg(test)]
-mod tests {
-    use apiserver::Lifecycle;
-    use fabric::Routes;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn a_proxy_that_can_know_nobody_forwards_nothing() {
-        let env = Env::real();
-        let options = UpstreamOptions::default();
-        let proxy = Proxy {
-            peers: Peers::new(&env, Arc::new(Routes::new([1, 2])), None, options.clone()),
-            mappings: Mappings::parse(b"- path: /clusters/").unwrap(),
-            identities: Vec::new(),
-            authenticators: Vec::new(),
-            groups: GroupFilter::default(),
-            options,
-            health: Health::new(Lifecycle::new()),
-            metrics: ProxyMetrics::new(),
-            upstreams: RwLock::default(),
-            bodies: BodyBudget::new(1024),
-            env,
-        };
-        let mut headers = HeaderMap::new();
-        headers.insert("x-remote-user", HeaderValue::from_static("somebody"));
-        let refused = proxy.authenticate(&headers, &Connection::plain("client:1")).await;
-        let response = refused.expect_err("nobody is known").into_response();
-        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    }
-
-    #[test]
-    fn whatever_a_shard_takes_for_a_watch_goes_with_the_long_requests() {
-        let lane = |uri: &str| {
-            let (parts, ()) = Request::get(uri).body(()).expect("a request").into_parts();
-            lane_of(&parts)
-        };
-        for yes in [
-            "watch=true",
-            "watch=True",
-            "watch=T",
-            "watch=t",
-            "watch=1",
-            "watch",
-            "watch=",
-            "a=b&follow=TRUE",
-        ] {
-            assert!(matches!(lane(&format!("/api/v1/pods?{yes}")), Lane::Long), "{yes}");
-        }
-        for no in ["watch=false", "watch=False", "watch=0", "limit=1", ""] {
-            assert!(matches!(lane(&format!("/api/v1/pods?{no}")), Lane::Short), "{no}");
-        }
-        assert!(matches!(lane("/api/v1/watch/pods"), Lane::Long));
-    }
 }

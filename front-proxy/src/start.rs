@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use apiserver::auth::service_account::{AccountSource, PublicKey, ServiceAccountOptions};
+use apiserver::auth::service_account::{PublicKey, ServiceAccountOptions};
 use apiserver::auth::{self, Authenticator, CaBundle, ClientCertificates, ServiceAccountTokens, TokenTable};
 use apiserver::{Body, BodyBudget, Check, Health, Lifecycle, Server, ServerOptions, Tls, TlsFiles};
 use async_trait::async_trait;
@@ -13,11 +13,11 @@ use env::Env;
 use fabric::{Identity, Peers, Routes, UpstreamOptions};
 use http::{HeaderValue, Method, Response, StatusCode};
 use parking_lot::RwLock;
-use serde_json::Value;
 use telemetry::metrics::{Family, Histogram};
 use telemetry::{Gauge, Metrics};
 use tenancy::effective::{CLUSTER_NAME, SCOPES};
 
+use crate::accounts::ShardAccounts;
 use crate::identity::GroupFilter;
 use crate::mapping::Mappings;
 use crate::options::ProxyOptions;
@@ -45,9 +45,6 @@ pub struct ProxyMetrics {
 
 /// Ready once the index of every shard that is known was whole.
 struct Indexed(Arc<Peers>);
-
-/// A proxy has no store: whether an account still exists, its shard knows.
-struct NoAccounts;
 
 // === impl Running ===
 
@@ -125,17 +122,19 @@ fn proxy(env: &Env, options: &ProxyOptions, metrics: ProxyMetrics) -> Result<(Pr
     seeds.extend(options.shard_urls.iter().filter(|url| !url.is_empty()).cloned());
     let routes = Arc::new(Routes::new([env.rng.next_u64(), env.rng.next_u64()]));
     let upstream = UpstreamOptions::default();
+    let peers = Peers::new(env, routes, Some(shards.tls()?), upstream.clone());
     let proxy = Proxy {
         env: env.clone(),
-        peers: Peers::new(env, routes, Some(shards.tls()?), upstream.clone()),
         mappings,
         identities,
-        authenticators: authenticators(env, options)?,
+        authenticators: authenticators(env, options, &peers)?,
+        peers,
         groups: GroupFilter {
             pass: options.authentication_pass_on_groups.clone(),
             drop: options.authentication_drop_groups.clone(),
         },
         options: upstream,
+        mounts: options.has_gate("WorkspaceMounts"),
         health: Health::new(Lifecycle::new()),
         metrics,
         upstreams: RwLock::default(),
@@ -144,7 +143,7 @@ fn proxy(env: &Env, options: &ProxyOptions, metrics: ProxyMetrics) -> Result<(Pr
     Ok((proxy, seeds))
 }
 
-fn authenticators(env: &Env, options: &ProxyOptions) -> Result<Vec<Arc<dyn Authenticator>>> {
+fn authenticators(env: &Env, options: &ProxyOptions, peers: &Arc<Peers>) -> Result<Vec<Arc<dyn Authenticator>>> {
     let now = auth::now(&env.clock);
     let mut members: Vec<Arc<dyn Authenticator>> = Vec::new();
     if let Some(file) = &options.client_ca_file {
@@ -166,14 +165,14 @@ fn authenticators(env: &Env, options: &ProxyOptions) -> Result<Vec<Arc<dyn Authe
         let accounts = ServiceAccountOptions {
             issuers: vec![options.service_account_issuer.clone()],
             audiences: vec![options.service_account_issuer.clone()],
-            lookup: false,
+            lookup: options.service_account_lookup,
             cluster_extra: CLUSTER_NAME.to_owned(),
             scopes_extra: SCOPES.to_owned(),
         };
         members.push(Arc::new(ServiceAccountTokens::new(
             accounts,
             keys,
-            Arc::new(NoAccounts),
+            Arc::new(ShardAccounts::new(env, peers.clone())),
             now,
         )));
     }
@@ -271,21 +270,5 @@ impl Check for Indexed {
             true => Ok(()),
             false => Err("the index of a shard was not told yet".to_owned()),
         }
-    }
-}
-
-#[async_trait]
-impl AccountSource for NoAccounts {
-    async fn service_account(
-        &self,
-        _: &permit::Cluster,
-        _: &str,
-        _: &str,
-    ) -> machinery::status::Result<Option<Arc<Value>>> {
-        Ok(None)
-    }
-
-    async fn secret(&self, _: &permit::Cluster, _: &str, _: &str) -> machinery::status::Result<Option<Arc<Value>>> {
-        Ok(None)
     }
 }

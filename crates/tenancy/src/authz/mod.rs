@@ -97,10 +97,14 @@ impl Chain<'_> {
         if !self.access.is_resource && path_is_listed(always_allowed_paths, &self.access.path) {
             return self.note("00-paths", Opinion::Allow, "always allowed path");
         }
-        let metrics_at_root = !self.access.is_resource && self.access.path == "/metrics" && self.access.scope.is_none();
+        let root = Cluster::well_known("root");
+        // Of the whole shard: asked for without a cluster, or in the name of root, which may lie on another shard.
+        let metrics_at_root = !self.access.is_resource
+            && self.access.path == "/metrics"
+            && !matches!(&self.access.scope, Some(scope) if *scope != Scope::One(root.clone()));
         let cluster = match &self.access.scope {
             Some(Scope::One(cluster)) => cluster.clone(),
-            None if metrics_at_root => Cluster::well_known("root"),
+            None if metrics_at_root => root,
             None | Some(Scope::All) => {
                 return self.note("01-requiredgroups", Opinion::None, "no single cluster");
             }

@@ -116,6 +116,28 @@ fn system_clusters_are_for_masters_alone() {
 }
 
 #[test]
+fn metrics_are_read_where_root_is_not() {
+    let mut world = world(Phase::Ready);
+    world
+        .rules
+        .push(("system:monitoring", "get", "/metrics", "system:admin"));
+    let metrics = |scope: Option<Scope>| Access {
+        scope,
+        verb: "get".to_owned(),
+        path: "/metrics".to_owned(),
+        ..Access::default()
+    };
+    let scraper = User::new("prometheus", &["system:monitoring", AUTHENTICATED]);
+    let at = |name: &str| Some(Scope::One(cluster(name)));
+    assert!(allowed(&scraper, &metrics(at("root")), &world));
+    assert!(allowed(&scraper, &metrics(None), &world));
+    assert!(!allowed(&alice(), &metrics(at("root")), &world));
+    // A path of that name within a workspace is the workspace's business.
+    assert!(!allowed(&scraper, &metrics(at("ws")), &world));
+    assert!(!allowed(&scraper, &metrics(at("elsewhere")), &world));
+}
+
+#[test]
 fn wildcard_is_for_masters_alone() {
     let mut world = world(Phase::Ready);
     world.rules.push(("alice", "*", "*", "system:admin"));
