@@ -140,6 +140,71 @@ fn shares_an_api(server: &Server) {
     );
 }
 
+/// Names of all widgets that a URL of the export shows, sorted.
+fn widgets_at(provider: &Kubectl, url: &str) -> Vec<String> {
+    let all = provider.at(format!("{url}/clusters/*"));
+    let names = all.run("get widgets -A -o jsonpath={.items[*].metadata.name}").ok();
+    let mut names: Vec<String> = names.split_whitespace().map(str::to_owned).collect();
+    names.sort_unstable();
+    names
+}
+
+/// A consumer on a shard.
+fn consumer_on(server: &Server, shard: &str, name: &str) -> Kubectl {
+    let consumer = server.create_workspace_on(shard, "root", name);
+    consumer.create(BINDING).ok();
+    consumer
+        .run("wait --for=condition=Ready apibinding/example --timeout=60s")
+        .ok();
+    consumer
+}
+
+#[test]
+fn an_api_is_shared_across_shards_and_outlives_the_providers_shard() {
+    let mut server = Server::up(2, &[]);
+    let provider = server.create_workspace_on("shard-1", "root", "provider");
+    provider.create(SCHEMA).ok();
+    provider
+        .run("wait --for=condition=IdentityValid apiexport/example.io --timeout=60s")
+        .ok();
+    // Nobody waits for the export to be known on the other shard.
+    let near = consumer_on(&server, "root", "near");
+    let beside = consumer_on(&server, "shard-1", "beside");
+    near.create(&widget("near")).ok();
+    beside.create(&widget("beside")).ok();
+
+    // One URL a shard; each shows its own consumers, with what is claimed.
+    let urls = r"get apiexportendpointslice example.io -o jsonpath={.status.endpoints[*].url}";
+    server.wait_until("both shards have announced themselves", |_| {
+        provider.run(urls).ok().split_whitespace().count() == 2
+    });
+    let urls = provider.run(urls).ok();
+    let urls: Vec<&str> = urls.split_whitespace().collect();
+    let mut seen: Vec<String> = urls.iter().flat_map(|url| widgets_at(&provider, url)).collect();
+    seen.sort_unstable();
+    assert_eq!(seen, ["beside", "near"]);
+    for url in &urls {
+        let all = provider.at(format!("{url}/clusters/*"));
+        assert!(all.run("get configmaps -A").ok().contains("kube-root-ca.crt"));
+    }
+
+    // With the provider's shard gone consumers go on, and there are new ones.
+    server.signal("shard-1/kcp", "STOP");
+    near.create(&widget("later")).ok();
+    let new = consumer_on(&server, "root", "new");
+    new.create(&widget("new")).ok();
+
+    // It comes back; what is not consumed any more is not announced.
+    server.signal("shard-1/kcp", "CONT");
+    for consumer in [near, new] {
+        consumer.run("delete apibinding example --timeout=60s").ok();
+    }
+    server.wait_until("one URL is left", |_| {
+        let left = provider.run("get apiexportendpointslice example.io -o jsonpath={.status.endpoints[*].url}");
+        left.succeeded() && left.ok().split_whitespace().count() == 1
+    });
+}
+
 fn initializes_workspaces(server: &Server) {
     let root = server.kubectl();
     root.create(TYPE).ok();

@@ -24,16 +24,28 @@ pub struct TenancyAdmission {
     others: Arc<OtherShards>,
 }
 
-/// The facts of this shard, and what was fetched for one request: types that other shards hold.
+/// The facts of this shard, and what was fetched for one request: types that other shards hold, and where paths lead.
 struct Known<'a> {
     facts: &'a ShardFacts,
     fetched: &'a Fetches,
-    /// Types that were looked for in vain.
-    missed: Mutex<BTreeSet<(Cluster, String)>>,
+    /// What was looked for in vain.
+    missed: Mutex<Missed>,
 }
 
-/// By cluster and name; `None`: there is no such type.
-type Fetches = BTreeMap<(Cluster, String), Option<Arc<Value>>>;
+/// Answers of other shards.
+#[derive(Default)]
+struct Fetches {
+    /// By cluster and name; `None`: there is no such type.
+    types: BTreeMap<(Cluster, String), Option<Arc<Value>>>,
+    /// Where paths lead; `None`: nowhere.
+    paths: BTreeMap<String, Option<Cluster>>,
+}
+
+#[derive(Default)]
+struct Missed {
+    types: BTreeSet<(Cluster, String)>,
+    paths: BTreeSet<String>,
+}
 
 /// Types that lead to each other, one fetched after the other.
 const FETCHES_MAX: usize = 32;
@@ -51,7 +63,7 @@ impl TenancyAdmission {
 
     /// Runs rules until they lack nothing that another shard has. Without other shards they run once.
     async fn knowing<T>(&self, mut rules: impl FnMut(&Known<'_>) -> T) -> Result<T> {
-        let mut fetched = Fetches::new();
+        let mut fetched = Fetches::default();
         loop {
             let (outcome, missed) = {
                 let known = Known {
@@ -62,17 +74,23 @@ impl TenancyAdmission {
                 let outcome = rules(&known);
                 (outcome, known.missed.into_inner())
             };
-            let missed: Vec<(Cluster, String)> = missed.into_iter().filter(|(of, _)| self.others.holds(of)).collect();
-            if missed.is_empty() || fetched.len() > FETCHES_MAX {
+            let mut types = missed.types;
+            types.retain(|(of, _)| self.others.holds(of));
+            let is_anything_missed = self.others.is_anybody() && !(types.is_empty() && missed.paths.is_empty());
+            if !is_anything_missed || fetched.types.len() > FETCHES_MAX {
                 return Ok(outcome);
             }
-            for (of, name) in missed {
+            for path in missed.paths {
+                let found = self.others.cluster_at(&path).await;
+                fetched.paths.insert(path, found);
+            }
+            for (of, name) in types {
                 let types = ResourceRef::new(api::keys::group::TENANCY, "workspacetypes");
                 let found = match self.others.fetch(&types.object(&of, "", &name)).await? {
                     Fetched::Object(object) => Some(object),
                     Fetched::Absent => None,
                 };
-                fetched.insert((of, name), found);
+                fetched.types.insert((of, name), found);
             }
         }
     }
@@ -122,10 +140,10 @@ impl TypeSource for Known<'_> {
             return Some(found);
         }
         let key = (Cluster::parse(path).ok()?, name.to_owned());
-        if let Some(fetched) = self.fetched.get(&key) {
+        if let Some(fetched) = self.fetched.types.get(&key) {
             return fetched.clone();
         }
-        self.missed.lock().insert(key);
+        self.missed.lock().types.insert(key);
         None
     }
 }
@@ -140,7 +158,14 @@ impl World for Known<'_> {
     }
 
     fn cluster_at(&self, path: &str) -> Option<Cluster> {
-        self.facts.cluster_at(path)
+        if let Some(found) = self.facts.cluster_at(path) {
+            return Some(found);
+        }
+        if let Some(asked) = self.fetched.paths.get(path) {
+            return asked.clone();
+        }
+        self.missed.lock().paths.insert(path.to_owned());
+        None
     }
 
     fn bindings(&self, of: &Cluster) -> Vec<Arc<Value>> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::fabric::upstream::{Answer, UpstreamBody};
-use ::fabric::{Lane, ShardId, Upstream};
+use ::fabric::{Destination, Lane, ShardId, Upstream};
 use api::keys::header;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,6 +27,7 @@ use permit::{Access, Cluster, Scope};
 use plan::{Effect, ObjectRef};
 use registry::ResourceDef;
 use serde_json::{Value, json};
+use tenancy::WorkspacePath;
 
 use crate::catalog::ShardCatalog;
 use crate::neighbours::Neighbours;
@@ -38,6 +39,8 @@ pub struct OtherShards {
     catalog: Arc<ShardCatalog>,
     /// When shards that let a request run out of time are asked again, on the monotonic clock.
     resting: Mutex<BTreeMap<ShardId, Duration>>,
+    /// Paths that led nowhere, and until when that is believed.
+    nowhere: Mutex<BTreeMap<String, Duration>>,
 }
 
 /// Effects where they belong: on this shard, or on the one that holds the cluster.
@@ -53,6 +56,9 @@ type Answered = (http::StatusCode, Value);
 /// Of one request, its answer's body included.
 const TIMEOUT: Duration = Duration::from_secs(3);
 const REST: Duration = Duration::from_secs(2);
+/// A path that leads nowhere is asked for this often, by however many.
+const NOWHERE: Duration = Duration::from_secs(1);
+const NOWHERE_MAX: usize = 1024;
 /// Above what any object has.
 const BODY_BYTES_MAX: usize = 8 << 20;
 
@@ -65,6 +71,7 @@ impl OtherShards {
             neighbours,
             catalog,
             resting: Mutex::default(),
+            nowhere: Mutex::default(),
         })
     }
 
@@ -76,6 +83,28 @@ impl OtherShards {
     /// Whether another shard holds a cluster.
     pub fn holds(&self, of: &Cluster) -> bool {
         self.is_anybody() && self.neighbours.holder(of) == Holder::Elsewhere
+    }
+
+    /// Where a path leads, if that is on another shard: asked of the shards, for when nothing was told of it yet. What leads
+    /// nowhere is not asked for again for a moment.
+    pub async fn cluster_at(&self, path: &str) -> Option<Cluster> {
+        let parsed = WorkspacePath::parse(path).ok()?;
+        let now = self.env.clock.monotonic();
+        if self.nowhere.lock().get(path).is_some_and(|until| now < *until) {
+            return None;
+        }
+        let found = match self.neighbours.peers()?.resolve(&parsed).await {
+            Ok(Destination::Cluster { cluster, .. }) => Some(cluster),
+            Ok(Destination::Mount { .. }) | Err(_) => None,
+        };
+        if found.is_none() {
+            let mut nowhere = self.nowhere.lock();
+            nowhere.retain(|_, until| now < *until);
+            if nowhere.len() < NOWHERE_MAX {
+                nowhere.insert(path.to_owned(), self.env.clock.monotonic() + NOWHERE);
+            }
+        }
+        found
     }
 
     /// Whether the shard that holds the cluster of an access lets a user have it; asked as a component asks, which skips

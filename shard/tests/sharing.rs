@@ -540,3 +540,27 @@ async fn a_policy_of_the_provider_holds_on_the_other_shard() {
         "no more than the provider lets"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_binds_at_once_is_not_refused_for_what_is_still_on_its_way() {
+    let pair = Pair::new();
+    let (a, b) = (pair.start_a().await, pair.start_b().await);
+    let root = Cluster::well_known(cluster::ROOT);
+    let provider = a.workspace(&root, "provider", &a).await;
+    let consumer = a.workspace(&root, "consumer", &b).await;
+    a.offer(&provider).await;
+    let binder = b
+        .shard
+        .replicas
+        .get("rbac.authorization.k8s.io", "clusterrolebindings", &provider, "binder");
+    assert!(binder.is_none(), "it is on its way");
+    let refused = b
+        .create_as("mallory", &consumer, &bindings(), binding("root:provider"))
+        .await;
+    assert_eq!(refused.unwrap_err().code, 403);
+    let nowhere = b
+        .create_as("alice", &consumer, &bindings(), binding("root:nowhere"))
+        .await;
+    assert_eq!(nowhere.unwrap_err().code, 403);
+    b.bind(&consumer, "root:provider").await;
+}

@@ -4,7 +4,7 @@ use api::{hashes, keys};
 use machinery::field::{FieldError, Path};
 use machinery::object::ObjectExt;
 use machinery::status::Status;
-use permit::Verb;
+use permit::{Cluster, Verb};
 use serde_json::Value;
 
 use super::{AccessCheck, Review, World};
@@ -54,12 +54,17 @@ fn wanted_label(review: &Review<'_>, world: &dyn World) -> Option<String> {
     if name.is_empty() {
         return None;
     }
-    let cluster = if path.is_empty() {
-        Some(review.cluster.clone())
-    } else {
-        world.cluster_at(path)
-    };
-    Some(hashes::export_label(cluster?.as_str(), name))
+    Some(hashes::export_label(home_of(review, world, path, name)?.as_str(), name))
+}
+
+/// The cluster of an export. By the path that the export itself has recorded, where its workspaces are on other shards.
+fn home_of(review: &Review<'_>, world: &dyn World, path: &str, name: &str) -> Option<Cluster> {
+    if path.is_empty() {
+        return Some(review.cluster.clone());
+    }
+    let export = world.export(review.cluster, path, name);
+    let home = export.and_then(|export| crate::types::cluster_of(&export));
+    home.or_else(|| world.cluster_at(path))
 }
 
 pub(super) fn validate(review: &Review<'_>, world: &dyn World, checks: &mut Vec<AccessCheck>) -> Result<(), Status> {
@@ -118,11 +123,7 @@ fn validate_slice(review: &Review<'_>, world: &dyn World, checks: &mut Vec<Acces
 
 /// Verb `bind` on the export, in its own cluster. An unknown path is answered like a missing right.
 pub(super) fn bind_check(review: &Review<'_>, world: &dyn World, path: &str, name: &str, doing: &str) -> AccessCheck {
-    let cluster = if path.is_empty() {
-        Some(review.cluster.clone())
-    } else {
-        world.cluster_at(path)
-    };
+    let cluster = home_of(review, world, path, name);
     let shown = if path.is_empty() { review.cluster.as_str() } else { path };
     AccessCheck {
         cluster,
