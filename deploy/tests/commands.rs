@@ -25,7 +25,11 @@ fn parse(line: &[String]) -> Option<Result<(), String>> {
     let program = line.first()?.strip_prefix('/')?;
     let said = |outcome: Result<(), clap::Error>| outcome.map_err(|error| error.to_string());
     Some(match program {
-        "kcp" => said(Kcp::try_parse_from(line).map(drop)),
+        "kcp" => match Kcp::try_parse_from(line) {
+            Ok(Kcp::Start(options)) => options.validate(),
+            Ok(Kcp::Issue(_)) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        },
         "kcp-front-proxy" => said(Proxy::try_parse_from(line).map(drop)),
         _ if !is_built(&line[0]) => return None,
         other => Err(format!("there is no program {other}")),
@@ -75,6 +79,42 @@ fn flags_are_given_once_and_as_one_word() {
                 );
             }
         }
+    }
+}
+
+/// What kcp's own charts give (kcp-dev/helm-charts ca73c22: charts `kcp`, `shard` and `proxy`, OIDC off, audit on).
+const KCPS_OWN: [&str; 3] = [
+    "/kcp start --etcd-servers=https://etcd:2379 --etcd-keyfile=/e/tls.key --etcd-certfile=/e/tls.crt --etcd-cafile=/e/ca.crt \
+     --client-ca-file=/c/tls.crt --tls-private-key-file=/t/tls.key --tls-cert-file=/t/tls.crt \
+     --service-account-key-file=/s/tls.key --service-account-private-key-file=/s/tls.key --root-ca-file=/r/tls.crt \
+     --enable-home-workspaces=true --logical-cluster-admin-kubeconfig=/l/kubeconfig \
+     --external-logical-cluster-admin-kubeconfig=/x/kubeconfig --requestheader-client-ca-file=/h/tls.crt \
+     --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group \
+     --requestheader-extra-headers-prefix=X-Remote-Extra- --mount-proxy-client-cert-file=/m/tls.crt \
+     --mount-proxy-client-key-file=/m/tls.key --root-directory= --shard-virtual-workspace-ca-file=/r/tls.crt \
+     --shard-base-url=https://kcp:6443 --shard-external-url=https://kcp.example.com:443 \
+     --external-hostname=kcp.example.com:443 --v=3 --logging-format=json --audit-log-maxage=30 --audit-log-maxbackup=10 \
+     --audit-log-maxsize=250 --audit-log-path=/var/audit/kcp.log --audit-policy-file=/etc/policy.yaml --audit-log-compress \
+     --audit-log-format=json --profiler-address=0.0.0.0:6060 --batteries-included=workspace-types --enable-leader-election",
+    "/kcp start --shard-name=alpha --root-shard-kubeconfig-file=/k/kubeconfig --shard-client-cert-file=/h/tls.crt \
+     --shard-client-key-file=/h/tls.key --etcd-servers=https://etcd:2379 --client-ca-file=/c/tls.crt \
+     --tls-private-key-file=/t/tls.key --tls-cert-file=/t/tls.crt --service-account-private-key-file=/s/tls.key \
+     --root-directory=/etc/kcp/config --external-hostname=alpha.kcp:6443 --shard-external-url=https://kcp.example.com:443 \
+     --cache-kubeconfig=/etc/kcp/cache/kubeconfig/kubeconfig",
+    "/kcp-front-proxy --secure-port=8443 --root-kubeconfig=/k/kubeconfig --shards-kubeconfig=/s/kubeconfig \
+     --tls-private-key-file=/t/tls.key --tls-cert-file=/t/tls.crt --client-ca-file=/c/tls.crt \
+     --requestheader-client-ca-file=/h/tls.crt --requestheader-allowed-names=kcp-mounts-proxy \
+     --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group \
+     --requestheader-extra-headers-prefix=X-Remote-Extra- --service-account-key-file=/a/tls.key \
+     --service-account-lookup=false --mapping-file=/m/path-mapping.yaml --v=3 --logging-format=json \
+     --profiler-address=localhost:6060 --token-auth-file=/etc/kcp/token-auth/auth-token.csv",
+];
+
+#[test]
+fn the_commands_of_kcps_own_charts_start_our_programs() {
+    for line in KCPS_OWN {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        assert_eq!(parse(&words), Some(Ok(())), "{line}");
     }
 }
 

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use apiserver::auth::service_account::{PublicKey, ServiceAccountOptions};
-use apiserver::auth::{self, Authenticator, CaBundle, ClientCertificates, ServiceAccountTokens, TokenTable};
+use apiserver::auth::{
+    self, Authenticator, CaBundle, ClientCertificates, RequestHeader, RequestHeaderOptions, ServiceAccountTokens,
+    TokenTable,
+};
 use apiserver::{Body, BodyBudget, Check, Health, Lifecycle, Server, ServerOptions, Tls, TlsFiles};
 use async_trait::async_trait;
 use env::Env;
@@ -22,6 +25,9 @@ use crate::identity::GroupFilter;
 use crate::mapping::Mappings;
 use crate::options::ProxyOptions;
 use crate::proxy::Proxy;
+
+#[cfg(test)]
+mod tests;
 
 /// How often certificates are looked at for change.
 const TLS_PERIOD: Duration = Duration::from_secs(10);
@@ -146,6 +152,18 @@ fn proxy(env: &Env, options: &ProxyOptions, metrics: ProxyMetrics) -> Result<(Pr
 fn authenticators(env: &Env, options: &ProxyOptions, peers: &Arc<Peers>) -> Result<Vec<Arc<dyn Authenticator>>> {
     let now = auth::now(&env.clock);
     let mut members: Vec<Arc<dyn Authenticator>> = Vec::new();
+    if let Some(file) = &options.requestheader_client_ca_file {
+        let bundle = CaBundle::from_pem(now.clone(), &read(env, file)?);
+        let bundle = bundle.with_context(|| format!("reading {}", file.display()))?;
+        let headers = RequestHeaderOptions {
+            username_headers: options.requestheader_username_headers.clone(),
+            group_headers: options.requestheader_group_headers.clone(),
+            extra_header_prefixes: options.requestheader_extra_headers_prefix.clone(),
+            allowed_names: options.requestheader_allowed_names.clone(),
+            ..RequestHeaderOptions::default()
+        };
+        members.push(Arc::new(RequestHeader::new(bundle, headers)));
+    }
     if let Some(file) = &options.client_ca_file {
         let bundle = CaBundle::from_pem(now.clone(), &read(env, file)?);
         let bundle = bundle.with_context(|| format!("reading {}", file.display()))?;
@@ -186,7 +204,11 @@ fn tls(env: &Env, options: &ProxyOptions) -> Result<Arc<Tls>> {
     let files = TlsFiles {
         certificate: or_own(&options.tls_cert_file, "apiserver.crt"),
         key: or_own(&options.tls_private_key_file, "apiserver.key"),
-        client_ca: options.client_ca_file.iter().cloned().collect(),
+        client_ca: [&options.client_ca_file, &options.requestheader_client_ca_file]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect(),
     };
     let material = files.read(&*env.disk).context("reading TLS files")?;
     let tls = Tls::new(env, &material).context("setting TLS up")?;

@@ -25,11 +25,15 @@ pub struct AdminTokens {
 impl AdminTokens {
     /// shard-admin's token outlives the process: the kubeconfig has it, the token store its hash. The others are new.
     pub fn prepare(env: &Env, options: &StartOptions) -> Result<Self> {
-        let store = options
-            .authentication_admin_token_path
-            .clone()
-            .unwrap_or_else(|| options.root_directory.join(".admin-token-store"));
-        let shard_admin = persistent_token(env, &options.kubeconfig_file(), &store)?;
+        let shard_admin = match &options.authentication_admin_token_path {
+            // Nobody is told of it, and nobody can use it.
+            None if options.writes_nothing() => random_token(env),
+            None => {
+                let store = options.root_directory.join(".admin-token-store");
+                persistent_token(env, &options.kubeconfig_file(), &store)?
+            }
+            Some(store) => persistent_token(env, &options.kubeconfig_file(), store)?,
+        };
         let user = options.batteries().user.then(|| random_token(env));
         Ok(Self {
             shard_admin,

@@ -23,8 +23,9 @@ const GATES: &[&str] = &[
 // As Kubernetes' programs have it: of a flag that is given twice the last one counts.
 #[command(args_override_self = true)]
 pub struct StartOptions {
-    /// Directory for everything the server writes: keys, certificates, admin.kubeconfig, the embedded store
-    #[arg(long, default_value = ".kcp", value_name = "DIR")]
+    /// Directory for everything the server writes: keys, certificates, admin.kubeconfig, the embedded store; empty: nothing is
+    /// written
+    #[arg(long, default_value = ".kcp", value_name = "DIR", value_parser = path_or_empty)]
     pub root_directory: PathBuf,
     /// Port for HTTPS; 0 takes a free one
     #[arg(long, default_value_t = 6443)]
@@ -278,6 +279,16 @@ pub struct AcceptedOptions {
     pub shard_virtual_workspace_ca_file: Option<PathBuf>,
     #[arg(long, hide = true)]
     pub shard_kubeconfig_file: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub root_ca_file: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub mount_proxy_client_cert_file: Option<PathBuf>,
+    #[arg(long, hide = true)]
+    pub mount_proxy_client_key_file: Option<PathBuf>,
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub audit_log_compress: Option<bool>,
+    #[arg(long, hide = true)]
+    pub audit_log_format: Option<String>,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -305,7 +316,34 @@ impl StartOptions {
             return Err("--etcd-servers: embedded is a store of its own, without others beside it".to_owned());
         }
         self.validate_shard()?;
+        self.validate_files()?;
         self.accepted.validate()
+    }
+
+    /// Without a root directory everything that would be made there has to be given.
+    fn validate_files(&self) -> Result<(), String> {
+        if !self.writes_nothing() {
+            return Ok(());
+        }
+        let has_signing_key = self.service_account_signing_key_file.is_some();
+        let has_private_key = self.service_account_private_key_file.is_some();
+        for (is_given, flag) in [
+            (self.tls_cert_file.is_some(), "--tls-cert-file"),
+            (has_signing_key || has_private_key, "--service-account-signing-key-file"),
+            (
+                !self.is_embedded() || self.embedded_etcd_directory.is_some(),
+                "--etcd-servers",
+            ),
+            (
+                !self.batteries().admin || self.kubeconfig_path.is_some(),
+                "--kubeconfig-path",
+            ),
+        ] {
+            if !is_given {
+                return Err(format!("--root-directory is empty, so that {flag} is required"));
+            }
+        }
+        Ok(())
     }
 
     fn validate_shard(&self) -> Result<(), String> {
@@ -367,6 +405,11 @@ impl StartOptions {
         }
     }
 
+    /// Whether there is no root directory.
+    pub fn writes_nothing(&self) -> bool {
+        self.root_directory.as_os_str().is_empty()
+    }
+
     pub fn is_embedded(&self) -> bool {
         self.etcd_servers.first().is_some_and(|server| server == "embedded")
     }
@@ -413,6 +456,9 @@ impl AcceptedOptions {
         if self.authorization_webhook_config_file.is_some() {
             return Err("--authorization-webhook-config-file: authorization webhooks are not built yet".to_owned());
         }
+        if let Some(other) = self.audit_log_format.as_ref().filter(|format| *format != "json") {
+            return Err(format!("--audit-log-format: {other} is not built, only json"));
+        }
         if self.logical_cluster_total_object_limit > 0 {
             return Err(
                 "--logical-cluster-total-object-limit: objects are not counted yet, no limit is kept".to_owned(),
@@ -420,6 +466,10 @@ impl AcceptedOptions {
         }
         Ok(())
     }
+}
+
+fn path_or_empty(text: &str) -> Result<PathBuf, std::convert::Infallible> {
+    Ok(PathBuf::from(text))
 }
 
 fn go_duration(text: &str) -> Result<Duration, String> {
@@ -480,6 +530,29 @@ mod tests {
         assert!(Line::try_parse_from(["kcp", "--audit-log-maxsize=many"]).is_err());
         assert!(Line::try_parse_from(["kcp", "--enable-leader-election=perhaps"]).is_err());
         assert!(parse(&["--enable-leader-election"]).enable_leader_election);
+    }
+
+    #[test]
+    fn without_a_root_directory_everything_is_given() {
+        let mut given = vec!["--root-directory=", "--batteries-included=workspace-types"];
+        for (missing, next) in [
+            ("--tls-cert-file", "--tls-cert-file=/c"),
+            (
+                "--service-account-signing-key-file",
+                "--service-account-private-key-file=/s",
+            ),
+            ("--etcd-servers", "--etcd-servers=http://e:2379"),
+        ] {
+            let said = parse(&given).validate().unwrap_err();
+            assert!(said.ends_with(&format!("{missing} is required")), "{said}");
+            given.push(next);
+            if missing == "--tls-cert-file" {
+                given.push("--tls-private-key-file=/k");
+            }
+        }
+        assert!(parse(&given).validate().is_ok());
+        given.push("--batteries-included=admin");
+        assert!(parse(&given).validate().unwrap_err().contains("--kubeconfig-path"));
     }
 
     #[test]

@@ -60,9 +60,11 @@ impl Running {
     /// Starts everything; ready when it returns.
     pub async fn start(env: &Env, options: &StartOptions) -> Result<Self> {
         options.validate().map_err(anyhow::Error::msg)?;
-        env.disk
-            .create_dir_all(&options.root_directory)
-            .with_context(|| format!("making {}", options.root_directory.display()))?;
+        if !options.writes_nothing() {
+            env.disk
+                .create_dir_all(&options.root_directory)
+                .with_context(|| format!("making {}", options.root_directory.display()))?;
+        }
         let listener = listen(env, options).await?;
         let address = listener.address();
         let place = Place::new(options, &address)?;
