@@ -137,9 +137,16 @@ impl Site {
         }
     }
 
+    /// Nothing of it is left behind that follows others or holds its store.
     async fn stop(self) {
         self.server.shutdown().await;
         self.shard.stop().await;
+        let replicas = Arc::downgrade(&self.shard.replicas);
+        let env = self.env.clone();
+        drop(self);
+        // What was aborted goes at its next turn.
+        env.clock.sleep(Duration::from_secs(1)).await;
+        assert_eq!(replicas.strong_count(), 0, "somebody still follows");
     }
 
     /// A workspace on this shard. Which parent it has does not matter here.

@@ -93,6 +93,7 @@ impl Following {
     /// Follows the shards at `seeds`, and every registered one, as long as it is. Never returns.
     pub async fn run(self: Arc<Self>, seeds: Vec<String>) {
         let seeds: BTreeSet<String> = seeds.iter().map(|url| trimmed(url)).collect();
+        let _ended_with_this = Streams(&self);
         loop {
             let members = self.known_members();
             self.follow_all(&seeds, &members);
@@ -266,6 +267,18 @@ impl Following {
             }
         }
         Ok(())
+    }
+}
+
+/// The streams of one run.
+struct Streams<'a>(&'a Following);
+
+impl Drop for Streams<'_> {
+    fn drop(&mut self) {
+        for stream in std::mem::take(&mut *self.0.streams.lock()).into_values() {
+            stream.abort();
+        }
+        self.0.tellers.lock().clear();
     }
 }
 
