@@ -111,7 +111,10 @@ struct Shards {
 }
 
 /// Writes what it finds, or nothing, beside an object of another shard.
-struct Copying;
+#[derive(Default)]
+struct Copying {
+    spans_shards: bool,
+}
 
 fn far() -> ObjectRef {
     ResourceRef::new("", "configmaps").object(&Cluster::well_known("far"), "", "of-others")
@@ -124,6 +127,10 @@ fn near(name: &str) -> ObjectRef {
 impl Controller for Copying {
     fn name(&self) -> &'static str {
         "copying"
+    }
+
+    fn spans_shards(&self) -> bool {
+        self.spans_shards
     }
 
     fn watches(&self) -> Vec<ResourceRef> {
@@ -223,7 +230,13 @@ async fn others_objects_are_fetched_and_others_keys_are_dropped() {
         carried_out: Mutex::default(),
         done: Notify::new(),
     });
-    let (env, driver, _tasks) = running(shards.clone(), shards.clone(), shards.clone(), Arc::new(Copying)).await;
+    let (env, driver, _tasks) = running(
+        shards.clone(),
+        shards.clone(),
+        shards.clone(),
+        Arc::new(Copying::default()),
+    )
+    .await;
     let bound = Duration::from_secs(30);
     assert!(env.clock.timeout(bound, shards.done.notified()).await.is_ok());
     // Both keys were due at once: had the foreign one been planned, it would have asked, too.
@@ -238,6 +251,23 @@ async fn others_objects_are_fetched_and_others_keys_are_dropped() {
         "nothing was decided on what was not known"
     );
     assert_eq!(*shards.fetched.lock(), [far(), far()]);
+}
+
+#[tokio::test]
+async fn who_spans_shards_is_run_for_others_keys_too() {
+    let shards = Arc::new(Shards {
+        fetched: Mutex::default(),
+        carried_out: Mutex::default(),
+        done: Notify::new(),
+    });
+    let spanning = Arc::new(Copying { spans_shards: true });
+    let (env, _driver, _tasks) = running(shards.clone(), shards.clone(), shards.clone(), spanning).await;
+    let bound = Duration::from_secs(30);
+    while shards.carried_out.lock().len() < 2 {
+        assert!(env.clock.timeout(bound, shards.done.notified()).await.is_ok());
+    }
+    let carried_out = shards.carried_out.lock().clone();
+    assert!(carried_out.contains(&copy("foreign")) && carried_out.contains(&copy("own")));
 }
 
 #[tokio::test]

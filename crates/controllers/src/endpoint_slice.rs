@@ -217,3 +217,78 @@ fn find_export(slice: &Value, view: &dyn View) -> Option<(Cluster, Arc<Value>)> 
     crate::binding::find_export(view, &own, reference(slice, "path"), reference(slice, "name"))
         .and_then(|export| Some((types::cluster_of(&export)?, export)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Literals, cluster};
+
+    /// A consumer here of an export whose slice, with a partition or none, is on another shard.
+    fn world(selector: Option<&str>) -> Literals {
+        let mut world = Literals {
+            elsewhere: [cluster("prov")].into(),
+            ..Literals::default()
+        };
+        world.put(&refs::exports(), "prov", json!({"metadata": {"name": "e"}}));
+        let mut slice = json!({"metadata": {"name": "e"}, "spec": {"export": {"path": "prov", "name": "e"}},
+            "status": {"endpoints": [{"url": "https://other/services/apiexport/prov/e"}], "conditions": [
+                {"type": "APIExportValid", "status": "True"}, {"type": "PartitionValid", "status": "True"}]}});
+        if let Some(selector) = selector {
+            slice.set_at(&["spec", "partition"], json!("p"));
+            slice.set_at(&["status", "shardSelector"], json!(selector));
+        }
+        world.put(&refs::endpoint_slices(), "prov", slice);
+        let shard = json!({"metadata": {"name": "blue", "labels": {"region": "west"}}});
+        world.put(&refs::shards(), "root", shard);
+        let exported = hashes::export_label("prov", "e");
+        let consumer = json!({"metadata": {"name": "b", "labels": {label::EXPORT: exported}}});
+        world.put(&refs::bindings(), "abc", consumer);
+        world
+    }
+
+    fn urls(world: &mut Literals) -> Vec<String> {
+        let info = ShardInfo {
+            name: "blue".to_owned(),
+            external_url: String::new(),
+            virtual_workspace_url: "https://blue".to_owned(),
+            ca_pem: String::new(),
+        };
+        world.settle(
+            &EndpointSlices::new(Arc::new(info)),
+            &Key::new(&cluster("prov"), "", "e"),
+        );
+        let slice = world.object(&refs::endpoint_slices(), "prov", "", "e").unwrap();
+        let endpoints = slice.at(&["status", "endpoints"]).and_then(Value::as_array);
+        let urls = endpoints.into_iter().flatten().filter_map(|e| e.str_at(&["url"]));
+        urls.map(str::to_owned).collect()
+    }
+
+    const OTHER: &str = "https://other/services/apiexport/prov/e";
+    const OWN: &str = "https://blue/services/apiexport/prov/e";
+
+    #[test]
+    fn a_shard_adds_its_own_url_to_a_slice_of_another_one_as_long_as_it_has_consumers() {
+        let mut world = world(None);
+        assert_eq!(urls(&mut world), [OTHER, OWN]);
+        world.objects.retain(|of, _| of.resource != refs::bindings());
+        assert_eq!(urls(&mut world), [OTHER], "others' are theirs");
+    }
+
+    #[test]
+    fn a_partition_of_another_shards_slice_selects_by_what_is_written_there() {
+        assert_eq!(urls(&mut world(Some("region=west"))), [OTHER, OWN]);
+        assert_eq!(urls(&mut world(Some("region=east"))), [OTHER]);
+    }
+
+    #[test]
+    fn an_invalid_slice_of_another_shard_is_left_alone() {
+        let mut world = world(None);
+        let of = refs::endpoint_slices().object(&cluster("prov"), "", "e");
+        let slice = world.objects.get_mut(&of).unwrap();
+        slice.set_at(
+            &["status", "conditions"],
+            json!([{"type": "APIExportValid", "status": "False"}]),
+        );
+        assert_eq!(urls(&mut world), [OTHER]);
+    }
+}

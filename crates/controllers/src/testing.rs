@@ -16,6 +16,8 @@ pub(crate) struct Literals {
     pub counter: u64,
     /// Shards that do not answer.
     pub dead: BTreeSet<String>,
+    /// Clusters of other shards, of which something was told.
+    pub elsewhere: BTreeSet<Cluster>,
     /// What has to be fetched: others' objects.
     pub foreign: BTreeSet<ObjectRef>,
 }
@@ -163,6 +165,10 @@ impl View for Literals {
     }
 
     /// As the Shard objects in root say.
+    fn is_here(&self, cluster: &Cluster) -> bool {
+        !self.elsewhere.contains(cluster)
+    }
+
     fn members(&self) -> Vec<Member> {
         let all = LabelSelector::everything();
         let shards = self.list(&crate::refs::shards(), &Scope::One(cluster("root")), "", &all);
