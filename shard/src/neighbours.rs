@@ -6,7 +6,7 @@
 //! A shard without others does nothing of this.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use ::fabric::wire::index_entry::Entry as Told;
 use ::fabric::wire::{ClusterEntry, IndexBatch, ShardEntry};
@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use controller::{Driver, Holder};
 use env::Env;
 use machinery::object::ObjectExt;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use permit::Cluster;
 use plan::{Member, ResourceRef};
 use rustls::ClientConfig;
@@ -33,9 +33,9 @@ pub struct Neighbours {
     routes: Arc<Routes>,
     facts: Arc<ShardFacts>,
     /// Not set: there is nobody to go to, or no certificate to go there with.
-    peers: OnceLock<Arc<Peers>>,
+    peers: RwLock<Option<Arc<Peers>>>,
     /// Not set: another process, or nobody, runs the controllers.
-    driver: OnceLock<Driver>,
+    driver: RwLock<Option<Driver>>,
     /// Shards that tell everything anew, from beginning to end.
     retelling: Mutex<BTreeSet<ShardId>>,
     /// Shards came, went or changed.
@@ -61,8 +61,8 @@ impl Neighbours {
             own: own.to_owned(),
             routes: Arc::new(Routes::new([env.rng.next_u64(), env.rng.next_u64()])),
             facts,
-            peers: OnceLock::new(),
-            driver: OnceLock::new(),
+            peers: RwLock::default(),
+            driver: RwLock::default(),
             retelling: Mutex::default(),
             changed: Notify::new(),
             changed_members: Notify::new(),
@@ -78,25 +78,36 @@ impl Neighbours {
             &self.own,
             self.clone(),
         );
-        let peers = self.peers.get_or_init(|| peers).clone();
+        *self.peers.write() = Some(peers.clone());
         env.spawn
             .spawn("peers", peers.run(neighbourhood.root.iter().cloned().collect()))
     }
 
     /// The controllers run here.
     pub fn attach(&self, driver: &Driver) {
-        // Once a process.
-        let _already_there = self.driver.set(driver.clone());
+        *self.driver.write() = Some(driver.clone());
+    }
+
+    /// Lets go of the others and of the driver, both of which hold this: neither would ever be freed.
+    pub fn detach(&self) {
+        *self.driver.write() = None;
+        if let Some(peers) = self.peers.write().take() {
+            peers.close();
+        }
+    }
+
+    fn driver(&self) -> Option<Driver> {
+        self.driver.read().clone()
     }
 
     /// Connections to others, if any are followed.
-    pub fn peers(&self) -> Option<&Arc<Peers>> {
-        self.peers.get()
+    pub fn peers(&self) -> Option<Arc<Peers>> {
+        self.peers.read().clone()
     }
 
     /// Nobody else is known.
     pub fn is_alone(&self) -> bool {
-        self.peers.get().is_none() || self.routes.is_only(&self.own)
+        self.peers.read().is_none() || self.routes.is_only(&self.own)
     }
 
     pub fn is_own(&self, shard: &str) -> bool {
@@ -153,13 +164,14 @@ impl Neighbours {
     /// All registered shards.
     pub fn members(&self) -> Vec<Member> {
         let counts = self.routes.counts();
+        let peers = self.peers();
         let member = |(shard, facts): (ShardId, ::fabric::routes::ShardFacts)| {
             let is_own = self.is_own(&facts.name);
             let load = match is_own {
                 true => self.facts.index.read().len(),
                 false => counts.get(shard.index()).copied().unwrap_or_default(),
             };
-            let is_live = is_own || self.peers.get().is_some_and(|peers| peers.is_live(shard));
+            let is_live = is_own || peers.as_ref().is_some_and(|peers| peers.is_live(shard));
             Member {
                 is_live,
                 load,
@@ -197,7 +209,7 @@ impl Neighbours {
     pub fn introduce(&self, entry: &ShardEntry) {
         self.routes.introduce(entry);
         self.changed_members.notify_one();
-        if let Some(peers) = self.peers.get() {
+        if let Some(peers) = self.peers() {
             peers.look_again();
         }
     }
@@ -211,7 +223,7 @@ impl Neighbours {
     fn tell_of_shard(&self, name: &str) {
         self.changed.notify_one();
         self.changed_members.notify_one();
-        if let Some(driver) = self.driver.get() {
+        if let Some(driver) = self.driver() {
             let root = Cluster::well_known(cluster::ROOT);
             driver.tell(&ResourceRef::new(group::CORE, "shards").object(&root, "", name), None);
         }
@@ -219,7 +231,7 @@ impl Neighbours {
 
     /// The Workspace that a logical cluster of another shard belongs to is looked at again, if it is here.
     fn tell_of_cluster(&self, entry: &ClusterEntry, is_retold: bool) {
-        let Some(driver) = self.driver.get() else { return };
+        let Some(driver) = self.driver() else { return };
         let (Ok(name), Ok(owner)) = (Cluster::parse(&entry.name), Cluster::parse(&entry.owner_cluster)) else {
             return;
         };

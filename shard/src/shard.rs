@@ -354,6 +354,7 @@ impl Shard {
 
 impl Drop for Shard {
     fn drop(&mut self) {
+        self.neighbours.detach();
         self.facts.detach();
     }
 }

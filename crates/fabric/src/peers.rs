@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use env::Env;
+use env::{Env, Task};
 use machinery::status::{Reason, Status};
 use parking_lot::{Mutex, RwLock};
 use permit::Cluster;
@@ -25,8 +25,8 @@ pub struct Peers {
     tls: Option<Arc<ClientConfig>>,
     options: UpstreamOptions,
     pub routes: Arc<Routes>,
-    /// By URL.
-    followed: Mutex<BTreeSet<String>>,
+    /// By URL; aborted when the last that is interested goes.
+    followed: Mutex<BTreeMap<String, Option<Task<()>>>>,
     /// Which URL a shard answers at: what the index was heard from.
     upstreams: RwLock<BTreeMap<ShardId, (String, Upstream)>>,
     /// A shard told of shards.
@@ -161,17 +161,26 @@ impl Peers {
 
     fn follow(self: &Arc<Self>, url: &str) {
         let url = url.trim_end_matches('/').to_owned();
-        if !self.followed.lock().insert(url.clone()) {
+        let mut followed = self.followed.lock();
+        if followed.contains_key(&url) {
             return;
         }
+        followed.insert(url.clone(), None);
         let endpoint = match Endpoint::from_url(&url, self.tls.clone()) {
             Ok(endpoint) => endpoint,
             Err(error) => return tracing::warn!(%error, "a shard cannot be followed"),
         };
         let upstream = Upstream::new(self.env.clone(), endpoint, self.options.clone());
-        let peers = self.clone();
+        let (peers, key) = (self.clone(), url.clone());
         let following = async move { peers.follow_through_failures(&url, &upstream).await };
-        self.env.spawn.spawn("index", following).detach();
+        followed.insert(key, Some(self.env.spawn.spawn("index", following)));
+    }
+
+    /// Follows nobody any more.
+    pub fn close(&self) {
+        for task in std::mem::take(&mut *self.followed.lock()).into_values().flatten() {
+            task.abort();
+        }
     }
 
     async fn follow_through_failures(&self, url: &str, upstream: &Upstream) {
