@@ -159,6 +159,10 @@ fn a_shard_starts_again_with_root_down() {
     });
     far.create("apiVersion: v1\nkind: Namespace\nmetadata: {name: later}\n")
         .ok();
+    // Workspaces are made, too: what it needs of root, it has.
+    let deep = server.create_workspace("root:far", "deep");
+    deep.create(CONFIG).ok();
+    assert!(deep.run("api-resources").ok().contains("workspaces"));
     server.signal("root/kcp", "CONT");
     server.wait_until("root goes on", |server| server.kubectl().run("get shards").succeeded());
     // It finds its way back to root, which counts its starts.
