@@ -38,10 +38,14 @@ pub struct Applied<'a> {
 // === impl Applied ===
 
 impl<'a> Applied<'a> {
-    /// The same change of what others know by another key.
+    /// The same change of what others know by another key, under which there may be something else in its place.
     #[must_use]
-    pub fn under(&self, key: &'a ObjectKey) -> Self {
-        Self { key, ..*self }
+    pub fn under(&self, key: &'a ObjectKey, instead: Option<&'a Arc<Entry>>) -> Self {
+        Self {
+            key,
+            new: self.new.or(instead),
+            ..*self
+        }
     }
     /// The object as it was before, parsed; shared with the other projections and the plans that look at it.
     pub fn old_tree(&self) -> Option<Arc<Value>> {

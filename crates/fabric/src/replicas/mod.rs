@@ -20,7 +20,7 @@ mod sink;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock, Weak};
 
 use api::keys::annotation;
 use compact_str::CompactString;
@@ -52,7 +52,10 @@ struct Origins {
 }
 
 /// Told to a projection as if the object were this shard's own, which knows no shards in keys.
-struct Unsharded(Arc<dyn Projection>);
+struct Unsharded {
+    projection: Arc<dyn Projection>,
+    replicas: Arc<OnceLock<Weak<Replicas>>>,
+}
 
 /// Bytes of events: watchers of replicas are few, and begin anew cheaply.
 const LOG_BYTES: usize = 4 << 20;
@@ -73,8 +76,10 @@ impl Replicas {
     ) -> Result<Arc<Self>, StorageError> {
         let shards = Arc::new(Origins::default());
         let mut all: Vec<Arc<dyn Projection>> = vec![shards.clone()];
+        let known = Arc::new(OnceLock::new());
         for projection in projections {
-            all.push(Arc::new(Unsharded(projection)));
+            let replicas = known.clone();
+            all.push(Arc::new(Unsharded { projection, replicas }));
         }
         let replicas = Arc::new(Self {
             env: env.clone(),
@@ -92,6 +97,8 @@ impl Replicas {
             opening: tokio::sync::Mutex::default(),
             shards,
         });
+        // Once: it was made above.
+        let _first = known.set(Arc::downgrade(&replicas));
         let first = RangeRequest::prefix(format!("{}/", replicas.options.prefix).into_bytes());
         if !replicas.kv.range(first.limited(1)).await?.kvs.is_empty() {
             replicas.store().await?;
@@ -129,14 +136,22 @@ impl Replicas {
     /// One object, from whichever shard has told of it.
     pub fn get(&self, group: &str, resource: &str, of: &Cluster, name: &str) -> Option<Arc<Value>> {
         let store = self.opened()?;
-        let resource = resource_key(group, resource);
+        let entry = self.find(&store, &resource_key(group, resource), of, name, "")?;
+        Some(store.tree(&entry))
+    }
+
+    fn find(
+        &self,
+        store: &Store,
+        resource: &ResourceKey,
+        of: &Cluster,
+        name: &str,
+        but_of_shard: &str,
+    ) -> Option<Arc<Entry>> {
         let permit = Permit::internal(Scope::One(of.clone()));
         let known = self.shards.known.read();
-        let mut entries = known.iter().filter_map(|shard| {
-            let key = ObjectKey::new(of.clone(), shard, name);
-            store.peek(&permit, &resource, &key)
-        });
-        entries.next().map(|entry| store.tree(&entry))
+        let mut others = known.iter().filter(|shard| **shard != but_of_shard);
+        others.find_map(|shard| store.peek(&permit, resource, &ObjectKey::new(of.clone(), shard, name)))
     }
 
     /// The objects of a scope, in the order of clusters.
@@ -196,11 +211,20 @@ impl Projection for Origins {
 
 impl Projection for Unsharded {
     fn apply(&self, change: &Applied<'_>) {
-        let key = ObjectKey::new(change.key.cluster.clone(), "", &change.key.name);
-        self.0.apply(&change.under(&key));
+        let told = change.key;
+        let key = ObjectKey::new(told.cluster.clone(), "", &told.name);
+        let instead = match change.new {
+            Some(_) => None,
+            // A cluster that has moved is told of by the other shard already.
+            None => self.replicas.get().and_then(Weak::upgrade).and_then(|replicas| {
+                let store = replicas.opened()?;
+                replicas.find(&store, change.resource, &told.cluster, &told.name, &told.namespace)
+            }),
+        };
+        self.projection.apply(&change.under(&key, instead.as_ref()));
     }
 
     fn visible(&self) {
-        self.0.visible();
+        self.projection.visible();
     }
 }

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use env::Env;
@@ -7,7 +8,7 @@ use machinery::object::{ObjectExt, encode_canonical};
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
 use serde_json::{Value, json};
-use storage::{Store, StoreOptions};
+use storage::{Applied, Projection, Store, StoreOptions};
 
 use super::sink::Teller;
 use super::*;
@@ -225,6 +226,45 @@ async fn replicas_outlive_the_process_and_are_not_among_the_shards_own() {
         "what is kept is there without any shard to tell it"
     );
     assert_eq!((again.origins(), again.count("amber")), (vec!["amber".to_owned()], 1));
+}
+
+/// What a projection knows: names of exports.
+#[derive(Default)]
+struct Known(parking_lot::Mutex<BTreeSet<String>>);
+
+impl Projection for Known {
+    fn apply(&self, change: &Applied<'_>) {
+        assert_eq!(change.key.namespace, "", "it knows of no shards");
+        let name = change.key.name.to_string();
+        match change.new {
+            Some(_) => drop(self.0.lock().insert(name)),
+            None => drop(self.0.lock().remove(&name)),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_moved_does_not_go_when_its_old_shard_says_so() {
+    let (env, _host) = Env::simulated(1, SimOptions::default());
+    let kv: Arc<dyn Kv> = Arc::new(ModelKv::new(&env));
+    let known = Arc::new(Known::default());
+    let projections: Vec<Arc<dyn Projection>> = vec![known.clone()];
+    let replicas = Replicas::new(&env, kv.clone(), StoreOptions::default(), projections)
+        .await
+        .unwrap();
+    let store = replicas.store().await.unwrap();
+    let bench = Bench {
+        env,
+        kv,
+        replicas,
+        store,
+    };
+    let mut old = bench.tell(everything("amber", 9, vec![export("e", 7, "")])).await;
+    let mut new = bench.tell(everything("blue", 9, vec![export("e", 8, "")])).await;
+    bench.tell_more(&mut old, vec![gone("e", 9)]).await;
+    assert!(known.0.lock().contains("e") && bench.content("e").is_some());
+    bench.tell_more(&mut new, vec![gone("e", 10)]).await;
+    assert!(known.0.lock().is_empty() && bench.content("e").is_none());
 }
 
 #[tokio::test(start_paused = true)]
