@@ -229,10 +229,11 @@ impl Driver {
         }
     }
 
-    /// True when no key is due or running and no event waits: tests and simulations wait for it.
+    /// True when the controllers run, and no key is due or running and no event waits: tests and simulations wait for it. A
+    /// driver without the lease has not looked yet.
     pub fn is_idle(&self) -> bool {
         let now = self.0.env.clock.monotonic();
-        self.0.feed.is_empty() && self.0.work.iter().all(|work| work.queue.lock().is_idle(now))
+        self.0.feed.is_told() && self.0.work.iter().all(|work| work.queue.lock().is_idle(now))
     }
 
     /// (controller, keys waiting), for metrics.

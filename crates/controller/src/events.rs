@@ -92,9 +92,10 @@ impl EventFeed {
         self.arrived.notified().await;
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Somebody listens, and has heard everything.
+    pub(crate) fn is_told(&self) -> bool {
         let state = self.state.lock();
-        state.events.is_empty() && state.coming.is_empty()
+        state.is_listened_to && state.events.is_empty() && state.coming.is_empty()
     }
 
     /// For a further store. Its objects are looked for by their resources' names, whatever their keys are there.
@@ -215,10 +216,10 @@ mod tests {
         feed.listen();
         feed.push(event("a"));
         assert!(names(feed.drain()).is_empty());
-        assert!(!feed.is_empty(), "but it is not idle either");
+        assert!(!feed.is_told(), "but it is not idle either");
         feed.visible();
         assert_eq!(names(feed.drain()), ["a"]);
-        assert!(feed.is_empty());
+        assert!(feed.is_told());
     }
 
     #[test]
@@ -235,13 +236,15 @@ mod tests {
         let feed = EventFeed::new();
         feed.push(event("a"));
         feed.visible();
-        assert!(feed.is_empty());
+        assert!(!feed.is_told(), "nobody listens");
         feed.listen();
+        assert!(feed.is_told());
         feed.push(event("a"));
         feed.visible();
-        assert!(!feed.is_empty());
+        assert!(!feed.is_told());
         feed.leave();
-        assert!(feed.is_empty());
+        feed.listen();
+        assert!(feed.is_told());
     }
 
     #[test]

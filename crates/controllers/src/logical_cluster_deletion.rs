@@ -33,17 +33,21 @@ impl Controller for Deletion {
         vec![refs::everything()]
     }
 
-    /// Deletions in clusters that are being deleted, and the LogicalCluster itself.
+    /// Deletions in clusters that are being deleted, the LogicalCluster itself, and whatever is there without one: who died
+    /// between the cluster's end and the sweep behind it has left nothing else to tell of it.
     fn keys(&self, trigger: &Trigger<'_>, view: &dyn View) -> Vec<Key> {
         let key = || vec![Key::of_cluster(trigger.cluster)];
         if *trigger.resource == refs::logical_clusters() {
             let dying = trigger.new.is_none_or(|new| new.is_terminating());
             return if dying { key() } else { Vec::new() };
         }
-        if trigger.new.is_some() || trigger.cluster.is_system() {
+        if trigger.cluster.is_system() {
             return Vec::new();
         }
         let of = refs::logical_clusters().object(trigger.cluster, "", LOGICAL_CLUSTER);
+        if trigger.new.is_some() {
+            return if view.is_absent(&of) { key() } else { Vec::new() };
+        }
         match view.get(&of) {
             Seen::Found(lc) if lc.deletion_timestamp().is_none() => Vec::new(),
             _ => key(),

@@ -319,7 +319,15 @@ impl Worker {
                         parent: Some((place.cluster.clone(), name)),
                         apis: Vec::new(),
                     };
-                    return self.territory.places.lock().push(made);
+                    let mut places = self.territory.places.lock();
+                    // Deleted meanwhile with what it is in.
+                    let is_orphan = place.parent.is_some() && !places.iter().any(|p| p.cluster == place.cluster);
+                    if is_orphan {
+                        self.ledger.doom(&format!("/{cluster}/"));
+                    } else {
+                        places.push(made);
+                    }
+                    return;
                 }
             }
         }
