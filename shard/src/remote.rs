@@ -372,7 +372,19 @@ pub async fn exchange(upstream: &Upstream, method: Method, path: &str, body: Opt
         .await
         .map_err(lost)?
         .to_bytes();
-    Ok((parts.status, serde_json::from_slice(&bytes).unwrap_or_default()))
+    Ok((parts.status, read_answer(parts.status, &bytes)?))
+}
+
+/// Refusals may come as plain text, as Kubernetes' do outside its APIs. What is granted must be readable: nothing is planned
+/// on an object that could not be read.
+fn read_answer(code: http::StatusCode, bytes: &[u8]) -> Result<Value> {
+    match machinery::json::decode_stored(bytes) {
+        Ok(answer) => Ok(answer),
+        Err(_) if !code.is_success() => Ok(Value::Null),
+        Err(error) => Err(Status::service_unavailable(format!(
+            "the shard that holds it answers what cannot be read: {error}"
+        ))),
+    }
 }
 
 fn body_of(body: Option<&Value>) -> UpstreamBody {
@@ -412,4 +424,25 @@ fn segment(name: &str) -> String {
         false => format!("%{byte:02X}"),
     };
     name.bytes().map(encode).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_read_is_no_object() {
+        let ok = http::StatusCode::OK;
+        assert_eq!(read_answer(ok, br#"{"kind": "Shard"}"#).unwrap(), json!({"kind": "Shard"}));
+        assert_eq!(read_answer(ok, b"<html>").unwrap_err().code, 503);
+        assert_eq!(read_answer(ok, b"").unwrap_err().code, 503);
+        let refused = read_answer(http::StatusCode::NOT_FOUND, b"404 page not found").unwrap();
+        assert!(failure(http::StatusCode::NOT_FOUND, &refused).unwrap().is_not_found());
+    }
+
+    #[test]
+    fn a_name_stays_one_segment_of_a_path() {
+        assert_eq!(segment("a.b-c:d"), "a.b-c:d");
+        assert_eq!(segment("../a b?c"), "..%2Fa%20b%3Fc");
+    }
 }

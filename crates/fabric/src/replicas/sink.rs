@@ -126,7 +126,7 @@ impl Told {
         let object = match entry.gone {
             true => None,
             false => {
-                let object: Value = serde_json::from_slice(&entry.object).map_err(|_| "it cannot be read")?;
+                let object: Value = machinery::json::decode_stored(&entry.object).map_err(|_| "it cannot be read")?;
                 if object.name() != entry.name || object.uid() != entry.uid {
                     return Err("it is another object");
                 }
