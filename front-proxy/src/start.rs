@@ -63,7 +63,7 @@ impl Running {
             .await
             .with_context(|| format!("listening on {address}: --secure-port and --bind-address say where"))?;
         let address = listener.address();
-        let metrics = ProxyMetrics::new();
+        let metrics = ProxyMetrics::default();
         apiserver::add_process_metrics(env, &metrics.server);
         let (proxy, seeds) = proxy(env, options, metrics)?;
         let server_metrics = proxy.metrics.server.clone();
@@ -229,8 +229,8 @@ fn read(env: &Env, file: &Path) -> Result<Vec<u8>> {
 
 // === impl ProxyMetrics ===
 
-impl ProxyMetrics {
-    pub(crate) fn new() -> Self {
+impl Default for ProxyMetrics {
+    fn default() -> Self {
         let server = Metrics::new();
         let durations = Family::new(
             "proxy_request_duration_seconds",
@@ -252,7 +252,9 @@ impl ProxyMetrics {
             server,
         }
     }
+}
 
+impl ProxyMetrics {
     pub fn answered(&self, method: &Method, code: StatusCode, took: Duration) {
         // What is no method of HTTP shares one value: clients can make up as many as they like.
         let known = [

@@ -433,7 +433,10 @@ mod tests {
     #[test]
     fn an_answer_that_cannot_be_read_is_no_object() {
         let ok = http::StatusCode::OK;
-        assert_eq!(read_answer(ok, br#"{"kind": "Shard"}"#).unwrap(), json!({"kind": "Shard"}));
+        assert_eq!(
+            read_answer(ok, br#"{"kind": "Shard"}"#).unwrap(),
+            json!({"kind": "Shard"})
+        );
         assert_eq!(read_answer(ok, b"<html>").unwrap_err().code, 503);
         assert_eq!(read_answer(ok, b"").unwrap_err().code, 503);
         let refused = read_answer(http::StatusCode::NOT_FOUND, b"404 page not found").unwrap();

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::link::{Failure, Head, Link};
-use crate::server::Server;
+use crate::server::{LISTEN, Server};
 use crate::trace::Trace;
 
 /// No answer may take longer: the server's own bound is 60 s.
@@ -60,8 +60,6 @@ pub enum Outcome {
 pub struct Answer {
     pub code: u16,
     pub body: Value,
-    /// The store's newest revision when the answer arrived.
-    pub ceiling: u64,
 }
 
 /// A watch under way. Dropping it cuts the connection.
@@ -152,9 +150,18 @@ impl Site {
 impl Client {
     pub fn new(site: &Site, name: &str, token: &str, rng: Rng) -> Self {
         let link = match *site.0.network.lock() {
-            true => Link::Network(None),
+            true => Link::to(LISTEN),
             false => Link::Direct,
         };
+        Self::over(link, site, name, token, rng)
+    }
+
+    /// Of the server at an address.
+    pub fn at(address: &str, site: &Site, name: &str, token: &str, rng: Rng) -> Self {
+        Self::over(Link::to(address), site, name, token, rng)
+    }
+
+    fn over(link: Link, site: &Site, name: &str, token: &str, rng: Rng) -> Self {
         Self {
             link,
             site: site.clone(),
@@ -233,7 +240,6 @@ impl Client {
                 return Outcome::Down;
             }
         };
-        let ceiling = site.server().map_or(u64::MAX, |server| server.shard.store.revision());
         if self.rng.chance(drop_rate / 2.0) {
             site.0.faults.count("connection/dropped");
             return Outcome::Lost;
@@ -252,7 +258,7 @@ impl Client {
         }) else {
             return Outcome::Lost;
         };
-        Outcome::Answered(Answer { code, body, ceiling })
+        Outcome::Answered(Answer { code, body })
     }
 
     /// Begins a watch.
@@ -281,7 +287,7 @@ impl Client {
             let code = head.code;
             let bytes = head.whole().await.unwrap_or_default();
             let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-            let answer = Answer { code, body, ceiling: 0 };
+            let answer = Answer { code, body };
             site.note(&self.name, format_args!("WATCH {path} -> {}", summary(&answer)));
             return Err(Outcome::Answered(answer));
         }

@@ -36,8 +36,15 @@ pub fn unsettled(history: &History) -> Vec<String> {
     found
 }
 
+/// The clusters that workspaces have.
+pub fn owned(history: &History) -> BTreeSet<String> {
+    objects(history, WORKSPACES)
+        .filter_map(|(_, workspace)| Some(workspace["spec"]["cluster"].as_str()?.to_owned()))
+        .collect()
+}
+
 /// What should not be there: anything of a cluster that was deleted, clusters that no workspace has.
-pub fn leftovers(history: &History) -> Vec<String> {
+pub fn leftovers(history: &History, owned: &BTreeSet<String>) -> Vec<String> {
     let mut found = Vec::new();
     let ever: BTreeSet<&str> = history
         .keys(FENCES)
@@ -53,9 +60,6 @@ pub fn leftovers(history: &History) -> Vec<String> {
             found.push(format!("{key} is left of a deleted cluster"));
         }
     }
-    let owned: BTreeSet<String> = objects(history, WORKSPACES)
-        .filter_map(|(_, workspace)| Some(workspace["spec"]["cluster"].as_str()?.to_owned()))
-        .collect();
     for (key, _) in objects(history, CLUSTERS) {
         let cluster = key
             .strip_prefix(CLUSTERS)

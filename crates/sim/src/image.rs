@@ -42,19 +42,12 @@ impl Image {
         site.set_server(Some(server.into()));
         let mut setup = Setup(Client::new(&site, "setup", ADMIN, world.rng()));
 
-        let provider = setup.workspace("provider").await?;
-        for (path, body) in export() {
-            setup.create(&provider, path, &body).await?;
-        }
+        let provider = setup.workspace("provider", None).await?;
+        setup.offer(&provider).await?;
         let mut homes = Vec::new();
         for tenant in TENANTS {
-            let home = setup.workspace(tenant).await?;
-            setup.create(&home, RBAC_BINDINGS, &owner(tenant)).await?;
-            setup.create(&home, CRDS, &widgets()).await?;
-            setup.create(&home, BINDINGS, &binding()).await?;
-            for path in ["/apis/example.io/v1/widgets", "/apis/provider.example/v1/gadgets"] {
-                setup.until_served(&home, path).await?;
-            }
+            let home = setup.workspace(tenant, None).await?;
+            setup.furnish(&home, tenant).await?;
             homes.push(home);
         }
         let server = site.server().context("it runs")?;
@@ -83,12 +76,32 @@ pub async fn until_idle(server: &Server, bound: Duration) -> Result<()> {
     Ok(())
 }
 
-struct Setup(Client);
+/// Somebody who prepares a world, and to whom every refusal is an error.
+pub struct Setup(pub Client);
 
 // === impl Setup ===
 
 impl Setup {
-    async fn create(&mut self, cluster: &str, path: &str, body: &Value) -> Result<()> {
+    /// Offers an API from a workspace.
+    pub async fn offer(&mut self, provider: &str) -> Result<()> {
+        for (path, body) in export() {
+            self.create(provider, path, &body).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a workspace a tenant's, with an API of its own and one that is shared.
+    pub async fn furnish(&mut self, home: &str, tenant: &str) -> Result<()> {
+        self.create(home, RBAC_BINDINGS, &owner(tenant)).await?;
+        self.create(home, CRDS, &widgets()).await?;
+        self.create(home, BINDINGS, &binding()).await?;
+        for path in ["/apis/example.io/v1/widgets", "/apis/provider.example/v1/gadgets"] {
+            self.until_served(home, path).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn create(&mut self, cluster: &str, path: &str, body: &Value) -> Result<()> {
         let url = format!("/clusters/{cluster}{path}");
         match self.0.call("POST", &url, body).await {
             Outcome::Answered(answer) if answer.code == 201 => Ok(()),
@@ -97,8 +110,12 @@ impl Setup {
     }
 
     /// Makes a workspace in root, and returns its cluster when it is ready.
-    async fn workspace(&mut self, name: &str) -> Result<String> {
-        self.create("root", WORKSPACES, &workspace(name)).await?;
+    pub async fn workspace(&mut self, name: &str, shard: Option<&str>) -> Result<String> {
+        let mut object = workspace(name);
+        if let Some(shard) = shard {
+            object["spec"] = json!({"location": {"selector": {"matchLabels": {"name": shard}}}});
+        }
+        self.create("root", WORKSPACES, &object).await?;
         let url = format!("/clusters/root{WORKSPACES}/{name}");
         for _ in 0..1000 {
             if let Outcome::Answered(answer) = self.0.call("GET", &url, &Value::Null).await
@@ -112,7 +129,7 @@ impl Setup {
         bail!("workspace {name} does not become ready")
     }
 
-    async fn until_served(&mut self, cluster: &str, path: &str) -> Result<()> {
+    pub async fn until_served(&mut self, cluster: &str, path: &str) -> Result<()> {
         let url = format!("/clusters/{cluster}{path}");
         for _ in 0..1000 {
             if let Outcome::Answered(answer) = self.0.call("GET", &url, &Value::Null).await

@@ -1,12 +1,12 @@
-//! Keeps the server running through all its lives, and ends each as it is told.
+//! Keeps a process running through all its lives, and ends each as it is told.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use controller::Effects;
-use env::Rng;
 use env::simulated::{Crash, Faults, Host};
+use env::{Env, Rng};
 use kv::Guard;
 use machinery::status::Result;
 use parking_lot::Mutex;
@@ -16,6 +16,23 @@ use tokio::sync::mpsc;
 use crate::client::Site;
 use crate::history::{self, Shared as History};
 use crate::server::{Server, ServerOptions};
+
+/// What a process does in one life.
+#[async_trait]
+pub trait Program: Send + Sync + 'static {
+    /// Starts and serves, until it ends by itself: a start that fails ends the process.
+    async fn live(&self, env: Env, reaper: Reaper) -> End;
+    /// The life is over, or about to be: nobody finds it any more. `None`: it had not come to serve.
+    fn leave(&self) -> Option<Box<dyn Serving>>;
+    fn name(&self) -> &'static str;
+}
+
+/// A life that serves.
+#[async_trait]
+pub trait Serving: Send + Sync {
+    /// Down in order, with everything written.
+    async fn stop(self: Box<Self>);
+}
 
 /// How often a disk without power is noticed.
 const POWER_PERIOD: Duration = Duration::from_millis(3);
@@ -41,19 +58,27 @@ pub struct Reaper {
 }
 
 pub struct Keeper {
-    host: Host,
+    /// The process's machine, and what else stands for it in the network.
+    hosts: Vec<Host>,
     site: Site,
-    history: History,
-    options: ServerOptions,
+    program: Arc<dyn Program>,
     rng: Rng,
     reaper: Reaper,
     orders: mpsc::UnboundedReceiver<End>,
 }
 
 /// Between the controllers and their effects: kills the process after one of them.
-struct Fragile {
-    inner: Arc<dyn Effects>,
-    reaper: Reaper,
+pub struct Fragile {
+    pub inner: Arc<dyn Effects>,
+    pub reaper: Reaper,
+}
+
+/// A shard that is alone.
+pub struct Alone {
+    pub host: Host,
+    pub site: Site,
+    pub history: History,
+    pub options: ServerOptions,
 }
 
 // === impl Reaper ===
@@ -119,7 +144,7 @@ impl Effects for Fragile {
 // === impl Keeper ===
 
 impl Keeper {
-    pub fn new(host: Host, site: Site, history: History, options: ServerOptions, rng: Rng) -> Self {
+    pub fn new(hosts: Vec<Host>, site: Site, program: Arc<dyn Program>, rng: Rng) -> Self {
         let (sender, orders) = mpsc::unbounded_channel();
         let reaper = Reaper {
             orders: sender,
@@ -127,10 +152,9 @@ impl Keeper {
             faults: site.faults().clone(),
         };
         Self {
-            host,
+            hosts,
             site,
-            history,
-            options,
+            program,
             rng,
             reaper,
             orders,
@@ -143,44 +167,41 @@ impl Keeper {
 
     /// Life after life.
     pub async fn run(mut self) {
+        let Some(host) = self.hosts.first().cloned() else {
+            return;
+        };
+        let (program, name) = (self.program.clone(), self.program.name());
         let mut failed_starts = 0;
         while failed_starts < FAILED_STARTS_MAX {
             let end = {
-                let live = live(
-                    self.host.clone(),
-                    self.site.clone(),
-                    self.history.clone(),
-                    self.options.clone(),
-                    self.reaper.clone(),
-                );
+                let live = program.live(host.env(), self.reaper.clone());
                 tokio::select! {
                     biased;
-                    end = until_end(&mut self.orders, &self.host, &self.site) => end,
+                    end = until_end(&mut self.orders, &host, &self.site) => end,
                     end = live => end,
                 }
             };
-            self.site.note("server", format_args!("ends: {end:?}"));
-            let server = self.site.server();
-            failed_starts = if server.is_some() { 0 } else { failed_starts + 1 };
-            self.site.set_server(None);
+            self.site.note(name, format_args!("ends: {end:?}"));
+            let serving = program.leave();
+            failed_starts = if serving.is_some() { 0 } else { failed_starts + 1 };
             let how = match end {
                 End::Crash(how) => how,
                 End::Stop => {
-                    if let Some(server) = server {
+                    if let Some(serving) = serving {
                         self.site.faults().count("host/stopped");
                         // A disk that hangs does not keep the process from being killed in the end.
                         let bound = Duration::from_secs(30);
-                        let _either_way = self.site.env().clock.timeout(bound, server.stop()).await;
+                        let _either_way = self.site.env().clock.timeout(bound, serving.stop()).await;
                     }
                     Crash::Process
                 }
             };
-            self.host.crash(how);
+            self.hosts.iter().for_each(|host| host.crash(how));
             while self.orders.try_recv().is_ok() {}
             self.site.sleep_ms(20 + self.rng.below(400)).await;
         }
         self.site
-            .violation("server", format!("does not start after {failed_starts} attempts"));
+            .violation(name, format!("does not start after {failed_starts} attempts"));
         self.site.give_up();
     }
 }
@@ -198,39 +219,72 @@ async fn until_end(orders: &mut mpsc::UnboundedReceiver<End>, host: &Host, site:
     }
 }
 
-/// One life, up to its end by itself: a start that fails ends the process.
-async fn live(host: Host, site: Site, history: History, options: ServerOptions, reaper: Reaper) -> End {
-    let env = host.env();
-    let starting = {
-        let (env, reaper) = (env.clone(), reaper.clone());
-        async move { Server::start(&env, &options, |inner| Arc::new(Fragile { inner, reaper })).await }
-    };
+// === impl Alone ===
+
+#[async_trait]
+impl Program for Alone {
+    async fn live(&self, env: Env, reaper: Reaper) -> End {
+        let starting = {
+            let (env, options) = (env.clone(), self.options.clone());
+            async move { Server::start(&env, &options, |inner| Arc::new(Fragile { inner, reaper })).await }
+        };
+        match come_up(&env, &self.host, &self.site, &self.history, self.name(), starting).await {
+            Ok(server) => self.site.set_server(Some(server)),
+            Err(end) => return end,
+        }
+        std::future::pending().await
+    }
+
+    fn leave(&self) -> Option<Box<dyn Serving>> {
+        let server = self.site.server()?;
+        self.site.set_server(None);
+        Some(Box::new(server))
+    }
+
+    fn name(&self) -> &'static str {
+        "server"
+    }
+}
+
+#[async_trait]
+impl Serving for Arc<Server> {
+    async fn stop(self: Box<Self>) {
+        Server::stop(&self).await;
+    }
+}
+
+/// Starts a shard, holds its store to what was seen in earlier lives, and records this one.
+pub async fn come_up(
+    env: &Env,
+    host: &Host,
+    site: &Site,
+    history: &History,
+    name: &'static str,
+    starting: impl Future<Output = anyhow::Result<Server>> + Send + 'static,
+) -> std::result::Result<Arc<Server>, End> {
     let server = match env.spawn.spawn("start", starting).await {
         Ok(Ok(server)) => Arc::new(server),
         Ok(Err(error)) => {
-            site.note("server", format_args!("does not start: {error:#}"));
-            return End::Crash(Crash::Process);
+            site.note(name, format_args!("does not start: {error:#}"));
+            return Err(End::Crash(Crash::Process));
         }
         Err(stopped) => {
-            site.note("server", format_args!("does not start: {stopped}"));
-            return End::Crash(Crash::Process);
+            site.note(name, format_args!("does not start: {stopped}"));
+            return Err(End::Crash(Crash::Process));
         }
     };
-    if let Err(text) = history::resume(&history, &server.kv).await {
+    if let Err(text) = history::resume(history, &server.kv).await {
         if host.disk().is_powered_off() || text.contains("cannot be read") {
-            return End::Crash(Crash::Process);
+            return Err(End::Crash(Crash::Process));
         }
-        site.violation("store", text);
+        site.violation(name, text);
     }
     let record = {
-        let (env, kv, site) = (env.clone(), server.kv.clone(), site.clone());
+        let (env, kv, site, history) = (env.clone(), server.kv.clone(), site.clone(), history.clone());
         history::record(env, kv, history, move |text| site.violation("store", text))
     };
     env.spawn.spawn("recorder", record).detach();
-    site.note(
-        "server",
-        format_args!("serves from revision {}", server.shard.store.revision()),
-    );
-    site.set_server(Some(server));
-    std::future::pending().await
+    let revision = server.shard.store.revision();
+    site.note(name, format_args!("serves from revision {revision}"));
+    Ok(server)
 }

@@ -1,4 +1,4 @@
-//! The way of a request from a client to the server: handed over, or by HTTP/2 over the simulated network.
+//! The way of a request from a client to a server: handed over, or by HTTP/2 over the simulated network.
 
 use apiserver::{Connection, RequestBody, Timer};
 use bytes::Bytes;
@@ -10,14 +10,16 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::mpsc;
 
 use crate::client::Site;
-use crate::server::LISTEN;
 
 /// How a client's requests reach the server.
 pub enum Link {
     /// As values: cheap, and the server's tasks end where a connection would.
     Direct,
     /// Over a connection that is made when it is needed.
-    Network(Option<http2::SendRequest<Full<Bytes>>>),
+    Network {
+        address: String,
+        sender: Option<http2::SendRequest<Full<Bytes>>>,
+    },
 }
 
 /// Why there is no answer.
@@ -43,11 +45,18 @@ struct Executor(env::Spawn);
 // === impl Link ===
 
 impl Link {
+    pub fn to(address: &str) -> Self {
+        Self::Network {
+            address: address.to_owned(),
+            sender: None,
+        }
+    }
+
     /// Sends a request. Cancelling it cuts the request off.
     pub async fn send(&mut self, site: &Site, request: Request<Bytes>) -> Result<Head, Failure> {
         match self {
             Self::Direct => direct(site, request).await,
-            Self::Network(sender) => network(sender, site, request).await,
+            Self::Network { address, sender } => network(address, sender, site, request).await,
         }
     }
 }
@@ -76,12 +85,13 @@ async fn direct(site: &Site, request: Request<Bytes>) -> Result<Head, Failure> {
 }
 
 async fn network(
+    address: &str,
     sender: &mut Option<http2::SendRequest<Full<Bytes>>>,
     site: &Site,
     mut request: Request<Bytes>,
 ) -> Result<Head, Failure> {
     if sender.as_ref().is_none_or(http2::SendRequest::is_closed) {
-        *sender = Some(dial(site).await.ok_or(Failure::Down)?);
+        *sender = Some(dial(address, site).await.ok_or(Failure::Down)?);
     }
     let Some(connection) = sender else {
         return Err(Failure::Down);
@@ -90,7 +100,7 @@ async fn network(
         *sender = None;
         return Err(Failure::Down);
     }
-    let url = format!("http://{LISTEN}{}", request.uri());
+    let url = format!("http://{address}{}", request.uri());
     *request.uri_mut() = url.parse().map_err(|_| Failure::Down)?;
     match connection.send_request(request.map(Full::new)).await {
         Ok(response) => {
@@ -104,9 +114,9 @@ async fn network(
     }
 }
 
-async fn dial(site: &Site) -> Option<http2::SendRequest<Full<Bytes>>> {
+async fn dial(address: &str, site: &Site) -> Option<http2::SendRequest<Full<Bytes>>> {
     let env = site.env();
-    let stream = env.net.dial(LISTEN).await.ok()?;
+    let stream = env.net.dial(address).await.ok()?;
     let mut builder = http2::Builder::new(Executor(env.spawn.clone()));
     builder
         .timer(Timer(env.clock.clone()))

@@ -1,6 +1,7 @@
 //! One run: a seed makes a world, its clients and its faults; then everything that was seen is checked.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use env::Task;
@@ -11,7 +12,7 @@ use crate::ledger::Ledger;
 use crate::nemesis::{Nemesis, heal};
 use crate::scene::Scene;
 use crate::server::ServerOptions;
-use crate::tenant::{Api, CONFIGMAPS, GADGETS, Territory, WIDGETS, Worker, list_url_of};
+use crate::tenant::{Api, CONFIGMAPS, GADGETS, Holder, Holders, Place, Territory, WIDGETS, Worker, list_url_of};
 use crate::watcher::{Reached, Subject, Watcher};
 
 /// Clients of one tenant.
@@ -20,7 +21,7 @@ const WORKERS: usize = 2;
 const RUN_BOUND: Duration = Duration::from_secs(3600);
 
 /// What a run is told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Plan {
     pub seed: u64,
     /// Requests that clients send before the faults stop.
@@ -32,6 +33,8 @@ pub struct Plan {
 /// What a run came to.
 #[derive(Debug)]
 pub struct Report {
+    /// The test that it is of.
+    pub suite: &'static str,
     pub seed: u64,
     /// Of everything that clients asked and got and of every fault.
     pub hash: u64,
@@ -100,6 +103,7 @@ impl Run {
         }
         wrong.extend(self.ledger.check(&scene.history.lock()));
         Report {
+            suite: "seeds",
             seed: plan.seed,
             hash: scene.trace.hash(),
             requests: scene.site.sent(),
@@ -161,12 +165,19 @@ impl Run {
 
     fn workers(&self, plan: &Plan, image: &Image) -> Vec<Task<()>> {
         let mut workers = Vec::new();
+        let site = self.scene.site.clone();
+        let holder = Holder {
+            ledger: self.ledger.clone(),
+            revision: Arc::new(move || site.server().map_or(u64::MAX, |server| server.shard.store.revision())),
+        };
+        let holders: Holders = Arc::new([("root".to_owned(), holder.clone())].into());
         for (tenant, home) in TENANTS.iter().zip(&image.homes) {
             let foreign = image.homes.iter().filter(|other| *other != home);
-            let territory = Territory::new(home, foreign.cloned().collect());
+            let place = Place::home(home, None, holder.clone());
+            let territory = Territory::new(place, foreign.cloned().collect(), holders.clone());
             for number in 0..WORKERS {
                 let client = self.scene.client(&format!("{tenant}{number}"), tenant);
-                let worker = Worker::new(client, self.ledger.clone(), territory.clone());
+                let worker = Worker::new(vec![client], territory.clone());
                 workers.push(self.scene.spawn("worker", worker.work(plan.requests)));
             }
         }
@@ -186,7 +197,7 @@ impl Run {
         for (tenant, home) in TENANTS.iter().zip(&image.homes) {
             for api in [CONFIGMAPS, WIDGETS, GADGETS] {
                 let name = format!("{tenant}/{}", api.resource);
-                watch(&name, tenant, subject(api, home));
+                watch(&name, tenant, subject(api, home, home));
             }
         }
         // What the provider sees of all who use its API.
@@ -225,9 +236,10 @@ impl Run {
     }
 }
 
-fn subject(api: Api, home: &str) -> Subject {
+/// Objects of an API in a cluster, called so in the URL.
+pub fn subject(api: Api, home: &str, segment: &str) -> Subject {
     Subject {
-        url: list_url_of(home, api),
+        url: list_url_of(segment, api),
         resource: api.key.to_owned(),
         cluster: Some(home.to_owned()),
     }
@@ -241,11 +253,11 @@ impl Report {
         if self.wrong.is_empty() {
             return None;
         }
-        let Self { seed, tail, .. } = self;
+        let Self { suite, seed, tail, .. } = self;
         let wrong = self.wrong.iter().take(12).map(|text| format!("  - {text}\n"));
         Some(format!(
             "seed {seed}: {} violations\n{}the last of the trace:\n{tail}\
-             again: KCP_SIM_START={seed} KCP_SIM_SEEDS=1 cargo test -p sim --test seeds\n",
+             again: KCP_SIM_START={seed} KCP_SIM_SEEDS=1 cargo test -p sim --test {suite}\n",
             self.wrong.len(),
             wrong.collect::<String>(),
         ))

@@ -1,15 +1,16 @@
 //! A world with one server in it that is kept running, and clients' machines: what runs and tests are played on.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use env::simulated::{Host, SimOptions, World};
 use env::{Rng, Task};
 
 use crate::client::{Client, Site};
-use crate::health::{leftovers, unsettled};
+use crate::health::{leftovers, owned, unsettled};
 use crate::history::Shared as History;
 use crate::image::Image;
-use crate::keeper::{Keeper, Reaper};
+use crate::keeper::{Alone, Keeper, Reaper};
 use crate::nemesis::CLIENTS;
 use crate::server::ServerOptions;
 use crate::trace::Trace;
@@ -51,8 +52,13 @@ impl Scene {
 
     /// Starts the server, and keeps it running until the scene is dropped.
     pub async fn start(&mut self, options: ServerOptions) -> Result<Reaper, String> {
-        let (host, site) = (self.host.clone(), self.site.clone());
-        let keeper = Keeper::new(host, site, self.history.clone(), options, self.rng.fork());
+        let program = Arc::new(Alone {
+            host: self.host.clone(),
+            site: self.site.clone(),
+            history: self.history.clone(),
+            options,
+        });
+        let keeper = Keeper::new(vec![self.host.clone()], self.site.clone(), program, self.rng.fork());
         let reaper = keeper.reaper();
         self.reaper = Some((reaper.clone(), self.spawn("keeper", keeper.run())));
         self.until("the server serves", || self.site.server().is_some()).await?;
@@ -98,7 +104,8 @@ impl Scene {
                 is_idle()
             ));
         }
-        match leftovers(&self.history.lock()) {
+        let history = self.history.lock();
+        match leftovers(&history, &owned(&history)) {
             left if left.is_empty() => Ok(()),
             left => Err(format!("left behind: {left:#?}")),
         }

@@ -1,8 +1,10 @@
-//! The shard under test: its store on a simulated disk, its controllers, and everything of its server above TLS.
+//! A shard under test: its store on a simulated disk, its controllers, and everything of its server above TLS.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::fabric::serve::Fabric;
 use anyhow::{Context, Result};
 use api::bootstrap::{RootOptions, ShardUrls};
 use apiserver::{Audit, Health, Lifecycle, Stack};
@@ -15,18 +17,29 @@ use kv::embedded::{EmbeddedKv, EmbeddedOptions};
 use shard::account_signer::AccountSigner;
 use shard::admin::AdminTokens;
 use shard::authentication::Authentication;
+use shard::fabric::ShardSource;
+use shard::front::Front;
+use shard::neighbours::{Neighbourhood, ROOT_SHARD};
 use shard::options::StartOptions;
 use shard::shard::{Seams, Shard, ShardOptions};
 use shard::stack::StackParts;
 use storage::StoreOptions;
 use telemetry::Metrics;
 
+use crate::plane::papers::{Checkpoint, Papers};
+use crate::plane::tellings::{Tellings, Unsteady};
+
 /// Where clients would reach it.
 const ADDRESS: &str = "kcp.example:6443";
 /// Where it listens in the simulated network.
 pub const LISTEN: &str = "shard:6443";
+/// Where shards listen, on whatever machine.
+const PORT: &str = ":6443";
 const DIRECTORY: &str = "kcp";
 const TOKENS: &str = "kcp/tokens.csv";
+/// CAs of components' certificates, and of those of proxies, where there are others.
+const COMPONENT_CA: &str = "kcp/component-ca.crt";
+const PROXY_CA: &str = "kcp/proxy-ca.crt";
 
 /// One life of the server.
 pub struct Server {
@@ -34,11 +47,20 @@ pub struct Server {
     pub kv: Arc<dyn Kv>,
     pub shard: Shard,
     pub stack: Arc<Stack>,
-    http: apiserver::Server<Stack>,
+    http: apiserver::Server<Checkpoint<Front>>,
+}
+
+/// One shard of several.
+#[derive(Clone)]
+pub struct Member {
+    pub name: String,
+    pub papers: Papers,
+    /// What happens to what it tells of its index.
+    pub tellings: Tellings,
 }
 
 /// What differs from one simulated server to the other.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerOptions {
     pub compaction: Duration,
     /// Budget of the log of events: with little, watches expire.
@@ -47,6 +69,8 @@ pub struct ServerOptions {
     pub cache_bytes: usize,
     /// A fault that the checkers have to find. Without effect in release builds, where there are none.
     pub bug: Option<Bug>,
+    /// None: it is alone.
+    pub member: Option<Member>,
 }
 
 /// Faults put in on purpose.
@@ -69,11 +93,26 @@ impl Default for ServerOptions {
             log_bytes: 32 << 20,
             cache_bytes: 32 << 20,
             bug: None,
+            member: None,
         }
     }
 }
 
 impl ServerOptions {
+    fn flags(&self) -> Result<StartOptions> {
+        let mut line = vec!["sim", "--root-directory", DIRECTORY, "--token-auth-file", TOKENS];
+        if let Some(member) = &self.member {
+            let trusted = [
+                "--client-ca-file",
+                COMPONENT_CA,
+                "--requestheader-client-ca-file",
+                PROXY_CA,
+            ];
+            line.extend(["--shard-name", &member.name].into_iter().chain(trusted));
+        }
+        Ok(Flags::try_parse_from(line)?.start)
+    }
+
     #[cfg(debug_assertions)]
     fn plant_in_store(&self, embedded: &mut EmbeddedOptions) {
         embedded.skip_sync = self.bug == Some(Bug::SyncLeftOut);
@@ -118,7 +157,7 @@ impl Server {
         options: &ServerOptions,
         between: impl FnOnce(Arc<dyn Effects>) -> Arc<dyn Effects> + Send + 'static,
     ) -> Result<Self> {
-        let start = Flags::try_parse_from(["sim", "--root-directory", DIRECTORY, "--token-auth-file", TOKENS])?.start;
+        let start = options.flags()?;
         let mut embedded = EmbeddedOptions::new(start.store_directory());
         embedded.cache_bytes = options.cache_bytes;
         embedded.recent_bytes = options.cache_bytes;
@@ -135,8 +174,10 @@ impl Server {
         };
         let metrics = Metrics::new();
         let lifecycle = Lifecycle::new();
+        let authentication = Authentication::new(env, &start, &tokens, &signer, &shard)?;
+        let components = authentication.components.clone();
         let parts = StackParts {
-            authentication: Authentication::new(env, &start, &tokens, &signer, &shard)?,
+            authentication,
             run_virtual_workspaces: true,
             home_workspaces: false,
             audit: Audit::none(),
@@ -149,15 +190,29 @@ impl Server {
             jwks_uri: start.service_account_jwks_uri.clone(),
         };
         let stack = shard::stack::build(&shard, parts);
+        let front = Front {
+            stack: stack.clone(),
+            fabric: options
+                .member
+                .as_ref()
+                .zip(components.clients)
+                .map(|(member, clients)| {
+                    let source = Unsteady::new(Arc::new(ShardSource::new(&shard)), env, &member.tellings);
+                    Fabric::new(Arc::new(source), clients)
+                }),
+            proxies: components.proxies,
+            facts: shard.facts.clone(),
+        };
+        let papers = options.member.as_ref().map(|member| member.papers.clone());
         let http = apiserver::Server::new(
             env.clone(),
             apiserver::ServerOptions::default(),
-            stack.clone(),
+            Arc::new(Checkpoint { inner: front, papers }),
             None,
             lifecycle,
             metrics,
         );
-        let listener = env.net.listen(LISTEN).await.context("listening")?;
+        let listener = env.net.listen(PORT).await.context("listening")?;
         let accepting = http.clone();
         env.spawn
             .spawn("server", async move { accepting.run(listener).await })
@@ -188,6 +243,18 @@ pub fn write_users(env: &Env, users: &[(&str, &str)]) -> std::io::Result<()> {
     env.disk.write_atomic(std::path::Path::new(TOKENS), lines.as_bytes())
 }
 
+/// Writes the CAs that components and proxies are known by.
+pub fn write_authorities(env: &Env, papers: &Papers) -> std::io::Result<()> {
+    env.disk
+        .write_atomic(Path::new(COMPONENT_CA), papers.component_ca().as_bytes())?;
+    env.disk.write_atomic(Path::new(PROXY_CA), papers.proxy_ca().as_bytes())
+}
+
+/// Where components reach a shard.
+pub fn base_url(shard: &str) -> String {
+    format!("http://{shard}{PORT}")
+}
+
 fn shard_options(start: &StartOptions, options: &ServerOptions, env: &Env, signer: &AccountSigner) -> ShardOptions {
     let url = format!("https://{ADDRESS}");
     ShardOptions {
@@ -198,7 +265,10 @@ fn shard_options(start: &StartOptions, options: &ServerOptions, env: &Env, signe
             ca_pem: String::new(),
         },
         urls: ShardUrls {
-            base: url.clone(),
+            base: options
+                .member
+                .as_ref()
+                .map_or(url.clone(), |member| base_url(&member.name)),
             external: url.clone(),
             virtual_workspace: url,
         },
@@ -214,6 +284,9 @@ fn shard_options(start: &StartOptions, options: &ServerOptions, env: &Env, signe
         run_controllers: true,
         holder: format!("sim-{:016x}", env.rng.next_u64()),
         accounts: signer.clone(),
-        neighbourhood: None,
+        neighbourhood: options.member.as_ref().map(|member| Neighbourhood {
+            tls: None,
+            root: (member.name != ROOT_SHARD).then(|| base_url(ROOT_SHARD)),
+        }),
     }
 }

@@ -1,13 +1,15 @@
 //! The workload: what tenants do in their workspaces, chosen by chance, and what they note of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use api::keys::annotation;
 use env::Rng;
 use machinery::object::ObjectExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::client::{Answer, Client, Outcome};
+use crate::client::{Answer, Client, Outcome, Site};
 use crate::image::{self, BINDINGS, CRDS, WORKSPACES};
 use crate::ledger::{Asked, Begun, End, Ledger, OPERATION};
 
@@ -53,12 +55,27 @@ pub const GADGETS: Api = Api {
     content: "spec",
 };
 
+/// A shard, as who works in its clusters knows it.
+#[derive(Clone)]
+pub struct Holder {
+    pub ledger: Ledger,
+    /// Its store's newest revision: no answer shows a later one.
+    pub revision: Arc<dyn Fn() -> u64 + Send + Sync>,
+}
+
+/// All shards by name.
+pub type Holders = Arc<BTreeMap<String, Holder>>;
+
 /// A workspace of a tenant.
-#[derive(Clone, Debug)]
-struct Place {
-    cluster: String,
-    /// The cluster that it is a workspace of, and its name there; none for homes.
-    parent: Option<(String, String)>,
+#[derive(Clone)]
+pub struct Place {
+    pub cluster: String,
+    /// The path to it, where requests go by paths too.
+    pub path: Option<String>,
+    /// The shard that holds it.
+    pub holder: Holder,
+    /// The place that it is a workspace of, and its name there; none for homes.
+    pub parent: Option<(Box<Place>, String)>,
     /// APIs that were asked for there, besides the built-in ones.
     apis: Vec<&'static str>,
 }
@@ -69,27 +86,88 @@ pub struct Territory {
     places: Arc<Mutex<Vec<Place>>>,
     /// Homes of others, where this tenant may nothing.
     foreign: Arc<Vec<String>>,
+    holders: Holders,
+    /// How often a workspace was asked for, by the cluster it is in and its name.
+    asked_for: Arc<Mutex<BTreeMap<(String, String), u64>>>,
 }
 
-/// One client at work.
+/// One client at work, with a connection to every server that it may turn to.
 pub struct Worker {
-    client: Client,
-    ledger: Ledger,
+    clients: Vec<Client>,
     territory: Territory,
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Where a tenant begins.
+    pub fn home(cluster: &str, path: Option<String>, holder: Holder) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            path,
+            holder,
+            parent: None,
+            apis: vec![WIDGETS.key, GADGETS.key],
+        }
+    }
+
+    /// What stands for it in URLs: its name, or the path to it.
+    fn segment(&self, rng: &Rng) -> String {
+        match &self.path {
+            Some(path) if rng.chance(0.5) => path.clone(),
+            _ => self.cluster.clone(),
+        }
+    }
+
+    /// A workspace in it, made by somebody.
+    fn below(&self, name: &str, cluster: &str, holder: Holder) -> Self {
+        Self {
+            cluster: cluster.to_owned(),
+            path: self.path.as_ref().map(|path| format!("{path}:{name}")),
+            holder,
+            parent: Some((Box::new(self.clone()), name.to_owned())),
+            apis: Vec::new(),
+        }
+    }
 }
 
 // === impl Territory ===
 
 impl Territory {
-    pub fn new(home: &str, foreign: Vec<String>) -> Self {
-        let home = Place {
-            cluster: home.to_owned(),
-            parent: None,
-            apis: vec![WIDGETS.key, GADGETS.key],
-        };
+    pub fn new(home: Place, foreign: Vec<String>, holders: Holders) -> Self {
         Self {
             places: Arc::new(Mutex::new(vec![home])),
             foreign: Arc::new(foreign),
+            holders,
+            asked_for: Arc::default(),
+        }
+    }
+
+    /// Whether a place is there, as far as this tenant has it: who deletes one takes it out first.
+    fn has(&self, place: &Place) -> bool {
+        place.parent.is_none() || self.places.lock().iter().any(|other| other.cluster == place.cluster)
+    }
+
+    fn attempts(&self, place: &Place, name: &str) -> u64 {
+        let key = (place.cluster.clone(), name.to_owned());
+        self.asked_for.lock().get(&key).copied().unwrap_or_default()
+    }
+
+    /// Takes out a place and all below it.
+    fn take_out(&self, place: &Place) {
+        let mut places = self.places.lock();
+        let mut gone = vec![place.cluster.clone()];
+        while let Some(cluster) = gone.pop() {
+            for holder in self.holders.values() {
+                holder.ledger.doom(&format!("/{cluster}/"));
+            }
+            places.retain(|other| {
+                let below = other.parent.as_ref().is_some_and(|(of, _)| of.cluster == cluster);
+                if below {
+                    gone.push(other.cluster.clone());
+                }
+                other.cluster != cluster && !below
+            });
         }
     }
 }
@@ -97,24 +175,34 @@ impl Territory {
 // === impl Worker ===
 
 impl Worker {
-    pub fn new(client: Client, ledger: Ledger, territory: Territory) -> Self {
-        Self {
-            client,
-            ledger,
-            territory,
-        }
+    pub fn new(clients: Vec<Client>, territory: Territory) -> Self {
+        assert!(!clients.is_empty(), "nobody to turn to");
+        Self { clients, territory }
     }
 
     fn rng(&self) -> &Rng {
-        &self.client.rng
+        &self.clients[0].rng
+    }
+
+    fn site(&self) -> &Site {
+        &self.clients[0].site
+    }
+
+    /// Asks whichever server.
+    async fn call(&mut self, method: &str, path: &str, body: &Value) -> Outcome {
+        let at = match self.clients.len() as u64 {
+            1 => 0,
+            servers => self.rng().below(servers) as usize,
+        };
+        self.clients[at].call(method, path, body).await
     }
 
     /// One thing after the other until `sent` requests have been sent by all clients together.
     pub async fn work(mut self, sent: u64) {
-        while self.client.site.sent() < sent && !self.client.site.has_given_up() {
+        while self.site().sent() < sent && !self.site().has_given_up() {
             self.act().await;
             let pause = self.rng().below(140);
-            self.client.site.sleep_ms(pause).await;
+            self.site().sleep_ms(pause).await;
         }
     }
 
@@ -155,25 +243,23 @@ impl Worker {
     }
 
     async fn get(&mut self, place: &Place, api: Api, name: &str) -> Option<Value> {
-        let floor = self.ledger.floor();
-        let Outcome::Answered(answer) = self
-            .client
-            .call("GET", &object_url(place, api, name), &Value::Null)
-            .await
-        else {
+        let floor = place.holder.ledger.floor();
+        let url = self.object_url(place, api, name);
+        let Outcome::Answered(answer) = self.call("GET", &url, &Value::Null).await else {
             return None;
         };
+        let ceiling = (place.holder.revision)();
         self.is_of(place, &answer.body);
         let key = key(place, api, name);
         match answer.code {
             200 => {
                 let found = revision(&answer.body);
-                self.ledger.got(&key, floor, answer.ceiling, found);
+                place.holder.ledger.got(&key, floor, ceiling, found);
                 // What was written is read back in the form it was written.
                 Some(answer.body)
             }
             404 if is_about(&answer, name) => {
-                self.ledger.got(&key, floor, answer.ceiling, None);
+                place.holder.ledger.got(&key, floor, ceiling, None);
                 None
             }
             _ => None,
@@ -182,17 +268,18 @@ impl Worker {
 
     async fn list(&mut self, place: &Place, api: Api) {
         let limit = [0, 1, 2, 3, 100][self.rng().below(5) as usize];
-        let floor = self.ledger.floor();
+        let floor = place.holder.ledger.floor();
         let (mut items, mut begun, mut token) = (Vec::new(), None, String::new());
+        let base = self.list_url(place, api);
         loop {
-            let mut url = list_url(place, api);
+            let mut url = base.clone();
             if limit > 0 {
                 url.push_str(&format!("?limit={limit}"));
             }
             if !token.is_empty() {
                 url.push_str(&format!("&continue={token}"));
             }
-            let Outcome::Answered(answer) = self.client.call("GET", &url, &Value::Null).await else {
+            let Outcome::Answered(answer) = self.call("GET", &url, &Value::Null).await else {
                 return;
             };
             if answer.code != 200 {
@@ -219,13 +306,14 @@ impl Worker {
             }
         }
         let prefix = key(place, api, "");
-        self.ledger.listed(&prefix, floor, begun.unwrap_or(0), items);
+        place.holder.ledger.listed(&prefix, floor, begun.unwrap_or(0), items);
     }
 
     async fn create(&mut self, place: &Place, api: Api, name: &str) {
-        let begun = self.ledger.write(&key(place, api, name), Asked::Create);
+        let begun = place.holder.ledger.write(&key(place, api, name), Asked::Create);
         let body = object(api, name, begun);
-        self.write("POST", &list_url(place, api), &body, begun, place).await;
+        let url = self.list_url(place, api);
+        self.write("POST", &url, &body, begun, place).await;
     }
 
     /// Reads, changes, and writes back what it read, or fails because somebody was faster.
@@ -236,35 +324,35 @@ impl Worker {
         let Some(read) = revision(&body) else { return };
         if self.rng().chance(0.3) {
             let pause = self.rng().below(30);
-            self.client.site.sleep_ms(pause).await;
+            self.site().sleep_ms(pause).await;
         }
-        let begun = self.ledger.write(&key(place, api, name), Asked::Update(read));
+        let begun = place.holder.ledger.write(&key(place, api, name), Asked::Update(read));
         body.set_annotation(OPERATION, &begun.id.to_string());
         body.set_at(&[api.content], json!({"last": begun.id.to_string()}));
-        self.write("PUT", &object_url(place, api, name), &body, begun, place)
-            .await;
+        let url = self.object_url(place, api, name);
+        self.write("PUT", &url, &body, begun, place).await;
     }
 
     async fn patch(&mut self, place: &Place, api: Api, name: &str) {
-        let begun = self.ledger.write(&key(place, api, name), Asked::Patch);
+        let begun = place.holder.ledger.write(&key(place, api, name), Asked::Patch);
         let id = begun.id.to_string();
         let added = format!("p{id}");
         let body = json!({"metadata": {"annotations": {OPERATION: id}}, api.content: {"last": id, added: id}});
-        self.write("PATCH", &object_url(place, api, name), &body, begun, place)
-            .await;
+        let url = self.object_url(place, api, name);
+        self.write("PATCH", &url, &body, begun, place).await;
     }
 
     async fn apply(&mut self, place: &Place, api: Api, name: &str) {
-        let begun = self.ledger.write(&key(place, api, name), Asked::Apply);
-        let url = format!("{}?fieldManager=apply&force=true", object_url(place, api, name));
+        let begun = place.holder.ledger.write(&key(place, api, name), Asked::Apply);
+        let url = format!("{}?fieldManager=apply&force=true", self.object_url(place, api, name));
         let body = object(api, name, begun);
         self.write("PATCH", &url, &body, begun, place).await;
     }
 
     async fn delete(&mut self, place: &Place, api: Api, name: &str) {
-        let begun = self.ledger.write(&key(place, api, name), Asked::Delete);
-        self.write("DELETE", &object_url(place, api, name), &Value::Null, begun, place)
-            .await;
+        let begun = place.holder.ledger.write(&key(place, api, name), Asked::Delete);
+        let url = self.object_url(place, api, name);
+        self.write("DELETE", &url, &Value::Null, begun, place).await;
     }
 
     /// Asks for what is somebody else's.
@@ -273,17 +361,14 @@ impl Worker {
         let Some(cluster) = foreign.get(self.rng().below(foreign.len() as u64) as usize) else {
             return;
         };
-        let place = Place {
-            cluster: cluster.clone(),
-            parent: None,
-            apis: Vec::new(),
+        let base = list_url_of(cluster, api);
+        let (method, url) = match self.rng().below(3) {
+            0 => ("GET", base),
+            1 => ("GET", format!("{base}/o1")),
+            _ => ("DELETE", format!("{base}/o1")),
         };
-        let (method, url, body) = match self.rng().below(3) {
-            0 => ("GET", list_url(&place, api), Value::Null),
-            1 => ("GET", object_url(&place, api, "o1"), Value::Null),
-            _ => ("DELETE", object_url(&place, api, "o1"), Value::Null),
-        };
-        if let Outcome::Answered(answer) = self.client.call(method, &url, &body).await
+        let body = Value::Null;
+        if let Outcome::Answered(answer) = self.call(method, &url, &body).await
             && !matches!(answer.code, 403 | 429 | 500..)
         {
             self.wrong(format!(
@@ -298,68 +383,139 @@ impl Worker {
             return;
         }
         let name = format!("w{}", self.rng().below(4));
-        let begun = self.ledger.write(&workspace_key(place, &name), Asked::Create);
+        let begun = place.holder.ledger.write(&workspace_key(place, &name), Asked::Create);
         let mut body = image::workspace(&name);
         body.set_annotation(OPERATION, &begun.id.to_string());
-        let url = format!("/clusters/{}{WORKSPACES}", place.cluster);
+        self.choose_shard(&mut body);
+        let url = format!("/clusters/{}{WORKSPACES}", place.segment(self.rng()));
+        let attempt = (place.cluster.clone(), name.clone());
+        *self.territory.asked_for.lock().entry(attempt).or_default() += 1;
         if !self.write("POST", &url, &body, begun, place).await {
             return;
         }
         for _ in 0..40 {
-            self.client.site.sleep_ms(50).await;
-            if let Outcome::Answered(answer) = self.client.call("GET", &format!("{url}/{name}"), &Value::Null).await {
+            self.site().sleep_ms(50).await;
+            if let Outcome::Answered(answer) = self.call("GET", &format!("{url}/{name}"), &Value::Null).await {
                 self.is_of(place, &answer.body);
                 if answer.code == 404 {
                     return;
                 }
-                let ready = answer.body["status"]["phase"] == "Ready";
-                if let Some(cluster) = answer.body["spec"]["cluster"].as_str().filter(|_| ready) {
-                    let made = Place {
-                        cluster: cluster.to_owned(),
-                        parent: Some((place.cluster.clone(), name)),
-                        apis: Vec::new(),
-                    };
-                    let mut places = self.territory.places.lock();
-                    // Deleted meanwhile with what it is in.
-                    let is_orphan = place.parent.is_some() && !places.iter().any(|p| p.cluster == place.cluster);
-                    if is_orphan {
-                        self.ledger.doom(&format!("/{cluster}/"));
-                    } else {
-                        places.push(made);
-                    }
-                    return;
+                if answer.body["status"]["phase"] == "Ready" {
+                    return self.enter_workspace(place, &name, &answer.body).await;
                 }
+            }
+        }
+    }
+
+    /// Where there are several shards, which one is to hold a workspace is the tenant's choice, or the scheduler's.
+    fn choose_shard(&self, workspace: &mut Value) {
+        let shards = self.territory.holders.len() as u64;
+        if shards < 2 || self.rng().chance(0.3) {
+            return;
+        }
+        let at = self.rng().below(shards) as usize;
+        if let Some(shard) = self.territory.holders.keys().nth(at) {
+            workspace.set_at(
+                &["spec", "location"],
+                json!({"selector": {"matchLabels": {"name": shard}}}),
+            );
+        }
+    }
+
+    async fn enter_workspace(&mut self, place: &Place, name: &str, workspace: &Value) {
+        let Some(cluster) = workspace["spec"]["cluster"].as_str() else {
+            return self.wrong(format!(
+                "workspace {name} in {} is Ready without a cluster",
+                place.cluster
+            ));
+        };
+        let shard = workspace.annotation(annotation::SHARD).unwrap_or_default();
+        let Some(holder) = self.territory.holders.get(shard).cloned() else {
+            return self.wrong(format!("workspace {name} in {} is on shard {shard:?}", place.cluster));
+        };
+        let made = place.below(name, cluster, holder);
+        self.check_entrance(place, &made).await;
+        // Deleted meanwhile with what it is in.
+        if !self.territory.has(place) {
+            for holder in self.territory.holders.values() {
+                holder.ledger.doom(&format!("/{cluster}/"));
+            }
+            return;
+        }
+        self.territory.places.lock().push(made);
+    }
+
+    /// Whoever has seen that a workspace is Ready gets in, through any server, by its path.
+    async fn check_entrance(&mut self, parent: &Place, made: &Place) {
+        let Some(path) = &made.path else { return };
+        let url = list_url_of(path, CONFIGMAPS);
+        for at in 0..self.clients.len() {
+            let outcome = self.clients[at].call("GET", &url, &Value::Null).await;
+            if let Outcome::Answered(answer) = outcome
+                && matches!(answer.code, 300..429)
+                && self.territory.has(parent)
+            {
+                let text = format!("{path} is Ready, and GET {url} is answered with {}", answer.code);
+                self.clients[at].site.violation(&self.clients[at].name, text);
             }
         }
     }
 
     /// Deletes the workspace that a place is, and all below it.
     async fn delete_workspace(&mut self, place: &Place) {
-        let Some((parent, name)) = place.parent.clone() else {
+        let Some((above, name)) = place.parent.clone() else {
             return;
         };
-        {
-            let mut places = self.territory.places.lock();
-            let mut gone = vec![place.cluster.clone()];
-            while let Some(cluster) = gone.pop() {
-                self.ledger.doom(&format!("/{cluster}/"));
-                places.retain(|other| {
-                    let below = other.parent.as_ref().is_some_and(|(of, _)| *of == cluster);
-                    if below {
-                        gone.push(other.cluster.clone());
-                    }
-                    other.cluster != cluster && !below
-                });
+        self.territory.take_out(place);
+        let begun = above.holder.ledger.write(&workspace_key(&above, &name), Asked::Delete);
+        let url = format!("/clusters/{}{WORKSPACES}/{name}", above.segment(self.rng()));
+        let deleted = self.write("DELETE", &url, &Value::Null, begun, &above).await;
+        if !deleted || place.path.is_none() || self.rng().chance(0.5) {
+            return;
+        }
+        for _ in 0..40 {
+            self.site().sleep_ms(50).await;
+            let attempts = self.territory.attempts(&above, &name);
+            if let Outcome::Answered(answer) = self.call("GET", &url, &Value::Null).await
+                && answer.code == 404
+                && is_about(&answer, &name)
+            {
+                return self.check_absence(place, &above, &name, attempts).await;
             }
         }
-        let above = Place {
-            cluster: parent,
-            parent: None,
-            apis: Vec::new(),
-        };
-        let begun = self.ledger.write(&workspace_key(&above, &name), Asked::Delete);
-        let url = format!("/clusters/{}{WORKSPACES}/{name}", above.cluster);
-        self.write("DELETE", &url, &Value::Null, begun, &above).await;
+    }
+
+    /// Whoever has seen that a workspace is gone finds that its path and its cluster's name are nothing, through any server.
+    async fn check_absence(&mut self, place: &Place, above: &Place, name: &str, attempts: u64) {
+        let path = place.path.clone().unwrap_or_default();
+        let unknown = format!("{}:nowhere", above.path.clone().unwrap_or_default());
+        for at in 0..self.clients.len() {
+            for (gone, nothing) in [(path.as_str(), unknown.as_str()), (&place.cluster, "0nowhere0nowhere")] {
+                let told = self.look_at(at, gone).await;
+                let expected = self.look_at(at, nothing).await;
+                let (Some(told), Some(expected)) = (told, expected) else {
+                    continue;
+                };
+                let is_made_again = self.territory.attempts(above, name) != attempts || !self.territory.has(above);
+                if told != expected && !(is_made_again && gone == path) {
+                    let text =
+                        format!("{gone} is gone, and answered with {told:?} where {nothing} is with {expected:?}");
+                    self.clients[at].site.violation(&self.clients[at].name, text);
+                }
+            }
+        }
+    }
+
+    /// What somebody is told of a place that is called so, without that name. None: nobody can say now.
+    async fn look_at(&mut self, server: usize, segment: &str) -> Option<(u16, String)> {
+        let url = list_url_of(segment, CONFIGMAPS);
+        match self.clients[server].call("GET", &url, &Value::Null).await {
+            Outcome::Answered(answer) if answer.code != 429 && answer.code < 500 => {
+                let text = answer.body["message"].as_str().unwrap_or_default();
+                Some((answer.code, text.replace(segment, "<place>")))
+            }
+            _ => None,
+        }
     }
 
     async fn define(&mut self, place: &Place) {
@@ -374,8 +530,8 @@ impl Worker {
         if place.parent.is_none() {
             return;
         }
-        let url = format!("/clusters/{}{path}", place.cluster);
-        self.client.call("POST", &url, body).await;
+        let url = format!("/clusters/{}{path}", place.segment(self.rng()));
+        self.call("POST", &url, body).await;
         let mut places = self.territory.places.lock();
         if let Some(place) = places.iter_mut().find(|other| other.cluster == place.cluster)
             && !place.apis.contains(&api.key)
@@ -393,14 +549,15 @@ impl Worker {
             0 => (WIDGETS, format!("{CRDS}/widgets.example.io")),
             _ => (GADGETS, format!("{BINDINGS}/gadgets")),
         };
-        self.ledger.doom(&format!("{}/{}/", api.key, place.cluster));
+        place.holder.ledger.doom(&format!("{}/{}/", api.key, place.cluster));
         let url = format!("/clusters/{}{path}", place.cluster);
-        self.client.call("DELETE", &url, &Value::Null).await;
+        self.call("DELETE", &url, &Value::Null).await;
     }
 
     /// Sends a write and notes how it ended; true if it was acknowledged.
     async fn write(&mut self, method: &str, url: &str, body: &Value, begun: Begun, place: &Place) -> bool {
-        let outcome = self.client.call(method, url, body).await;
+        let outcome = self.call(method, url, body).await;
+        let newest = (place.holder.revision)();
         let (end, ceiling) = match &outcome {
             Outcome::Down => (End::Refused, 0),
             Outcome::Lost => (End::Unknown, u64::MAX),
@@ -415,10 +572,10 @@ impl Worker {
                 if method != "DELETE" && answer.code < 300 {
                     self.is_of(place, &answer.body);
                 }
-                (end, answer.ceiling)
+                (end, newest)
             }
         };
-        self.ledger.written(begun, end, ceiling);
+        place.holder.ledger.written(begun, end, ceiling);
         matches!(end, End::Acknowledged(_))
     }
 
@@ -435,7 +592,15 @@ impl Worker {
     }
 
     fn wrong(&self, text: String) {
-        self.client.site.violation(&self.client.name, text);
+        self.site().violation(&self.clients[0].name, text);
+    }
+
+    fn list_url(&self, place: &Place, api: Api) -> String {
+        list_url_of(&place.segment(self.rng()), api)
+    }
+
+    fn object_url(&self, place: &Place, api: Api, name: &str) -> String {
+        format!("{}/{name}", self.list_url(place, api))
     }
 }
 
@@ -448,17 +613,9 @@ fn object(api: Api, name: &str, begun: Begun) -> Value {
     })
 }
 
-fn list_url(place: &Place, api: Api) -> String {
-    list_url_of(&place.cluster, api)
-}
-
 /// Objects of an API in a cluster's namespace `default`.
 pub fn list_url_of(cluster: &str, api: Api) -> String {
     format!("/clusters/{cluster}{}/namespaces/default/{}", api.prefix, api.resource)
-}
-
-fn object_url(place: &Place, api: Api, name: &str) -> String {
-    format!("{}/{name}", list_url(place, api))
 }
 
 fn key(place: &Place, api: Api, name: &str) -> String {

@@ -43,7 +43,7 @@ fn proxy(env: &Env, mapping: &str, authenticators: Vec<Arc<dyn Authenticator>>) 
         options,
         mounts: true,
         health: Health::new(Lifecycle::new()),
-        metrics: ProxyMetrics::new(),
+        metrics: ProxyMetrics::default(),
         upstreams: RwLock::default(),
         bodies: BodyBudget::new(1024),
         env: env.clone(),

@@ -1,0 +1,271 @@
+//! What goes wrong in a control plane, and when: by chance, and not the same kinds in every run.
+
+use std::time::Duration;
+
+use env::Rng;
+use env::simulated::{Crash, Network};
+
+use crate::client::Site;
+use crate::keeper::End;
+use crate::nemesis::CLIENTS;
+use crate::plane::tellings::Tellings;
+use crate::plane::{EARS, PROXIES, Plane, SHARDS, Seat};
+
+/// Lives that a run ends at most: each start is worth many operations.
+const ENDS_MAX: u32 = 5;
+/// How long a sync takes when nothing is wrong.
+const SYNC_DELAY: Duration = Duration::from_millis(5);
+/// Probability that a request loses its connection when nothing is wrong.
+const DROP_RATE: f64 = 0.01;
+/// How long a chunk is under way.
+const LATENCY: (Duration, Duration) = (Duration::from_micros(100), Duration::from_millis(1));
+
+/// A kind of fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    PowerLoss,
+    KillShard,
+    KillProxy,
+    CrashBetweenEffects,
+    Stop,
+    SlowDisk,
+    FullDisk,
+    ClockJump,
+    /// Nothing passes between two machines, in one direction or both.
+    Partition,
+    /// Every connection between two machines is reset.
+    Reset,
+    /// Everything takes long.
+    SlowNetwork,
+    /// A proxy hears nothing of a shard, and requests pass.
+    Deaf,
+    IndexPaused,
+    IndexDelayed,
+    IndexReordered,
+    IndexRepeated,
+    IndexCut,
+}
+
+/// Some stand here more than once: they are chosen more often.
+const ALL: [Fault; 23] = [
+    Fault::PowerLoss,
+    Fault::KillShard,
+    Fault::KillProxy,
+    Fault::KillProxy,
+    Fault::CrashBetweenEffects,
+    Fault::CrashBetweenEffects,
+    Fault::CrashBetweenEffects,
+    Fault::Stop,
+    Fault::SlowDisk,
+    Fault::FullDisk,
+    Fault::ClockJump,
+    Fault::Partition,
+    Fault::Partition,
+    Fault::Partition,
+    Fault::Reset,
+    Fault::SlowNetwork,
+    Fault::Deaf,
+    Fault::IndexPaused,
+    Fault::IndexPaused,
+    Fault::IndexDelayed,
+    Fault::IndexReordered,
+    Fault::IndexRepeated,
+    Fault::IndexCut,
+];
+
+/// See the module.
+pub struct Nemesis {
+    network: Network,
+    site: Site,
+    shards: Vec<Seat>,
+    proxies: Vec<Seat>,
+    tellings: Vec<Tellings>,
+    rng: Rng,
+    kinds: Vec<Fault>,
+    ends: u32,
+}
+
+// === impl Nemesis ===
+
+impl Nemesis {
+    pub fn new(plane: &Plane) -> Self {
+        let rng = plane.rng.fork();
+        // Leaving kinds out lets the others reach states that all together would not.
+        let mut kinds: Vec<Fault> = ALL.into_iter().filter(|_| rng.chance(0.75)).collect();
+        if kinds.is_empty() {
+            kinds.push(Fault::Partition);
+        }
+        plane.site.set_drop_rate(DROP_RATE);
+        plane.world.network().set_weather(LATENCY, 0.003, 0.0003);
+        Self {
+            network: plane.world.network().clone(),
+            site: plane.site.clone(),
+            shards: plane.shards.iter().map(|shard| shard.seat.clone()).collect(),
+            proxies: plane.proxies.iter().map(|proxy| proxy.seat.clone()).collect(),
+            tellings: plane.shards.iter().map(|shard| shard.tellings.clone()).collect(),
+            rng,
+            kinds,
+            ends: 0,
+        }
+    }
+
+    /// Strikes again and again, until it is dropped.
+    pub async fn run(mut self) {
+        self.site.note("nemesis", format_args!("{:?}", self.kinds));
+        loop {
+            let pause = 50 + self.rng.below(500);
+            self.site.sleep_ms(pause).await;
+            let fault = *choose(&self.rng, &self.kinds);
+            let is_end = matches!(
+                fault,
+                Fault::PowerLoss | Fault::KillShard | Fault::CrashBetweenEffects | Fault::Stop
+            );
+            if is_end && self.ends >= ENDS_MAX {
+                continue;
+            }
+            self.ends += u32::from(is_end);
+            self.site.note("nemesis", format_args!("{fault:?}"));
+            self.strike(fault).await;
+        }
+    }
+
+    async fn strike(&self, fault: Fault) {
+        let length = 20 + self.rng.below(1500);
+        let shard = choose(&self.rng, &self.shards);
+        let faults = self.site.faults();
+        match fault {
+            Fault::PowerLoss => {
+                if let Some(host) = shard.hosts.first() {
+                    host.disk().power_loss_after(self.rng.below(30));
+                }
+            }
+            Fault::KillShard => {
+                faults.count("shard/killed");
+                shard.reaper.end(End::Crash(Crash::Process));
+            }
+            Fault::KillProxy => {
+                faults.count("proxy/killed");
+                choose(&self.rng, &self.proxies).reaper.end(End::Crash(Crash::Process));
+            }
+            Fault::CrashBetweenEffects => shard.reaper.end_after_effects(1 + self.rng.below(6)),
+            Fault::Stop => {
+                let all: Vec<&Seat> = self.shards.iter().chain(&self.proxies).collect();
+                choose(&self.rng, &all).reaper.end(End::Stop);
+            }
+            Fault::SlowDisk | Fault::FullDisk => self.strike_disk(fault, shard, length).await,
+            Fault::ClockJump => {
+                let all: Vec<&Seat> = self.shards.iter().chain(&self.proxies).collect();
+                let by = Duration::from_millis(self.rng.below(10_000));
+                if let Some(host) = choose(&self.rng, &all).hosts.first() {
+                    match self.rng.chance(0.5) {
+                        true => host.clock_forward(by),
+                        false => host.clock_back(by),
+                    }
+                }
+            }
+            Fault::Partition | Fault::Reset | Fault::SlowNetwork | Fault::Deaf => {
+                self.strike_network(fault, length).await;
+            }
+            Fault::IndexPaused
+            | Fault::IndexDelayed
+            | Fault::IndexReordered
+            | Fault::IndexRepeated
+            | Fault::IndexCut => self.strike_index(fault, length).await,
+        }
+    }
+
+    async fn strike_disk(&self, fault: Fault, shard: &Seat, length: u64) {
+        let Some(disk) = shard.hosts.first().map(|host| host.disk()) else {
+            return;
+        };
+        if fault == Fault::SlowDisk {
+            self.site.faults().count("disk/slow");
+            disk.set_sync_delay(Duration::from_millis(50 + self.rng.below(700)));
+        } else {
+            self.site.faults().count("disk/filled");
+            disk.set_capacity(disk.used() + (self.rng.below(3) << 19));
+        }
+        self.site.sleep_ms(length).await;
+        disk.set_sync_delay(SYNC_DELAY);
+        disk.set_capacity(u64::MAX);
+    }
+
+    async fn strike_network(&self, fault: Fault, length: u64) {
+        let network = &self.network;
+        let (one, other) = self.two(fault);
+        match (fault, self.rng.below(3)) {
+            (Fault::Reset, _) => return network.reset(one, other),
+            (Fault::SlowNetwork, _) => {
+                self.site.faults().count("net/slow");
+                let most = Duration::from_millis(10 + self.rng.below(250));
+                network.set_weather((Duration::from_millis(1), most), 0.02, 0.001);
+            }
+            (_, 0) => network.partition(one, other),
+            (_, _) => {
+                self.site.faults().count("net/cut one way");
+                network.cut_one_way(one, other);
+            }
+        }
+        if fault == Fault::Deaf {
+            self.site.faults().count("proxy/deaf");
+        }
+        self.site.sleep_ms(length).await;
+        network.heal();
+        network.set_weather(LATENCY, 0.003, 0.0003);
+    }
+
+    /// Two machines that have to do with each other, in either order.
+    fn two(&self, fault: Fault) -> (&'static str, &'static str) {
+        let rng = &self.rng;
+        let shard = *choose(rng, &SHARDS);
+        let pair = match (fault, rng.below(4)) {
+            (Fault::Deaf, _) => (shard, *choose(rng, &EARS)),
+            (_, 0) => (SHARDS[0], SHARDS[1]),
+            (_, 1) => (CLIENTS, *choose(rng, &PROXIES)),
+            (_, _) => (shard, *choose(rng, &PROXIES)),
+        };
+        match rng.chance(0.5) {
+            true => pair,
+            false => (pair.1, pair.0),
+        }
+    }
+
+    async fn strike_index(&self, fault: Fault, length: u64) {
+        let tellings = choose(&self.rng, &self.tellings);
+        match fault {
+            Fault::IndexPaused => tellings.pause(),
+            Fault::IndexDelayed => tellings.delay(Duration::from_millis(50 + self.rng.below(500))),
+            Fault::IndexReordered => {
+                // Together, so that there is something to reorder.
+                tellings.delay(Duration::from_millis(100));
+                tellings.shuffle(0.9);
+            }
+            Fault::IndexRepeated => tellings.repeat(0.5),
+            _ => tellings.cut(0.3),
+        }
+        self.site.sleep_ms(length).await;
+        tellings.heal();
+    }
+}
+
+/// The end of all faults.
+pub fn heal(plane: &Plane) {
+    let network = plane.world.network();
+    network.heal();
+    network.set_weather(LATENCY, 0.0, 0.0);
+    for shard in &plane.shards {
+        shard.tellings.heal();
+        for disk in shard.seat.hosts.iter().map(|host| host.disk()) {
+            disk.set_sync_delay(SYNC_DELAY);
+            disk.set_capacity(u64::MAX);
+            disk.power_loss_after(u64::MAX);
+        }
+    }
+    plane.seats().iter().for_each(|seat| seat.reaper.disarm());
+    plane.site.set_drop_rate(0.0);
+    plane.site.note("nemesis", format_args!("leaves"));
+}
+
+fn choose<'a, T>(rng: &Rng, all: &'a [T]) -> &'a T {
+    &all[rng.below(all.len() as u64) as usize]
+}

@@ -1,0 +1,143 @@
+//! A front-proxy above TLS, with an index of its own.
+
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use apiserver::auth::{Authenticator, TokenTable};
+use apiserver::{BodyBudget, Health, Lifecycle};
+use async_trait::async_trait;
+use env::simulated::{Crash, Host};
+use env::{Env, Task};
+use fabric::{Peers, Routes, UpstreamOptions};
+use front_proxy::identity::GroupFilter;
+use front_proxy::mapping::Mappings;
+use front_proxy::proxy::Proxy;
+use front_proxy::start::ProxyMetrics;
+use machinery::user::MASTERS;
+use parking_lot::{Mutex, RwLock};
+
+use crate::client::Site;
+use crate::keeper::{End, Program, Reaper, Serving};
+use crate::server::base_url;
+
+/// Where clients reach a proxy, on whatever machine.
+pub const PORT: &str = ":443";
+const TOKENS: &str = "proxy/tokens.csv";
+/// Bytes of bodies under way, as many as the workload can send.
+const BODIES_BYTES_MAX: usize = 64 << 20;
+
+/// One life of a proxy.
+pub struct ProxyServer {
+    pub proxy: Arc<Proxy>,
+    http: apiserver::Server<Proxy>,
+    following: Task<()>,
+}
+
+/// What a proxy is started with.
+#[derive(Clone)]
+pub struct ProxyOptions {
+    /// Shards to begin with.
+    pub seeds: Vec<String>,
+    /// The machine that its index and look-ups go through, so that these can be cut off apart from requests.
+    pub ears: Host,
+}
+
+/// Kept running.
+pub struct ProxyProgram {
+    pub name: &'static str,
+    pub site: Site,
+    pub options: ProxyOptions,
+    pub up: Arc<Mutex<Option<Arc<ProxyServer>>>>,
+}
+
+// === impl ProxyServer ===
+
+impl ProxyServer {
+    pub async fn start(env: &Env, options: &ProxyOptions) -> Result<Self> {
+        let listener = env.net.listen(PORT).await.context("listening")?;
+        let mapping = format!(
+            "- path: /clusters/\n- path: /services/\n  backend: {}\n",
+            base_url(options.seeds.first().map_or("", String::as_str))
+        );
+        let tokens = env.disk.read(std::path::Path::new(TOKENS)).context("reading tokens")?;
+        let table = TokenTable::from_csv(&String::from_utf8_lossy(&tokens)).context("reading tokens")?;
+        let ears = Env {
+            net: options.ears.env().net,
+            ..env.clone()
+        };
+        let routes = Arc::new(Routes::new([env.rng.next_u64(), env.rng.next_u64()]));
+        let lifecycle = Lifecycle::new();
+        let upstream = UpstreamOptions::default();
+        let proxy = Arc::new(Proxy {
+            peers: Peers::new(&ears, routes, None, upstream.clone()),
+            mappings: Mappings::parse(mapping.as_bytes()).map_err(anyhow::Error::msg)?,
+            identities: Vec::new(),
+            authenticators: vec![Arc::new(table) as Arc<dyn Authenticator>],
+            groups: GroupFilter {
+                pass: Vec::new(),
+                drop: vec![MASTERS.to_owned()],
+            },
+            options: upstream,
+            mounts: false,
+            health: Health::new(lifecycle.clone()),
+            metrics: ProxyMetrics::default(),
+            upstreams: RwLock::default(),
+            bodies: BodyBudget::new(BODIES_BYTES_MAX),
+            env: env.clone(),
+        });
+        let seeds = options.seeds.iter().map(|shard| base_url(shard)).collect();
+        let following = env.spawn.spawn("peers", proxy.peers.clone().run(seeds));
+        let metrics = proxy.metrics.server.clone();
+        let server_options = apiserver::ServerOptions::default();
+        let http = apiserver::Server::new(env.clone(), server_options, proxy.clone(), None, lifecycle, metrics);
+        let accepting = http.clone();
+        env.spawn
+            .spawn("server", async move { accepting.run(listener).await })
+            .detach();
+        Ok(Self { proxy, http, following })
+    }
+}
+
+#[async_trait]
+impl Serving for Arc<ProxyServer> {
+    async fn stop(self: Box<Self>) {
+        self.http.shutdown().await;
+        self.following.abort();
+        self.proxy.peers.close();
+    }
+}
+
+/// Writes the file of users, whose tokens are their names.
+pub fn write_users(env: &Env, users: &[&str]) -> std::io::Result<()> {
+    let lines: String = users.iter().map(|name| format!("{name},{name},{name}\n")).collect();
+    env.disk.write_atomic(std::path::Path::new(TOKENS), lines.as_bytes())
+}
+
+// === impl ProxyProgram ===
+
+#[async_trait]
+impl Program for ProxyProgram {
+    async fn live(&self, env: Env, _reaper: Reaper) -> End {
+        let (starting_env, options) = (env.clone(), self.options.clone());
+        let starting = async move { ProxyServer::start(&starting_env, &options).await };
+        match env.spawn.spawn("start", starting).await {
+            Ok(Ok(server)) => {
+                self.site.note(self.name, format_args!("serves"));
+                *self.up.lock() = Some(Arc::new(server));
+                std::future::pending().await
+            }
+            Ok(Err(error)) => self.site.note(self.name, format_args!("does not start: {error:#}")),
+            Err(stopped) => self.site.note(self.name, format_args!("does not start: {stopped}")),
+        }
+        End::Crash(Crash::Process)
+    }
+
+    fn leave(&self) -> Option<Box<dyn Serving>> {
+        let server = self.up.lock().take()?;
+        Some(Box::new(server))
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+}
