@@ -7,6 +7,7 @@ fn main() -> std::io::Result<()> {
             "kcp/fabric/v1/index.proto",
             "kcp/fabric/v1/lookup.proto",
             "kcp/fabric/v1/replicate.proto",
+            "kcp/fabric/v1/views.proto",
         ],
         &["."],
     )

@@ -4,16 +4,16 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use api::keys::{cluster, identity};
+use api::keys::cluster;
 use apiserver::auth::rbac::Rule;
 use apiserver::auth::service_account::{AccountSource, PublicKey, ServiceAccountOptions};
 use apiserver::auth::{
-    AccountBackend, Authenticator, CaBundle, Chain, ClientCertificates, Impersonation, ImpersonationOptions, Now,
-    RequestHeader, RequestHeaderOptions, ReviewBackend, RuleSource, ServiceAccountTokens, TokenTable,
+    AccountBackend, Authenticator, CaBundle, Chain, ClientCertificates, Impersonation, Now, RequestHeader,
+    RequestHeaderOptions, ReviewBackend, RuleSource, ServiceAccountTokens, TokenTable,
 };
 use async_trait::async_trait;
 use env::Env;
-use machinery::user::{AUTHENTICATED, MASTERS, User};
+use machinery::user::User;
 use permit::Cluster;
 use registry::Backend;
 use serde_json::Value;
@@ -87,28 +87,12 @@ impl Authentication {
         let accounts = AccountBackend::new(shard.objects(), source, signer.issuer(), audiences, None);
         Ok(Self {
             authenticators: members,
-            impersonator: Arc::new(Impersonation::new(impersonation())),
+            impersonator: Arc::new(Impersonation::new(virtual_workspaces::program::impersonation())),
             reviews: Arc::new(ReviewBackend::new(shard.authorizer.clone(), Some(chain), now)),
             accounts: Arc::new(accounts),
             keys,
             components,
         })
-    }
-}
-
-/// Groups that only their own members may take on, and where impersonated users are confined to (kcp's facts, G.7).
-fn impersonation() -> ImpersonationOptions {
-    let protected = [
-        MASTERS,
-        identity::LOGICAL_CLUSTER_ADMIN_GROUP,
-        identity::EXTERNAL_LOGICAL_CLUSTER_ADMIN_GROUP,
-        identity::WORKSPACE_BOOTSTRAPPER_GROUP,
-        identity::KCP_ADMIN_GROUP,
-        AUTHENTICATED,
-    ];
-    ImpersonationOptions {
-        protected_groups: protected.map(str::to_owned).to_vec(),
-        scopes_extra: SCOPES.to_owned(),
     }
 }
 

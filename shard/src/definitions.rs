@@ -4,7 +4,6 @@
 //! first asked for, shared by content) and one for each binding (equal ones shared).
 
 mod binding;
-mod convert;
 mod crd;
 
 use std::collections::BTreeMap;
@@ -13,8 +12,9 @@ use std::sync::Arc;
 use api::keys::{cluster, group};
 use parking_lot::RwLock;
 use permit::{Cluster, Scope};
-use registry::{CustomDefinition, DefinitionCache, Origin, ResourceDef};
+use registry::{DefinitionCache, ResourceDef};
 use storage::{Applied, Projection, ResourceKey};
+use virtual_workspaces::{CommonDefinitions, definition_of_schema};
 
 use binding::Bindings;
 pub use binding::{Bound, BoundResource, Conditions, conditions};
@@ -23,8 +23,7 @@ use crd::Crds;
 /// See the module.
 pub struct Definitions {
     cache: DefinitionCache,
-    builtins: Vec<Arc<ResourceDef>>,
-    system: Vec<Arc<ResourceDef>>,
+    common: CommonDefinitions,
     /// Resources of root's exports, by group and plural: known from the start, bound anywhere or not.
     exported: RwLock<BTreeMap<(String, String), Arc<ResourceDef>>>,
     crds: RwLock<Crds>,
@@ -36,19 +35,8 @@ pub struct Definitions {
 impl Definitions {
     pub fn new() -> Arc<Self> {
         let cache = DefinitionCache::default();
-        let system = api::system::crds().iter().filter_map(|crd| {
-            let mut definition = CustomDefinition::from_crd(crd, Origin::System)?;
-            definition.home = cluster::SYSTEM_CRDS.to_owned();
-            if definition.group == group::APIS {
-                definition.convert = convert::converter(&definition.names.kind);
-            }
-            definition.fences_cluster = definition.group == group::CORE && definition.names.plural == "logicalclusters";
-            Some(cache.definition(&definition))
-        });
-        let system = system.collect();
         Arc::new(Self {
-            builtins: builtins(),
-            system,
+            common: CommonDefinitions::new(&cache),
             cache,
             exported: RwLock::default(),
             crds: RwLock::default(),
@@ -76,21 +64,18 @@ impl Definitions {
     }
 
     fn exported_definition(&self, schema: &serde_json::Value, hash: &str) -> Option<Arc<ResourceDef>> {
-        let crd = api::types::bound_crd(schema).ok()?;
-        let mut definition = CustomDefinition::from_crd(&crd, Origin::Bound)?;
-        definition.store = ResourceKey::identity(&definition.group, &definition.names.plural, hash);
+        let mut definition = definition_of_schema(schema, hash)?;
         definition.home = cluster::ROOT.to_owned();
         Some(self.cache.definition(&definition))
     }
 
     /// Compiled in or the system's: the same in every cluster.
     pub fn common(&self, group: &str, resource: &str) -> Option<Arc<ResourceDef>> {
-        let is = |def: &&Arc<ResourceDef>| &*def.group == group && def.names.plural == resource;
-        self.builtins.iter().chain(&self.system).find(is).cloned()
+        self.common.find(group, resource)
     }
 
     pub fn all_common(&self) -> impl Iterator<Item = &Arc<ResourceDef>> {
-        self.builtins.iter().chain(&self.system)
+        self.common.all()
     }
 
     /// A resource of one of root's exports.
@@ -127,9 +112,7 @@ impl Definitions {
         let uid = machinery::object::ObjectExt::uid(schema);
         let known = self.crds.read().bound(uid, hash, false, &self.cache);
         known.or_else(|| {
-            let crd = api::types::bound_crd(schema).ok()?;
-            let mut definition = CustomDefinition::from_crd(&crd, Origin::Bound)?;
-            definition.store = ResourceKey::identity(&definition.group, &definition.names.plural, hash);
+            let definition = definition_of_schema(schema, hash)?;
             Some(self.cache.definition(&definition))
         })
     }
@@ -233,36 +216,4 @@ fn registry_name(group: &str, resource: &str) -> String {
 
 fn has_identity(def: &ResourceDef, hash: &str) -> bool {
     matches!(&def.store.segment, storage::Segment::Identity(own) if &**own == hash)
-}
-
-fn builtins() -> Vec<Arc<ResourceDef>> {
-    let resources: Vec<registry::builtin::BuiltinResource> = api::builtin::resources()
-        .iter()
-        .map(|r| registry::builtin::BuiltinResource {
-            group: r.group.clone(),
-            version: r.version.clone(),
-            names: registry::Names {
-                plural: r.plural.clone(),
-                singular: r.singular.clone(),
-                kind: r.kind.clone(),
-                list_kind: r.list_kind.clone().unwrap_or_default(),
-                short_names: r.short_names.clone(),
-                categories: r.categories.clone(),
-            },
-            namespaced: r.namespaced,
-            verbs: r.verbs.clone(),
-            subresources: r.subresources.iter().map(|s| s.name.clone()).collect(),
-            stored_as: stored_as(r),
-            storage_version_hash: r.storage_version_hash.clone(),
-            definition: r.schema.clone(),
-        })
-        .collect();
-    registry::builtin::builtin_defs(&resources, api::builtin::definitions())
-}
-
-/// Only what is stored as another resource's: both kinds of events share core's.
-fn stored_as(resource: &api::builtin::BuiltinResource) -> Option<(String, String, String)> {
-    let storage = resource.storage.as_ref()?;
-    let same = storage.group == resource.group && storage.resource == resource.plural;
-    (!same).then(|| (storage.group.clone(), "v1".to_owned(), storage.resource.clone()))
 }

@@ -15,6 +15,7 @@ pub mod authorizer;
 pub mod bootstrap;
 pub mod catalog;
 pub mod definitions;
+pub mod delegated;
 pub mod effects;
 pub mod fabric;
 pub mod facts;

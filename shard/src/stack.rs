@@ -13,6 +13,7 @@ use virtual_workspaces::VirtualWorkspaces;
 
 use crate::authentication::Authentication;
 use crate::authorizer::ShardResolver;
+use crate::delegated::{Delegated, ViewAnswers};
 use crate::home::HomeBackend;
 use crate::shard::Shard;
 use crate::surface::ShardSurface;
@@ -37,6 +38,11 @@ pub struct StackParts {
 }
 
 pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
+    build_with_views(shard, parts).0
+}
+
+/// The same, and what views ask that run as a process of their own.
+pub fn build_with_views(shard: &Shard, parts: StackParts) -> (Arc<Stack>, ViewAnswers) {
     let pages = openid_pages(&parts);
     let options = StackOptions {
         // What others verify tokens of service accounts with.
@@ -58,6 +64,7 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         impersonator,
         reviews,
         accounts,
+        components,
         ..
     } = parts.authentication;
     let workspaces: Arc<dyn Backend> = match parts.home_workspaces {
@@ -77,15 +84,24 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         accounts,
         workspaces,
     ));
-    let views: Arc<dyn virtual_workspaces::Shard> = Arc::new(ShardViews {
+    let views = Arc::new(ShardViews {
         facts: shard.facts.clone(),
         definitions: shard.definitions.clone(),
         store: shard.store.clone(),
         authorizer: shard.authorizer.clone(),
         surface: surface.clone(),
     });
-    let services = parts.run_virtual_workspaces.then(|| VirtualWorkspaces::new(&views));
-    Stack::new(StackConfig {
+    let inside: Arc<dyn virtual_workspaces::Shard> = views.clone();
+    let services = parts.run_virtual_workspaces.then(|| VirtualWorkspaces::new(&inside));
+    let delegated = components.clients.map(|clients| Delegated {
+        views: views.clone(),
+        clients,
+    });
+    let answers = ViewAnswers {
+        views,
+        tokens: authenticators.clone(),
+    };
+    let stack = Stack::new(StackConfig {
         env: shard.env.clone(),
         options,
         // The URL's cluster, a path or a name, becomes a name.
@@ -102,6 +118,8 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         definitions: Arc::new(api::builtin::definitions().clone()),
         // What there is under /services.
         services: services.map(|services| Arc::new(services) as _),
+        // Who serves views of what is here elsewhere.
+        delegates: delegated.map(|delegated| Arc::new(delegated) as _),
         mounts: None,
         // So that no cluster takes the server from the others.
         fairness: Default::default(),
@@ -109,7 +127,8 @@ pub fn build(shard: &Shard, parts: StackParts) -> Arc<Stack> {
         health: parts.health,
         lifecycle: parts.lifecycle,
         metrics: parts.metrics,
-    })
+    });
+    (stack, answers)
 }
 
 /// OpenID discovery of the issuer of service account tokens; nothing, if the issuer is no URL that could have it.

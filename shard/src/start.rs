@@ -28,7 +28,7 @@ use crate::neighbours::Neighbourhood;
 use crate::options::{AuditLogMode, StartOptions};
 use crate::pki::{self, Serving};
 use crate::shard::{Shard, ShardOptions};
-use crate::stack::{StackParts, build};
+use crate::stack::{StackParts, build_with_views};
 
 /// How often certificates are looked at for change.
 const TLS_PERIOD: Duration = Duration::from_secs(10);
@@ -104,9 +104,12 @@ impl Running {
             jwks_uri: options.service_account_jwks_uri.clone(),
         };
         let source = Arc::new(ShardSource::new(&shard));
+        let (stack, answers) = build_with_views(&shard, parts);
+        let answers = Arc::new(answers);
+        let fabric = |clients| Fabric::new(source, clients).with_views(answers);
         let front = Arc::new(Front {
-            stack: build(&shard, parts),
-            fabric: components.clients.map(|clients| Fabric::new(source, clients)),
+            stack,
+            fabric: components.clients.map(fabric),
             proxies: components.proxies,
             facts: shard.facts.clone(),
         });

@@ -13,6 +13,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use apiserver::stage::ResourceInfo;
 use apiserver::{Refusal, ServiceApi, ServiceRoute};
 use async_trait::async_trait;
 use compact_str::CompactString;
@@ -26,9 +27,9 @@ use storage::Segment;
 use tenancy::authz::KCP_ADMIN;
 use tenancy::effective::{CLUSTER_NAME, WARRANT};
 
-use crate::surface::{content_key, resolved, shown};
+use crate::surface::{Nothing, content_key, resolved, shown};
 use crate::view::{plain_cluster, refuse_what_views_lack, split_clusters, split_segment};
-use crate::{Call, Routed, Shard, View};
+use crate::{Call, DefinitionOf, Routed, Shard, View};
 use authorizer::ExportAuthorizer;
 use content::Content;
 use export::{Export, Subject};
@@ -42,6 +43,18 @@ pub struct ApiExports {
 struct ExportSurface {
     shard: Arc<dyn Shard>,
     export: Arc<Export>,
+    /// Of the one resource that the request is about, or of all if it is about none.
+    definitions: Vec<Definition>,
+}
+
+/// What a name stands for here.
+struct Definition {
+    group: String,
+    resource: String,
+    /// As the request gives it.
+    identity: Option<String>,
+    of: DefinitionOf,
+    def: Arc<ResourceDef>,
 }
 
 /// Service account of the warrant that gives the provider the power of an administrator for one call, while the audit log
@@ -61,11 +74,11 @@ impl ApiExports {
     /// as forbidden as one that is.
     async fn missing(&self, call: &Call<'_>, cluster: &str, name: &str, scope: Scope, below: &str) -> Routed {
         let may_know = match plain_cluster(cluster) {
-            Some(cluster) if self.shard.cluster(&cluster).is_some() => {
+            Some(cluster) if self.shard.cluster(&cluster).await?.is_some() => {
                 let verb = call.info(below)?.verb.to_owned();
                 self.shard
                     .allows(call.user, &authorizer::content_access(&cluster, name, verb))
-                    .await
+                    .await?
             }
             Some(_) => call.user.in_group(MASTERS),
             None => call.user.in_group(MASTERS) || call.user.in_group(KCP_ADMIN),
@@ -96,7 +109,10 @@ impl View for ApiExports {
         let Some((cluster, name, scope, below)) = split() else {
             return Ok(ServiceRoute::Unknown);
         };
-        let export = plain_cluster(cluster).and_then(|cluster| Export::find(&*self.shard, &cluster, name));
+        let export = match plain_cluster(cluster) {
+            Some(cluster) => Export::find(&*self.shard, &cluster, name).await?,
+            None => None,
+        };
         let Some(export) = export.map(Arc::new) else {
             return self.missing(call, cluster, name, scope, below).await;
         };
@@ -104,7 +120,7 @@ impl View for ApiExports {
         if let Err(refusal) = refuse_what_views_lack(&info, &scope) {
             // Why not is for those who may see the content: to others the export is as absent as any other.
             let content = authorizer::content_access(&export.cluster, &export.name, info.verb.to_owned());
-            return match self.shard.allows(call.user, &content).await {
+            return match self.shard.allows(call.user, &content).await? {
                 true => Err(refusal),
                 false => Ok(call.denied(scope, below)),
             };
@@ -114,6 +130,7 @@ impl View for ApiExports {
             user: call.user.clone(),
             export: export.clone(),
         };
+        let surface = ExportSurface::new(&self.shard, &export, info.resource.as_ref()).await?;
         let user = match &scope {
             Scope::One(cluster) => Some(warranted(call.user, cluster)),
             // Over all clusters the request only reads, and no cluster has a say.
@@ -122,10 +139,7 @@ impl View for ApiExports {
         Ok(ServiceRoute::Api(Box::new(ServiceApi {
             // The provider's share of the seats, not its consumers'.
             flow: CompactString::from(export.cluster.as_str()),
-            surface: Arc::new(ExportSurface {
-                shard: self.shard.clone(),
-                export,
-            }),
+            surface: Arc::new(surface),
             scope,
             path: below.to_owned(),
             authorizer: Some(Arc::new(authorizer)),
@@ -150,15 +164,57 @@ fn warranted(user: &User, cluster: &Cluster) -> Arc<User> {
 // === impl ExportSurface ===
 
 impl ExportSurface {
-    /// The definition that a name stands for here.
-    fn definition(&self, group: &str, resource: &str, identity: Option<&str>) -> Option<Arc<ResourceDef>> {
-        let export = &self.export;
-        match export.subject(group, resource, identity) {
-            Subject::Own { schema } => self.shard.export_def(&export.cluster, schema, &export.identity),
-            Subject::Claimed(claim) => self.shard.claimed_def(group, resource, claim.stored_identity()),
-            Subject::Bindings => self.shard.claimed_def(group, resource, ""),
-            Subject::Unknown => None,
+    /// Looks definitions up while there is time to wait.
+    async fn new(shard: &Arc<dyn Shard>, export: &Arc<Export>, asked: Option<&ResourceInfo<'_>>) -> Result<Self> {
+        let mut surface = Self {
+            shard: shard.clone(),
+            export: export.clone(),
+            definitions: Vec::new(),
+        };
+        match asked {
+            Some(info) => surface.add(info.group, info.resource, info.identity).await?,
+            None => {
+                for (group, resource) in export.names() {
+                    surface.add(&group, &resource, None).await?;
+                }
+            }
         }
+        Ok(surface)
+    }
+
+    async fn add(&mut self, group: &str, resource: &str, identity: Option<&str>) -> Result<()> {
+        let export = &self.export;
+        let of = match export.subject(group, resource, identity) {
+            Subject::Own { schema } => DefinitionOf::Schema {
+                cluster: export.cluster.clone(),
+                schema: schema.to_owned(),
+                identity: export.identity.clone(),
+            },
+            Subject::Claimed(claim) => match claim.stored_identity() {
+                "" => DefinitionOf::Common,
+                hash => DefinitionOf::Identity(hash.to_owned()),
+            },
+            Subject::Bindings => DefinitionOf::Common,
+            Subject::Unknown => return Ok(()),
+        };
+        if let Some(def) = self.shard.definition(group, resource, &of).await? {
+            self.definitions.push(Definition {
+                group: group.to_owned(),
+                resource: resource.to_owned(),
+                identity: identity.map(str::to_owned),
+                of,
+                def,
+            });
+        }
+        Ok(())
+    }
+
+    /// What a name stands for here.
+    fn definition(&self, group: &str, resource: &str, identity: Option<&str>) -> Option<&Definition> {
+        let is = |known: &&Definition| {
+            known.group == group && known.resource == resource && known.identity.as_deref() == identity
+        };
+        self.definitions.iter().find(is)
     }
 }
 
@@ -171,22 +227,22 @@ impl Surface for ExportSurface {
         resource: &str,
         identity: Option<&str>,
     ) -> Result<Option<Resolved>> {
-        let def = self.definition(group, resource, identity);
-        Ok(def.and_then(|def| resolved(def, version)))
+        let found = self.definition(group, resource, identity);
+        Ok(found.and_then(|found| resolved(found.def.clone(), version)))
     }
 
     /// The same for every scope, bound or not.
     fn resources(&self, _: &Scope) -> Vec<Arc<ResourceDef>> {
         let mut defs: Vec<Arc<ResourceDef>> = Vec::new();
         for (group, resource) in self.export.names() {
-            let Some(def) = self.definition(&group, &resource, None) else {
+            let Some(Definition { def, .. }) = self.definition(&group, &resource, None) else {
                 continue;
             };
             let is_readonly = matches!(self.export.subject(&group, &resource, None), Subject::Bindings);
             // The status of bindings and exports is the system's alone (kcp's facts, G.4).
             let is_closed = authorizer::has_closed_status(&group, &resource);
             let verbs = if is_readonly { Verbs::of(&READ_ONLY) } else { Verbs::ALL };
-            defs.push(shown(&def, verbs, !is_closed));
+            defs.push(shown(def, verbs, !is_closed));
         }
         defs.sort_by(|a, b| (&a.group, &a.names.plural).cmp(&(&b.group, &b.names.plural)));
         defs
@@ -202,8 +258,12 @@ impl Surface for ExportSurface {
             Subject::Claimed(claim) => Some(claim),
             Subject::Own { .. } | Subject::Bindings | Subject::Unknown => None,
         };
+        let known = self.definitions.iter().find(|known| Arc::ptr_eq(&known.def, def));
+        let Some(of) = known.map(|known| &known.of) else {
+            return Arc::new(Nothing);
+        };
         Arc::new(Content {
-            inner: self.shard.surface().backend(resolved),
+            inner: self.shard.backend(resolved, of),
             shard: self.shard.clone(),
             export: self.export.clone(),
             claim,

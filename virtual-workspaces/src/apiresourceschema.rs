@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::surface::{Nothing, Single, shown};
 use crate::view::{plain_cluster, refuse_other_subresources, split_segment};
-use crate::{Call, Routed, Shard, View};
+use crate::{Call, DefinitionOf, Routed, Shard, View};
 
 /// The view `apiresourceschema`.
 pub struct ApiResourceSchemas {
@@ -67,12 +67,17 @@ impl View for ApiResourceSchemas {
         };
         let scope = Scope::One(consumer.clone());
         if let Err(refusal) = refuse_other_subresources(&call.info(below)?) {
-            return match may_read_bindings(&*self.shard, call.user, &consumer).await {
+            return match may_read_bindings(&*self.shard, call.user, &consumer).await? {
                 true => Err(refusal),
                 false => Ok(call.denied(scope, below)),
             };
         }
-        let Some(def) = self.shard.claimed_def(group::APIS, "apiresourceschemas", "") else {
+        let common = DefinitionOf::Common;
+        let Some(def) = self
+            .shard
+            .definition(group::APIS, "apiresourceschemas", &common)
+            .await?
+        else {
             return Ok(call.denied(scope, below));
         };
         let (shard, flow) = (&self.shard, CompactString::from(consumer.as_str()));
@@ -114,7 +119,7 @@ fn split_consumer(rest: &str) -> Option<(Cluster, &str)> {
     (segment == "*" || segment == name).then_some((consumer, below))
 }
 
-async fn may_read_bindings(shard: &dyn Shard, user: &User, consumer: &Cluster) -> bool {
+async fn may_read_bindings(shard: &dyn Shard, user: &User, consumer: &Cluster) -> Result<bool> {
     let needed = Access {
         scope: Some(Scope::One(consumer.clone())),
         verb: Verb::Get.as_str().to_owned(),
@@ -137,8 +142,9 @@ impl Authorizer for ReaderOfBindings {
             return Decision::deny("only read-only access is allowed to apiresourceschemas");
         }
         match may_read_bindings(&*self.shard, user, &self.consumer).await {
-            true => Decision::allow(""),
-            false => Decision::no_opinion("no permission to read apibindings of the consumer"),
+            Ok(true) => Decision::allow(""),
+            Ok(false) => Decision::no_opinion("no permission to read apibindings of the consumer"),
+            Err(status) => Decision::Unavailable { reason: status.message },
         }
     }
 
@@ -151,9 +157,9 @@ impl Authorizer for ReaderOfBindings {
 
 impl BoundSchemas {
     /// Names of schemas, with the cluster that each is in. kcp: of two exports with a schema of one name one is shown.
-    fn names(&self) -> BTreeMap<String, Cluster> {
+    async fn names(&self) -> Result<BTreeMap<String, Cluster>> {
         let mut names = BTreeMap::new();
-        for binding in self.shard.bindings(&self.consumer) {
+        for binding in self.shard.bindings(&self.consumer).await? {
             let is_bound = binding.str_at(&["status", "phase"]) == Some(phase::binding::BOUND);
             let cluster = binding
                 .str_at(&["status", "apiExportClusterName"])
@@ -162,7 +168,7 @@ impl BoundSchemas {
             let (true, Some(cluster), Some(export)) = (is_bound, cluster, export) else {
                 continue;
             };
-            let Some(export) = self.shard.export(&cluster, export) else {
+            let Some(export) = self.shard.export(&cluster, export).await? else {
                 continue;
             };
             let resources = export
@@ -173,7 +179,7 @@ impl BoundSchemas {
             let schemas = resources.filter_map(|resource| resource.str_at(&["schema"]));
             names.extend(schemas.map(|schema| (schema.to_owned(), cluster.clone())));
         }
-        names
+        Ok(names)
     }
 }
 
@@ -185,10 +191,10 @@ fn matches(schema: &Value, options: &ListOptions) -> bool {
 #[async_trait]
 impl Backend for BoundSchemas {
     async fn get(&self, _: &Request, target: &Target, _: &GetOptions) -> Result<Item> {
-        let names = self.names();
-        let found = names
-            .get(&target.name)
-            .and_then(|cluster| self.shard.schema(cluster, &target.name));
+        let found = match self.names().await?.get(&target.name) {
+            Some(cluster) => self.shard.schema(cluster, &target.name).await?,
+            None => None,
+        };
         let missing = || Status::not_found(&target.resolved.def.group_resource(), &target.name);
         found.map(|schema| Item::Built(Arc::new(schema))).ok_or_else(missing)
     }
@@ -198,15 +204,14 @@ impl Backend for BoundSchemas {
         options
             .field_selector
             .check_supported(&["metadata.name", "metadata.namespace"])?;
-        let names = self.names();
-        let schemas = names
-            .iter()
-            .filter_map(|(name, cluster)| self.shard.schema(cluster, name));
-        let items = schemas
-            .filter(|schema| matches(schema, options))
-            .map(|schema| Item::Built(Arc::new(schema)));
+        let mut items = Vec::new();
+        for (name, cluster) in self.names().await? {
+            let schema = self.shard.schema(&cluster, &name).await?;
+            let shown = schema.filter(|schema| matches(schema, options));
+            items.extend(shown.map(|schema| Item::Built(Arc::new(schema))));
+        }
         Ok(ItemList {
-            items: items.collect(),
+            items,
             revision: self.shard.revision(),
             continue_token: None,
             remaining: None,

@@ -18,8 +18,10 @@
 
 mod apiexport;
 mod apiresourceschema;
+mod common;
 mod initializing;
 mod lifecycle;
+pub mod program;
 mod shard;
 mod surface;
 mod terminating;
@@ -36,9 +38,10 @@ use machinery::user::User;
 
 pub use apiexport::ApiExports;
 pub use apiresourceschema::ApiResourceSchemas;
+pub use common::{CommonDefinitions, definition_of_schema, exported_schema};
 pub use initializing::initializing_workspaces;
 pub use lifecycle::Lifecycle;
-pub use shard::Shard;
+pub use shard::{ClusterContent, DefinitionOf, Shard};
 pub use surface::Nothing;
 pub use terminating::terminating_workspaces;
 pub use view::{Call, View, split_clusters, split_segment};

@@ -28,8 +28,9 @@ use serde_json::Value;
 
 use crate::surface::{Single, shown};
 use crate::view::{plain_cluster, refuse_what_views_lack, split_clusters, split_segment};
-use crate::{Call, Routed, Shard, View};
+use crate::{Call, DefinitionOf, Routed, Shard, View};
 use authorizer::{EntryAuthorizer, may_act};
+pub(crate) use content::{Ruled, access};
 use entry::OwnEntry;
 
 /// A view of waiting clusters.
@@ -128,8 +129,9 @@ impl Lifecycle {
     }
 
     /// The LogicalClusters themselves.
-    fn own(&self, call: &Call<'_>, who: Who, scope: Scope, below: &str) -> Routed {
-        let Some(def) = self.shard.claimed_def(group::CORE, RESOURCE, "") else {
+    async fn own(&self, call: &Call<'_>, who: Who, scope: Scope, below: &str) -> Routed {
+        let of = DefinitionOf::Common;
+        let Some(def) = self.shard.definition(group::CORE, RESOURCE, &of).await? else {
             return Err(Refusal::from(Status::service_unavailable(
                 "logicalclusters are not served yet",
             )));
@@ -138,7 +140,7 @@ impl Lifecycle {
             def: def.clone(),
             version: def.storage_version,
         };
-        let inner = self.shard.surface().backend(&resolved);
+        let inner = self.shard.backend(&resolved, &of);
         let flow = flow(&who);
         let backend = OwnEntry {
             inner,
@@ -197,12 +199,12 @@ impl View for Lifecycle {
             Scope::One(cluster) if !self.is_own(&info) => self.content(call, &who, cluster, &info).await,
             Scope::One(_) | Scope::All => {
                 if let Err(refusal) = refuse_what_views_lack(&info, &scope) {
-                    return match may_act(&*self.shard, self.role, call.user, &who).await {
+                    return match may_act(&*self.shard, self.role, call.user, &who).await? {
                         true => Err(refusal),
                         false => Ok(call.denied(scope, below)),
                     };
                 }
-                self.own(call, who, scope, below)
+                self.own(call, who, scope, below).await
             }
         }
     }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use api::keys::group;
 use apiserver::auth::rbac::Rule;
-use apiserver::auth::{Authenticator, Authorizer, Credentials, Resolution, Resolver, Rules, SharedAuthorizer};
-use apiserver::{Audit, Connection, Health, Lifecycle, RequestBody, Stack, StackConfig, StackOptions};
+use apiserver::auth::{Authenticator, Authorizer, Credentials, Resolution, Resolver, Rules};
+use apiserver::{Audit, Connection, Health, Lifecycle, RequestBody, ServiceRoute, Stack, StackConfig, StackOptions};
 use async_trait::async_trait;
 use env::Env;
 use env::simulated::SimOptions;
@@ -18,17 +18,17 @@ use machinery::selector::LabelSelector;
 use machinery::status::{Result, Status};
 use machinery::user::User;
 use permit::{Access, Cluster, Decision, Permit, Scope, Verb};
-use registry::builtin::{BuiltinResource, builtin_defs};
 use registry::{
-    Admission, AdmissionChain, Attributes, Backend, CustomDefinition, DefinitionCache, Names, Origin, Registry,
-    Resolved, ResourceDef, Surface,
+    Admission, AdmissionChain, Attributes, Backend, DefinitionCache, Registry, Resolved, ResourceDef, Surface,
 };
 use serde_json::{Value, json};
 use storage::{Change, FenceAction, ObjectKey, ResourceKey, Store, StoreOptions, Write};
 use tenancy::authz::{self, BoundFrom, Facts};
 use tenancy::{ClusterFacts, ClusterIndex};
 
-use crate::{Shard, VirtualWorkspaces};
+use crate::{
+    ClusterContent, CommonDefinitions, DefinitionOf, Shard, VirtualWorkspaces, definition_of_schema, exported_schema,
+};
 
 pub const PROVIDER: &str = "n9le6n7u073ogu2k";
 pub const CONSUMER: &str = "1t154gf6dl1jm360";
@@ -46,7 +46,7 @@ pub struct TestShard {
     me: Weak<TestShard>,
     pub store: Store,
     registry: Registry,
-    common: Vec<Arc<ResourceDef>>,
+    common: CommonDefinitions,
     cache: DefinitionCache,
     /// User or group, cluster, rule.
     grants: Mutex<Vec<(String, String, Rule)>>,
@@ -95,12 +95,7 @@ impl World {
         });
         let registry = Registry::new(store.clone(), env.clone(), AdmissionChain::new(vec![labels]));
         let cache = DefinitionCache::default();
-        let mut common = builtins();
-        common.extend(
-            api::system::crds()
-                .iter()
-                .filter_map(|crd| Some(cache.definition(&CustomDefinition::from_crd(crd, Origin::System)?))),
-        );
+        let common = CommonDefinitions::new(&cache);
         let grants = Mutex::default();
         let me = |me: &Weak<TestShard>| TestShard {
             me: me.clone(),
@@ -123,6 +118,7 @@ impl World {
             authorizer: Arc::new(Own(shard.clone())),
             surface: Arc::new(Own(shard.clone())),
             services: Some(Arc::new(VirtualWorkspaces::new(&of_views))),
+            delegates: None,
             mounts: None,
             fairness: Default::default(),
             audit: Audit::none(),
@@ -277,16 +273,18 @@ impl Answer {
 
 impl TestShard {
     pub fn common(&self, group: &str, resource: &str) -> Option<Arc<ResourceDef>> {
-        self.common
-            .iter()
-            .find(|def| &*def.group == group && def.names.plural == resource)
-            .cloned()
+        self.common.find(group, resource)
     }
 
     fn read(&self, group: &str, resource: &str, cluster: &Cluster, name: &str) -> Option<Value> {
         let def = self.common(group, resource);
         let key = def.map_or_else(|| ResourceKey::custom(group, resource), |def| def.store.clone());
         read(&self.store, &key, cluster, name)
+    }
+
+    fn of_schema(&self, cluster: &Cluster, schema: &str, identity: &str) -> Option<Arc<ResourceDef>> {
+        let schema = self.read(group::APIS, "apiresourceschemas", cluster, schema)?;
+        Some(self.cache.definition(&definition_of_schema(&schema, identity)?))
     }
 
     fn chain(&self, user: &User, access: &Access) -> bool {
@@ -329,74 +327,68 @@ impl Facts for TestShard {
 
 #[async_trait]
 impl Shard for TestShard {
-    fn export(&self, cluster: &Cluster, name: &str) -> Option<Value> {
-        self.read(group::APIS, "apiexports", cluster, name)
+    async fn export(&self, cluster: &Cluster, name: &str) -> Result<Option<Value>> {
+        Ok(self.read(group::APIS, "apiexports", cluster, name))
     }
 
-    fn exports_by_identity(&self, hash: &str) -> Vec<Value> {
+    async fn exports_by_identity(&self, hash: &str) -> Result<Vec<Value>> {
         let key = ResourceKey::custom(group::APIS, "apiexports");
         let all = list(&self.store, &key, &Scope::All).into_iter();
-        all.filter(|export| export.str_at(&["status", "identityHash"]) == Some(hash))
-            .collect()
+        Ok(all
+            .filter(|export| export.str_at(&["status", "identityHash"]) == Some(hash))
+            .collect())
     }
 
-    fn export_def(&self, cluster: &Cluster, schema: &str, identity_hash: &str) -> Option<Arc<ResourceDef>> {
-        let schema = self.schema(cluster, schema)?;
-        let crd = api::types::bound_crd(&schema).ok()?;
-        let mut definition = CustomDefinition::from_crd(&crd, Origin::Bound)?;
-        definition.store = ResourceKey::identity(&definition.group, &definition.names.plural, identity_hash);
-        Some(self.cache.definition(&definition))
+    async fn definition(&self, group: &str, resource: &str, of: &DefinitionOf) -> Result<Option<Arc<ResourceDef>>> {
+        let hash = match of {
+            DefinitionOf::Common => return Ok(self.common(group, resource)),
+            DefinitionOf::Schema {
+                cluster,
+                schema,
+                identity,
+            } => return Ok(self.of_schema(cluster, schema, identity)),
+            DefinitionOf::Identity(hash) => hash,
+        };
+        let exports = self.exports_by_identity(hash).await?;
+        Ok(exports.iter().find_map(|export| {
+            let (home, schema) = exported_schema(export, group, resource)?;
+            self.of_schema(&home, schema, hash)
+        }))
     }
 
-    fn claimed_def(&self, group: &str, resource: &str, identity_hash: &str) -> Option<Arc<ResourceDef>> {
-        if identity_hash.is_empty() {
-            return self.common(group, resource);
-        }
-        self.exports_by_identity(identity_hash).iter().find_map(|export| {
-            let home = Cluster::parse(export.annotation("kcp.io/cluster")?).ok()?;
-            let resources = export.at(&["spec", "resources"])?.as_array()?;
-            let found = resources
-                .iter()
-                .find(|r| r["group"] == group && r["name"] == resource)?;
-            self.export_def(&home, found.str_at(&["schema"])?, identity_hash)
-        })
+    async fn bindings(&self, cluster: &Cluster) -> Result<Vec<Value>> {
+        let key = ResourceKey::custom(group::APIS, "apibindings");
+        Ok(list(&self.store, &key, &Scope::One(cluster.clone())))
     }
 
-    fn bindings(&self, cluster: &Cluster) -> Vec<Value> {
-        list(
-            &self.store,
-            &ResourceKey::custom(group::APIS, "apibindings"),
-            &Scope::One(cluster.clone()),
-        )
+    async fn schema(&self, cluster: &Cluster, name: &str) -> Result<Option<Value>> {
+        Ok(self.read(group::APIS, "apiresourceschemas", cluster, name))
     }
 
-    fn schema(&self, cluster: &Cluster, name: &str) -> Option<Value> {
-        self.read(group::APIS, "apiresourceschemas", cluster, name)
+    async fn cluster(&self, cluster: &Cluster) -> Result<Option<ClusterFacts>> {
+        Ok(Facts::cluster(self, cluster))
     }
 
-    fn cluster(&self, cluster: &Cluster) -> Option<ClusterFacts> {
-        Facts::cluster(self, cluster)
+    async fn logical_cluster(&self, cluster: &Cluster) -> Result<Option<Value>> {
+        Ok(self.read(group::CORE, "logicalclusters", cluster, "cluster"))
     }
 
-    fn logical_cluster(&self, cluster: &Cluster) -> Option<Value> {
-        self.read(group::CORE, "logicalclusters", cluster, "cluster")
+    async fn workspace_type(&self, cluster: &Cluster, name: &str) -> Result<Option<Value>> {
+        Ok(self.read(group::TENANCY, "workspacetypes", cluster, name))
     }
 
-    fn workspace_type(&self, cluster: &Cluster, name: &str) -> Option<Value> {
-        self.read(group::TENANCY, "workspacetypes", cluster, name)
-    }
-
-    async fn allows(&self, user: &User, access: &Access) -> bool {
+    async fn allows(&self, user: &User, access: &Access) -> Result<bool> {
         assert!(access.deep, "a view's reviews are deep");
-        self.chain(user, access)
+        Ok(self.chain(user, access))
     }
 
-    fn surface(&self) -> Arc<dyn Surface> {
-        Arc::new(Own(self.me.upgrade().expect("the shard is there")))
+    fn backend(&self, _: &Resolved, _: &DefinitionOf) -> Arc<dyn Backend> {
+        Arc::new(self.registry.clone())
     }
 
-    fn authorizer(&self) -> SharedAuthorizer {
-        Arc::new(Own(self.me.upgrade().expect("the shard is there")))
+    fn content(&self, content: ClusterContent) -> ServiceRoute {
+        let own = Arc::new(Own(self.me.upgrade().expect("the shard is there")));
+        content.served(own.clone(), own)
     }
 
     fn revision(&self) -> u64 {
@@ -418,7 +410,7 @@ impl Surface for Own {
     }
 
     fn resources(&self, _: &Scope) -> Vec<Arc<ResourceDef>> {
-        self.0.common.clone()
+        self.0.common.all().cloned().collect()
     }
 
     fn backend(&self, _: &Resolved) -> Arc<dyn Backend> {
@@ -500,33 +492,6 @@ impl Admission for Labels {
         wanted.iter().for_each(|(key, value)| object.set_label(key, value));
         Ok(())
     }
-}
-
-fn builtins() -> Vec<Arc<ResourceDef>> {
-    let stored_as = |r: &api::builtin::BuiltinResource| {
-        let storage = r.storage.as_ref()?;
-        let is_same = storage.group == r.group && storage.resource == r.plural;
-        (!is_same).then(|| (storage.group.clone(), "v1".to_owned(), storage.resource.clone()))
-    };
-    let resources = api::builtin::resources().iter().map(|r| BuiltinResource {
-        group: r.group.clone(),
-        version: r.version.clone(),
-        names: Names {
-            plural: r.plural.clone(),
-            singular: r.singular.clone(),
-            kind: r.kind.clone(),
-            list_kind: r.list_kind.clone().unwrap_or_default(),
-            short_names: r.short_names.clone(),
-            categories: r.categories.clone(),
-        },
-        namespaced: r.namespaced,
-        verbs: r.verbs.clone(),
-        subresources: r.subresources.iter().map(|s| s.name.clone()).collect(),
-        stored_as: stored_as(r),
-        storage_version_hash: r.storage_version_hash.clone(),
-        definition: r.schema.clone(),
-    });
-    builtin_defs(&resources.collect::<Vec<_>>(), api::builtin::definitions())
 }
 
 /// A LogicalCluster in a phase.

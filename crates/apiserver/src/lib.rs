@@ -36,6 +36,6 @@ pub use query::Query;
 pub use record::Record;
 pub use refusal::Refusal;
 pub use server::{Connection, Server, ServerOptions, Service, Timer, Tls, TlsError, TlsFiles, TlsMaterial};
-pub use services::{ServiceApi, ServiceRoute, Services};
+pub use services::{Delegates, Elsewhere, Forwarder, ServiceApi, ServiceRoute, Services};
 pub use stack::{Mounts, Page, Stack, StackConfig, StackOptions};
 pub use version::VersionInfo;

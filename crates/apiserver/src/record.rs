@@ -76,7 +76,9 @@ impl Record {
     pub(crate) fn decided(&mut self, decision: &Decision) {
         let (word, reason) = match decision {
             Decision::Allow { reason, .. } => ("allow", reason),
-            Decision::Deny { reason } | Decision::NoOpinion { reason } => ("forbid", reason),
+            Decision::Deny { reason } | Decision::NoOpinion { reason } | Decision::Unavailable { reason } => {
+                ("forbid", reason)
+            }
         };
         if self.annotations.is_empty() && reason.is_empty() {
             return;

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use http::Response;
 use http::request::Parts;
+use machinery::status::Status;
 use machinery::user::User;
 use permit::Scope;
 use registry::Surface;
 
 use crate::auth::SharedAuthorizer;
+use crate::body::Body;
 use crate::refusal::Refusal;
+use crate::server::Connection;
 use crate::stage::fairness::Flow;
 
 /// The services of a server.
@@ -26,9 +31,40 @@ pub trait Services: Send + Sync {
 
 pub enum ServiceRoute {
     Api(Box<ServiceApi>),
+    /// Another server has what the path means, and answers.
+    Elsewhere(Elsewhere),
     /// No service has this path: 403, as kcp says it; 404 for those who may see everything.
     Unknown,
     Refused(Refusal),
+}
+
+/// A request that another server answers.
+pub struct Elsewhere {
+    pub forwarder: Arc<dyn Forwarder>,
+    /// Whose share of the seats the request takes here.
+    pub flow: Flow,
+}
+
+/// Passes a request on, and its answer back.
+#[async_trait]
+pub trait Forwarder: Send + Sync {
+    /// `body` is the whole of it.
+    async fn forward(&self, request: &Parts, body: Bytes) -> Result<Response<Body>, Status>;
+}
+
+/// What the server's own components ask for on behalf of users: other processes that serve views of this one's objects.
+#[async_trait]
+pub trait Delegates: Send + Sync {
+    /// As what a request is to be served. `None`: it is an ordinary one. `sender` is known, nothing is authorized yet;
+    /// `below` is the path below the cluster.
+    async fn route(
+        &self,
+        sender: &Arc<User>,
+        scope: &Scope,
+        below: &str,
+        request: &Parts,
+        connection: &Connection,
+    ) -> Result<Option<ServiceApi>, Refusal>;
 }
 
 /// APIs of a service.

@@ -32,7 +32,7 @@ use crate::lifecycle::Lifecycle;
 use crate::record::{AuditIds, Record};
 use crate::refusal::{Refusal, Result};
 use crate::server::{Connection, Service};
-use crate::services::{ServiceApi, ServiceRoute, Services};
+use crate::services::{Delegates, ServiceApi, ServiceRoute, Services};
 use crate::stage::fairness::{Fairness, FairnessOptions, Flow, Seat};
 use crate::stage::{Authenticated, Impersonator, Load, Permitted, Resolved, Target, decode_path};
 use crate::version::VersionInfo;
@@ -51,6 +51,8 @@ pub struct StackConfig {
     pub definitions: Arc<Value>,
     /// `/services/…`.
     pub services: Option<Arc<dyn Services>>,
+    /// Components that serve this server's objects elsewhere.
+    pub delegates: Option<Arc<dyn Delegates>>,
     /// Clusters served at other URLs.
     pub mounts: Option<Arc<dyn Mounts>>,
     pub fairness: FairnessOptions,
@@ -109,6 +111,7 @@ pub struct Stack {
     pub(crate) authorizer: SharedAuthorizer,
     pub(crate) surface: Arc<dyn Surface>,
     pub(crate) services: Option<Arc<dyn Services>>,
+    pub(crate) delegates: Option<Arc<dyn Delegates>>,
     pub(crate) mounts: Option<Arc<dyn Mounts>>,
     pub(crate) fairness: Fairness,
     pub(crate) audit: Audit,
@@ -175,6 +178,7 @@ impl Stack {
             authorizer: config.authorizer,
             surface: config.surface,
             services: config.services,
+            delegates: config.delegates,
             mounts: config.mounts,
             fairness,
             audit: config.audit,
@@ -326,6 +330,15 @@ impl Stack {
         if request.is_service() {
             return self.serve_service(request, parts, body, record).await;
         }
+        if let (Some(delegates), Some(scope)) = (&self.delegates, request.scope()) {
+            let asked = delegates.route(request.user(), scope, request.path(), parts, connection);
+            if let Some(service) = asked.await? {
+                record.impersonated.clone_from(&service.user);
+                // A component takes no seats of its own, but those of whom it speaks for.
+                let load = request.load_of(service.user.as_deref().unwrap_or(request.user()));
+                return self.serve_api(request, &service, load, parts, body, record).await;
+            }
+        }
         let (flow, load) = (request.flow(), request.load());
         // Whether it may; only now is there a permit.
         let request = Permitted::new(request, self, parts, record).await?;
@@ -350,6 +363,11 @@ impl Stack {
         };
         let service: Box<ServiceApi> = match route {
             ServiceRoute::Api(service) => service,
+            ServiceRoute::Elsewhere(elsewhere) => {
+                let held = self.take_in(&parts.method, body).await?;
+                let _turn = self.turn(elsewhere.flow, request.load()).await?;
+                return Ok(elsewhere.forwarder.forward(parts, held.bytes.clone()).await?);
+            }
             ServiceRoute::Refused(refusal) => return Err(refusal),
             ServiceRoute::Unknown if request.user().in_group(MASTERS) => return Err(Refusal::no_such_path()),
             ServiceRoute::Unknown => {
@@ -357,7 +375,19 @@ impl Stack {
             }
         };
         let load = request.load();
-        let request = Permitted::in_service(request, &service, &service.path, self, parts, record).await?;
+        self.serve_api(request, &service, load, parts, body, record).await
+    }
+
+    async fn serve_api(
+        &self,
+        request: Authenticated<'_>,
+        service: &ServiceApi,
+        load: Load,
+        parts: &Parts,
+        body: RequestBody,
+        record: &mut Record,
+    ) -> Result<Response<Body>> {
+        let request = Permitted::in_service(request, service, &service.path, self, parts, record).await?;
         let held = self.take_in(&parts.method, body).await?;
         let _turn = self.turn(service.flow.clone(), load).await?;
         handler::serve(self, request, parts, held.again(), record).await

@@ -11,6 +11,7 @@
 //! (the shard's side), [`upstream`] (connections).
 #![forbid(unsafe_code)]
 
+pub mod delegation;
 pub mod identity;
 pub mod peers;
 pub mod replicas;
@@ -18,6 +19,7 @@ pub mod routes;
 pub mod serve;
 pub mod upstream;
 
+pub use delegation::{DELEGATION_HEADER, Delegation};
 pub use identity::{Identity, IdentityError};
 pub use peers::{Destination, Listener, Lost, Peers};
 pub use replicas::{Following, Member, Members, Replicas};

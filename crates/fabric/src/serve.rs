@@ -16,8 +16,10 @@ use tower_service::Service as _;
 use crate::wire::index_server::{Index, IndexServer};
 use crate::wire::lookup_server::{Lookup, LookupServer};
 use crate::wire::replicate_server::{Replicate, ReplicateServer};
+use crate::wire::views_server::{Views, ViewsServer};
 use crate::wire::{
-    IndexBatch, IndexWatchRequest, ReplicateBatch, ReplicateWatchRequest, ResolveRequest, ResolveResponse,
+    AllowsRequest, AllowsResponse, AuthenticateRequest, AuthenticateResponse, FindRequest, FindResponse, IndexBatch,
+    IndexWatchRequest, ReplicateBatch, ReplicateWatchRequest, ResolveRequest, ResolveResponse,
 };
 
 /// A stream of batches, ended by an error that tells the peer to begin again.
@@ -34,13 +36,27 @@ pub trait Source: Send + Sync + 'static {
     async fn replicate(&self, request: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status>;
 }
 
+/// What a shard answers to the process that has its virtual workspaces.
+#[async_trait]
+pub trait ViewSource: Send + Sync + 'static {
+    /// See `Views.Find`.
+    async fn find(&self, request: FindRequest) -> Result<FindResponse, Status>;
+    /// See `Views.Allows`.
+    async fn allows(&self, request: AllowsRequest) -> Result<AllowsResponse, Status>;
+    /// See `Views.Authenticate`.
+    async fn authenticate(&self, request: AuthenticateRequest) -> Result<AuthenticateResponse, Status>;
+}
+
 /// Serves a [`Source`] to peers.
 pub struct Fabric {
     source: Arc<dyn Source>,
+    views: Option<Arc<dyn ViewSource>>,
     certificates: Arc<dyn Authenticator>,
 }
 
 struct Served(Arc<dyn Source>);
+
+struct ServedViews(Arc<dyn ViewSource>);
 
 /// What the paths of all services begin with. No path of the API does.
 const SERVICES: &str = "/kcp.";
@@ -51,7 +67,18 @@ impl Fabric {
     /// `certificates` knows the users of client certificates: peers are those of group `system:masters`, as the component
     /// certificates of kcp's charts are. No other credential makes a peer.
     pub fn new(source: Arc<dyn Source>, certificates: Arc<dyn Authenticator>) -> Self {
-        Self { source, certificates }
+        Self {
+            source,
+            views: None,
+            certificates,
+        }
+    }
+
+    /// With answers for views that run elsewhere.
+    #[must_use]
+    pub fn with_views(mut self, views: Arc<dyn ViewSource>) -> Self {
+        self.views = Some(views);
+        self
     }
 
     /// Whether a request is a call: everything else is the API's, whose errors are a Status whatever a client says that it
@@ -72,6 +99,13 @@ impl Fabric {
             "kcp.fabric.v1.Index" => IndexServer::from_arc(source).call(request).await,
             "kcp.fabric.v1.Lookup" => LookupServer::from_arc(source).call(request).await,
             "kcp.fabric.v1.Replicate" => ReplicateServer::from_arc(source).call(request).await,
+            "kcp.fabric.v1.Views" => match &self.views {
+                Some(views) => {
+                    let served = Arc::new(ServedViews(views.clone()));
+                    ViewsServer::from_arc(served).call(request).await
+                }
+                None => return refuse(&Status::unimplemented("views are not asked for here")),
+            },
             other => return refuse(&Status::unimplemented(format!("there is no service {other:?} here"))),
         };
         match answered {
@@ -132,6 +166,24 @@ impl Replicate for Served {
     }
 }
 
+#[async_trait]
+impl Views for ServedViews {
+    async fn find(&self, request: tonic::Request<FindRequest>) -> Result<tonic::Response<FindResponse>, Status> {
+        Ok(tonic::Response::new(self.0.find(request.into_inner()).await?))
+    }
+
+    async fn allows(&self, request: tonic::Request<AllowsRequest>) -> Result<tonic::Response<AllowsResponse>, Status> {
+        Ok(tonic::Response::new(self.0.allows(request.into_inner()).await?))
+    }
+
+    async fn authenticate(
+        &self,
+        request: tonic::Request<AuthenticateRequest>,
+    ) -> Result<tonic::Response<AuthenticateResponse>, Status> {
+        Ok(tonic::Response::new(self.0.authenticate(request.into_inner()).await?))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -165,14 +217,30 @@ mod tests {
         }
     }
 
-    const METHODS: [&str; 3] = [
+    #[async_trait]
+    impl ViewSource for Silent {
+        async fn find(&self, _: FindRequest) -> Result<FindResponse, Status> {
+            Err(Status::cancelled("reached"))
+        }
+        async fn allows(&self, _: AllowsRequest) -> Result<AllowsResponse, Status> {
+            Err(Status::cancelled("reached"))
+        }
+        async fn authenticate(&self, _: AuthenticateRequest) -> Result<AuthenticateResponse, Status> {
+            Err(Status::cancelled("reached"))
+        }
+    }
+
+    const METHODS: [&str; 6] = [
         "/kcp.fabric.v1.Index/Watch",
         "/kcp.fabric.v1.Lookup/Resolve",
         "/kcp.fabric.v1.Replicate/Watch",
+        "/kcp.fabric.v1.Views/Find",
+        "/kcp.fabric.v1.Views/Allows",
+        "/kcp.fabric.v1.Views/Authenticate",
     ];
 
     async fn call(user: Option<User>, path: &str) -> Code {
-        let fabric = Fabric::new(Arc::new(Silent), Arc::new(Everybody(user)));
+        let fabric = Fabric::new(Arc::new(Silent), Arc::new(Everybody(user))).with_views(Arc::new(Silent));
         // An empty message.
         let body = RequestBody::Full(bytes::Bytes::from_static(&[0; 5]));
         let request = Request::post(path)

@@ -38,6 +38,10 @@ pub enum Decision {
     NoOpinion {
         reason: String,
     },
+    /// What it takes to decide cannot be had now: nothing is allowed, and nothing is said to be forbidden (503).
+    Unavailable {
+        reason: String,
+    },
 }
 
 // === impl Decision ===

@@ -8,6 +8,7 @@ use apiserver::auth::{Authorizer, Rules};
 use async_trait::async_trait;
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
+use machinery::status::Status;
 use machinery::user::User;
 use permit::{Access, Cluster, Decision, Scope};
 use serde_json::Value;
@@ -27,8 +28,16 @@ pub(super) struct ExportAuthorizer {
     pub export: Arc<Export>,
 }
 
-/// A step's opinion that ends the walk, for the audit log.
-type Denial = (&'static str, String);
+/// Why the walk ended.
+enum Denial {
+    /// A step's opinion, for the audit log.
+    Step(&'static str, String),
+    /// A step could not be taken.
+    Unavailable(Status),
+}
+
+/// What a step says: `Err` is its objection.
+type Opinion = machinery::status::Result<Result<(), String>>;
 
 const BOUND_API: &str = "virtual.apiexport.boundapi.authorization.kcp.io";
 const CONTENT: &str = "virtual.apiexport.content.authorization.kcp.io";
@@ -55,6 +64,14 @@ pub(super) fn has_closed_status(group: &str, resource: &str) -> bool {
     group == group::APIS && matches!(resource, "apibindings" | "apiexports")
 }
 
+// === impl Denial ===
+
+impl From<Status> for Denial {
+    fn from(status: Status) -> Self {
+        Self::Unavailable(status)
+    }
+}
+
 // === impl ExportAuthorizer ===
 
 impl ExportAuthorizer {
@@ -64,31 +81,35 @@ impl ExportAuthorizer {
             .subject(&access.group, &access.resource, access.identity.as_deref());
         if access.is_resource {
             match &access.scope {
-                Some(Scope::One(cluster)) => self.bound(access, &subject, cluster).map_err(|why| (BOUND_API, why))?,
+                Some(Scope::One(cluster)) => {
+                    let opinion = self.bound(access, &subject, cluster).await?;
+                    opinion.map_err(|why| Denial::Step(BOUND_API, why))?;
+                }
                 Some(Scope::All) => {}
-                None => return Err((BOUND_API, "no cluster".to_owned())),
+                None => return Err(Denial::Step(BOUND_API, "no cluster".to_owned())),
             }
         }
         let content = content_access(&self.export.cluster, &self.export.name, access.verb.clone());
-        if !self.shard.allows(&self.user, &content).await {
-            return Err((CONTENT, "no permission on apiexports/content".to_owned()));
+        if !self.shard.allows(&self.user, &content).await? {
+            return Err(Denial::Step(CONTENT, "no permission on apiexports/content".to_owned()));
         }
         if !access.is_resource {
             return Ok(LabelSelector::everything());
         }
         if let Subject::Claimed(claim) = &subject {
-            self.policies(access, claim).await.map_err(|why| (POLICY, why))?;
+            let opinion = self.policies(access, claim).await?;
+            opinion.map_err(|why| Denial::Step(POLICY, why))?;
         }
         Ok(self.export.selector(&subject, &access.group, &access.resource))
     }
 
     /// Whether the consumer has invited the provider to do this.
-    fn bound(&self, access: &Access, subject: &Subject<'_>, cluster: &Cluster) -> Result<(), String> {
-        let denied = |why: &str| Err(why.to_owned());
-        let Some(binding) = self.export.binding_in(&*self.shard, cluster) else {
+    async fn bound(&self, access: &Access, subject: &Subject<'_>, cluster: &Cluster) -> Opinion {
+        let denied = |why: &str| Ok(Err(why.to_owned()));
+        let Some(binding) = self.export.binding_in(&*self.shard, cluster).await? else {
             return denied("could not find suitable APIBinding in target logical cluster");
         };
-        match self.shard.cluster(cluster).map(|facts| facts.phase) {
+        match self.shard.cluster(cluster).await?.map(|facts| facts.phase) {
             None => return denied("LogicalCluster not found"),
             Some(Phase::None | Phase::Scheduling | Phase::Unavailable) => {
                 return denied("not permitted in this phase");
@@ -99,12 +120,12 @@ impl ExportAuthorizer {
             return denied("apibinding/apiexport status updates are not permitted");
         }
         match subject {
-            Subject::Own { .. } if is_bound(&binding, &access.group, &access.resource) => Ok(()),
-            Subject::Claimed(claim) if is_accepted(&binding, claim, &access.verb) => Ok(()),
+            Subject::Own { .. } if is_bound(&binding, &access.group, &access.resource) => Ok(Ok(())),
+            Subject::Claimed(claim) if is_accepted(&binding, claim, &access.verb) => Ok(Ok(())),
             // Bindings may be read even where a claim on them is not accepted: the labels show those to this export alone.
             Subject::Bindings | Subject::Claimed(_) if is_bindings(&access.group, &access.resource) => {
                 match READ_ONLY.iter().any(|verb| verb.as_str() == access.verb) {
-                    true => Ok(()),
+                    true => Ok(Ok(())),
                     false => denied("write access to APIBinding is not allowed from virtual workspace"),
                 }
             }
@@ -113,22 +134,22 @@ impl ExportAuthorizer {
     }
 
     /// Several exports may share an identity: all that have a policy must agree.
-    async fn policies(&self, access: &Access, claim: &Claim) -> Result<(), String> {
+    async fn policies(&self, access: &Access, claim: &Claim) -> Opinion {
         let identity = claim.stored_identity();
         if identity.is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
-        let exports = self.shard.exports_by_identity(identity);
+        let exports = self.shard.exports_by_identity(identity).await?;
         if exports.is_empty() {
-            return Err(format!(
+            return Ok(Err(format!(
                 "no API export providing claimed resources found for identity hash {identity:?}"
-            ));
+            )));
         }
         let local = |export: &&Value| export.at(&["spec", "maximalPermissionPolicy", "local"]).is_some();
         for export in exports.iter().filter(local) {
             let home = export.annotation(api::keys::annotation::CLUSTER).unwrap_or_default();
             let Ok(cluster) = Cluster::parse(home) else {
-                return Err(format!("the cluster of API export {:?} is unknown", export.name()));
+                return Ok(Err(format!("the cluster of API export {:?} is unknown", export.name())));
             };
             let reviewed = Access {
                 scope: Some(Scope::One(cluster.clone())),
@@ -136,14 +157,14 @@ impl ExportAuthorizer {
                 identity: None,
                 ..access.clone()
             };
-            if !self.shard.allows(&self.policy_user(&cluster), &reviewed).await {
-                return Err(format!(
+            if !self.shard.allows(&self.policy_user(&cluster), &reviewed).await? {
+                return Ok(Err(format!(
                     "policy of API export {:?} in {cluster} does not allow",
                     export.name()
-                ));
+                )));
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// As whom the caller counts in another export's policy. Scopes of service accounts say where they come from, which the
@@ -188,10 +209,11 @@ impl Authorizer for ExportAuthorizer {
                     selector,
                 }
             }
-            Err((step, why)) => {
+            Err(Denial::Step(step, why)) => {
                 note(step, "Denied", &why);
                 Decision::deny(why)
             }
+            Err(Denial::Unavailable(status)) => Decision::Unavailable { reason: status.message },
         }
     }
 

@@ -28,11 +28,11 @@ pub(super) struct Content {
 
 impl Content {
     /// Marked clusters are closed to everybody, on every way in (kcp's facts, D.12).
-    fn check_open(&self, request: &Request) -> Result<()> {
+    async fn check_open(&self, request: &Request) -> Result<()> {
         let Scope::One(cluster) = request.permit.scope() else {
             return Ok(());
         };
-        if !self.shard.cluster(cluster).is_some_and(|facts| facts.inactive) {
+        if !self.shard.cluster(cluster).await?.is_some_and(|facts| facts.inactive) {
             return Ok(());
         }
         let of = GroupResource::new(group::CORE, "logicalclusters");
@@ -44,8 +44,8 @@ impl Content {
     }
 
     /// kcp: over all clusters there is no namespace, which is another in each of them.
-    fn check_collection(&self, request: &Request, target: &Target) -> Result<()> {
-        self.check_open(request)?;
+    async fn check_collection(&self, request: &Request, target: &Target) -> Result<()> {
+        self.check_open(request).await?;
         if *request.permit.scope() != Scope::All || target.namespace.is_empty() {
             return Ok(());
         }
@@ -56,7 +56,7 @@ impl Content {
     }
 
     /// The consumer's side of the claim that a write comes by.
-    fn accepted(&self, request: &Request, target: &Target) -> Result<Option<Accepted>> {
+    async fn accepted(&self, request: &Request, target: &Target) -> Result<Option<Accepted>> {
         let (Some(claim), Scope::One(cluster)) = (&self.claim, request.permit.scope()) else {
             return Ok(None);
         };
@@ -66,7 +66,7 @@ impl Content {
         }
         let of = def.group_resource();
         let missing = |why: &str| Status::forbidden(&of, &target.name, why);
-        let binding = self.export.binding_in(&*self.shard, cluster);
+        let binding = self.export.binding_in(&*self.shard, cluster).await?;
         let binding = binding.ok_or_else(|| missing("could not find suitable apibinding in target logical cluster"))?;
         let theirs = accepted(&binding).find(|theirs| ClaimKey::read(theirs) == claim.key);
         let theirs = theirs.ok_or_else(|| missing("the permission claim is not accepted"))?;
@@ -87,17 +87,17 @@ impl Content {
 #[async_trait]
 impl Backend for Content {
     async fn get(&self, request: &Request, target: &Target, options: &GetOptions) -> Result<Item> {
-        self.check_open(request)?;
+        self.check_open(request).await?;
         self.inner.get(request, target, options).await
     }
 
     async fn list(&self, request: &Request, target: &Target, options: &ListOptions) -> Result<ItemList> {
-        self.check_collection(request, target)?;
+        self.check_collection(request, target).await?;
         self.inner.list(request, target, options).await
     }
 
     async fn watch(&self, request: &Request, target: &Target, options: &ListOptions) -> Result<Box<dyn EventStream>> {
-        self.check_collection(request, target)?;
+        self.check_collection(request, target).await?;
         self.inner.watch(request, target, options).await
     }
 
@@ -108,8 +108,8 @@ impl Backend for Content {
         mut object: Value,
         options: &WriteOptions,
     ) -> Result<Outcome> {
-        self.check_open(request)?;
-        if let Some(accepted) = self.accepted(request, target)? {
+        self.check_open(request).await?;
+        if let Some(accepted) = self.accepted(request, target).await? {
             accepted.fit(&mut object)?;
         }
         self.inner.create(request, target, object, options).await
@@ -122,8 +122,8 @@ impl Backend for Content {
         mut object: Value,
         options: &WriteOptions,
     ) -> Result<Outcome> {
-        self.check_open(request)?;
-        if let Some(accepted) = self.accepted(request, target)? {
+        self.check_open(request).await?;
+        if let Some(accepted) = self.accepted(request, target).await? {
             accepted.fit(&mut object)?;
         }
         self.inner.update(request, target, object, options).await
@@ -136,15 +136,15 @@ impl Backend for Content {
         mut patch: Patch,
         options: &WriteOptions,
     ) -> Result<Outcome> {
-        self.check_open(request)?;
-        if let Some(accepted) = self.accepted(request, target)? {
+        self.check_open(request).await?;
+        if let Some(accepted) = self.accepted(request, target).await? {
             patch = accepted.fit_patch(patch, &target.name)?;
         }
         self.inner.patch(request, target, patch, options).await
     }
 
     async fn delete(&self, request: &Request, target: &Target, options: &DeleteOptions) -> Result<Outcome> {
-        self.check_open(request)?;
+        self.check_open(request).await?;
         self.inner.delete(request, target, options).await
     }
 
@@ -155,7 +155,7 @@ impl Backend for Content {
         list: &ListOptions,
         options: &DeleteOptions,
     ) -> Result<ItemList> {
-        self.check_collection(request, target)?;
+        self.check_collection(request, target).await?;
         self.inner.delete_collection(request, target, list, options).await
     }
 }

@@ -4,6 +4,7 @@ use api::keys::{group, label};
 use api::{builtin, hashes};
 use machinery::object::ObjectExt;
 use machinery::selector::{LabelSelector, Operator, Requirement};
+use machinery::status::Result;
 use permit::Cluster;
 use serde_json::Value;
 use tenancy::claims::ClaimKey;
@@ -44,9 +45,9 @@ const BINDINGS: &str = "apibindings";
 // === impl Export ===
 
 impl Export {
-    pub fn find(shard: &dyn Shard, cluster: &Cluster, name: &str) -> Option<Self> {
-        let object = shard.export(cluster, name)?;
-        Some(Self {
+    pub async fn find(shard: &dyn Shard, cluster: &Cluster, name: &str) -> Result<Option<Self>> {
+        let object = shard.export(cluster, name).await?;
+        Ok(object.map(|object| Self {
             cluster: cluster.clone(),
             name: name.to_owned(),
             identity: object
@@ -54,7 +55,7 @@ impl Export {
                 .unwrap_or_default()
                 .to_owned(),
             object,
-        })
+        }))
     }
 
     /// What a name stands for. `identity` chooses between claims of one name; the export's own come first.
@@ -132,7 +133,7 @@ impl Export {
     }
 
     /// The binding of a cluster to this export. While it is being bound its status does not say to which cluster.
-    pub fn binding_in(&self, shard: &dyn Shard, cluster: &Cluster) -> Option<Value> {
+    pub async fn binding_in(&self, shard: &dyn Shard, cluster: &Cluster) -> Result<Option<Value>> {
         let is_to_this = |binding: &Value| {
             let reference = |member: &str| {
                 binding
@@ -145,7 +146,7 @@ impl Export {
             };
             reference("name") == self.name && bound_to == self.cluster.as_str()
         };
-        shard.bindings(cluster).into_iter().find(is_to_this)
+        Ok(shard.bindings(cluster).await?.into_iter().find(is_to_this))
     }
 
     /// Group, name and schema of the resources that are stored as objects.

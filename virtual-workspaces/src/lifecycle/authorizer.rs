@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::keys::group;
 use apiserver::auth::{Authorizer, Rules};
 use async_trait::async_trait;
+use machinery::status::Result;
 use machinery::user::{MASTERS, User};
 use permit::{Access, Decision, Scope};
 
@@ -19,9 +20,9 @@ pub(super) struct EntryAuthorizer {
 }
 
 /// Whether a user may act as `who`. The server's own have no type on which anybody could be given the verb.
-pub(super) async fn may_act(shard: &dyn Shard, role: &Role, user: &User, who: &Who) -> bool {
+pub(super) async fn may_act(shard: &dyn Shard, role: &Role, user: &User, who: &Who) -> Result<bool> {
     let Some(cluster) = &who.cluster else {
-        return user.in_group(MASTERS);
+        return Ok(user.in_group(MASTERS));
     };
     let access = Access {
         scope: Some(Scope::One(cluster.clone())),
@@ -42,8 +43,12 @@ pub(super) async fn may_act(shard: &dyn Shard, role: &Role, user: &User, who: &W
 #[async_trait]
 impl Authorizer for EntryAuthorizer {
     async fn authorize(&self, _: &User, access: &Access) -> Decision {
-        if !may_act(&*self.shard, self.role, &self.user, &self.who).await {
-            return Decision::no_opinion(format!("no permission to act as this {}", self.role.noun));
+        match may_act(&*self.shard, self.role, &self.user, &self.who).await {
+            Ok(true) => {}
+            Ok(false) => return Decision::no_opinion(format!("no permission to act as this {}", self.role.noun)),
+            Err(status) => {
+                return Decision::Unavailable { reason: status.message };
+            }
         }
         match access.is_resource {
             true => Decision::Allow {

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use apiserver::Refusal;
 use apiserver::auth::rbac::Rule;
 use apiserver::auth::{Authorizer, Rules, SharedAuthorizer};
 use apiserver::stage::{RequestInfo, ResourceInfo};
-use apiserver::{Refusal, ServiceApi, ServiceRoute};
 use async_trait::async_trait;
 use compact_str::CompactString;
 use http::StatusCode;
@@ -16,13 +16,13 @@ use serde_json::Value;
 
 use super::authorizer::may_act;
 use super::{Lifecycle, Who};
-use crate::{Call, Routed};
+use crate::{Call, ClusterContent, Routed};
 
 /// The rules of a type, before the server's own authorizer, which lets who has passed them do everything: a request may
 /// turn out to be more than its URL says (an apply that creates).
-struct Ruled {
-    rules: Vec<Rule>,
-    inner: SharedAuthorizer,
+pub(crate) struct Ruled {
+    pub rules: Vec<Rule>,
+    pub inner: SharedAuthorizer,
 }
 
 // === impl Lifecycle ===
@@ -37,12 +37,12 @@ impl Lifecycle {
         info: &RequestInfo<'_>,
     ) -> Routed {
         let (role, scope) = (self.role, Scope::One(cluster.clone()));
-        if !may_act(&*self.shard, role, call.user, who).await {
+        if !may_act(&*self.shard, role, call.user, who).await? {
             return Ok(call.denied(scope, info.path));
         }
         let noun = role.noun;
         let plain = |code, text: String| Err(Refusal::plain(code, text));
-        let Some(logical_cluster) = self.shard.logical_cluster(cluster) else {
+        let Some(logical_cluster) = self.shard.logical_cluster(cluster).await? else {
             let text = "logicalcluster.core.kcp.io \"cluster\" not found";
             let text = format!("error getting logicalcluster {cluster}|cluster: {text}");
             return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
@@ -52,8 +52,7 @@ impl Lifecycle {
             let text = format!("{noun} {:?} cannot access this workspace", who.text);
             return plain(StatusCode::FORBIDDEN, text);
         }
-        let mut authorizer = self.shard.authorizer();
-        let user = match self.rules(who)? {
+        let (user, rules) = match self.rules(who).await? {
             Some(rules) => {
                 if let Some(why) = refused_by(&rules, info) {
                     let text = format!("{noun} {:?} denied by {}: {why}", who.text, role.permissions);
@@ -62,33 +61,28 @@ impl Lifecycle {
                 // The content authorizer knows by the group that the rules have been applied.
                 let mut user = (**call.user).clone();
                 user.groups.insert(0, format!("{}{}", role.group_prefix, who.text));
-                authorizer = Arc::new(Ruled {
-                    rules,
-                    inner: authorizer,
-                });
-                user
+                (user, Some(rules))
             }
             None => match creator(&logical_cluster) {
-                Some(user) => user,
+                Some(user) => (user, None),
                 None => {
                     let text = format!("LogicalCluster {cluster}|cluster had no createdBy recorded");
                     return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
                 }
             },
         };
-        Ok(ServiceRoute::Api(Box::new(ServiceApi {
-            surface: self.shard.surface(),
-            scope,
+        Ok(self.shard.content(ClusterContent {
+            cluster: cluster.clone(),
             path: info.path.to_owned(),
-            authorizer: Some(authorizer),
-            user: Some(Arc::new(user)),
+            user: Arc::new(user),
+            rules,
             flow: CompactString::from(cluster.as_str()),
-        })))
+        }))
     }
 
     /// The rules of the type, if it has any. 503 if the type is not to be had: to act as the creator instead would give
     /// away what the type's owner may have withheld.
-    fn rules(&self, who: &Who) -> Result<Option<Vec<Rule>>, Refusal> {
+    async fn rules(&self, who: &Who) -> Result<Option<Vec<Rule>>, Refusal> {
         let Some(cluster) = &who.cluster else {
             return Ok(None);
         };
@@ -101,7 +95,7 @@ impl Lifecycle {
             );
             Refusal::plain(StatusCode::SERVICE_UNAVAILABLE, text)
         };
-        let found = self.shard.workspace_type(cluster, name);
+        let found = self.shard.workspace_type(cluster, name).await?;
         let found = found.ok_or_else(|| unavailable(format!("workspacetypes.tenancy.kcp.io {name:?} not found")))?;
         let rules = found.at(&["spec", self.role.permissions]).and_then(Value::as_array);
         let Some(rules) = rules.filter(|rules| !rules.is_empty()) else {
@@ -133,9 +127,9 @@ fn creator(logical_cluster: &Value) -> Option<User> {
     serde_json::from_value(created_by.clone()).ok()
 }
 
-/// Why no rule allows a request; `None` if one does.
-fn refused_by(rules: &[Rule], info: &RequestInfo<'_>) -> Option<String> {
-    let access = match &info.resource {
+/// What a request asks for, as rules are compared with it.
+pub(crate) fn access(info: &RequestInfo<'_>) -> Access {
+    match &info.resource {
         None => Access {
             verb: info.verb.to_owned(),
             path: info.path.to_owned(),
@@ -152,7 +146,12 @@ fn refused_by(rules: &[Rule], info: &RequestInfo<'_>) -> Option<String> {
             name: resource.name.clone().into_owned(),
             ..Access::default()
         },
-    };
+    }
+}
+
+/// Why no rule allows a request; `None` if one does.
+fn refused_by(rules: &[Rule], info: &RequestInfo<'_>) -> Option<String> {
+    let access = access(info);
     if rules.iter().any(|rule| rule.allows(&access)) {
         return None;
     }

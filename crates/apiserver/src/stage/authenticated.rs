@@ -100,6 +100,14 @@ impl<'r> Authenticated<'r> {
         self.target.path
     }
 
+    /// The clusters of the URL, if there are any to be had.
+    pub fn scope(&self) -> Option<&Scope> {
+        match &self.place {
+            Place::Scope(scope) => Some(scope),
+            _ => None,
+        }
+    }
+
     pub fn is_service(&self) -> bool {
         matches!(self.place, Place::Service)
     }
@@ -118,10 +126,15 @@ impl<'r> Authenticated<'r> {
 
     /// Health checks must answer when nothing else does, and the server's masters must get in to help.
     pub fn load(&self) -> Load {
+        self.load_of(&self.user)
+    }
+
+    /// The same, if another user asked.
+    pub fn load_of(&self, user: &User) -> Load {
         let verb = self.target.info.resource.as_ref().and_then(|info| info.verb);
         match (
             verb.is_some_and(permit::Verb::is_mutating),
-            self.is_health() || self.user.in_group(MASTERS),
+            self.is_health() || user.in_group(MASTERS),
         ) {
             (mutating, true) => Load::Exempt { mutating },
             (true, false) => Load::Mutating,
@@ -163,6 +176,7 @@ async fn establish(stack: &Stack, parts: &Parts, connection: &Connection, scope:
         scope,
     };
     let mut refused = connection.certificate_refused || bearer_token.is_some();
+    let mut unavailable = None;
     for authenticator in &stack.authenticators {
         match authenticator.authenticate(&credentials).await {
             Ok(Some(mut user)) => {
@@ -176,8 +190,13 @@ async fn establish(stack: &Stack, parts: &Parts, connection: &Connection, scope:
             Err(error) => {
                 tracing::debug!(%error, "a credential does not hold");
                 refused = true;
+                unavailable = unavailable.or_else(|| (error.code == 503).then_some(error));
             }
         }
+    }
+    // Whether it holds is not known: clients throw away what is refused.
+    if let Some(status) = unavailable {
+        return Err(Refusal::from(status));
     }
     if refused || !stack.options.anonymous {
         return Err(Refusal::from(Status::unauthorized()));

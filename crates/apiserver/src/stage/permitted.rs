@@ -191,6 +191,7 @@ impl Api {
         record.decided(&decision);
         match decision {
             Decision::Allow { selector, .. } => Ok(selector),
+            Decision::Unavailable { reason } => Err(Refusal::from(Status::service_unavailable(reason))),
             Decision::Deny { .. } | Decision::NoOpinion { .. } => Err(forbidden(&self.user, access, ACCESS_DENIED)),
         }
     }

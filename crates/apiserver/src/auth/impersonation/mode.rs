@@ -211,7 +211,9 @@ impl Check<'_> {
     async fn ask(&self, access: &Access) -> Result<()> {
         match self.authorizer.authorize(self.requester, access).await {
             Decision::Allow { .. } => Ok(()),
-            Decision::Deny { .. } | Decision::NoOpinion { .. } => Err(self.refuse(access, "access denied")),
+            Decision::Deny { .. } | Decision::NoOpinion { .. } | Decision::Unavailable { .. } => {
+                Err(self.refuse(access, "access denied"))
+            }
         }
     }
 

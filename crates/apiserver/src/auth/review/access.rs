@@ -120,7 +120,9 @@ impl Asked<'_> {
         let mut status = match decision {
             Decision::Allow { .. } => json!({"allowed": true, "reason": "access granted"}),
             Decision::Deny { .. } => json!({"allowed": false, "denied": true, "reason": "access denied"}),
-            Decision::NoOpinion { .. } => json!({"allowed": false, "reason": "access denied"}),
+            Decision::NoOpinion { .. } | Decision::Unavailable { .. } => {
+                json!({"allowed": false, "reason": "access denied"})
+            }
         };
         let ignored = ignored_selectors(&review);
         if !ignored.is_empty() {

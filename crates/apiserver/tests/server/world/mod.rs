@@ -111,6 +111,7 @@ impl World {
             surface: surface.clone(),
             definitions: Arc::new(definitions()),
             services: setup.services,
+            delegates: None,
             mounts: None,
             fairness: setup.fairness,
             audit,

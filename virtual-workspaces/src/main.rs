@@ -1,0 +1,48 @@
+//! The binary `virtual-workspaces`.
+#![forbid(unsafe_code)]
+
+use clap::Parser;
+use env::Env;
+use virtual_workspaces::program::{ProgramOptions, Running};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The virtual workspaces of one shard of kcp, as a process of their own
+#[derive(Parser)]
+#[command(name = "virtual-workspaces", version, about)]
+struct Line {
+    #[command(flatten)]
+    options: ProgramOptions,
+}
+
+fn main() -> anyhow::Result<()> {
+    // It holds what is on its way: never so much that huge pages would pay.
+    apiserver::no_huge_pages();
+    let Line { options } = Line::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(start(options))
+}
+
+async fn start(options: ProgramOptions) -> anyhow::Result<()> {
+    // A process has one provider of cryptography; a second call finds it set.
+    let _already_set = rustls::crypto::ring::default_provider().install_default();
+    let log = telemetry::log::LogOptions {
+        format: options.logging_format.parse().map_err(anyhow::Error::msg)?,
+        verbosity: options.verbosity,
+        filter: std::env::var("RUST_LOG").ok(),
+        trace: telemetry::trace::TraceOptions {
+            endpoint: options.tracing_endpoint.clone(),
+            service: "virtual-workspaces".to_owned(),
+            instance: options.secure_port.to_string(),
+            per_million: 1_000_000,
+        },
+    };
+    let _spans = telemetry::log::init(&log)?;
+    let running = Running::start(&Env::real(), &options).await?;
+    tracing::info!(address = running.address, "serving");
+    apiserver::asked_to_end(options.exit_when_stdin_closes).await?;
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}
