@@ -56,7 +56,7 @@ impl Server {
     pub fn up(shards: u16, flags: &[&str]) -> Self {
         let shards_flag = format!("--shards={shards}");
         let flags: Vec<&str> = std::iter::once(&*shards_flag).chain(flags.iter().copied()).collect();
-        Self::run("up", free_ports(shards + 1), &flags)
+        Self::run("up", free_ports(2 * shards + 2), &flags)
     }
 
     fn run(command: &'static str, port: u16, flags: &[&str]) -> Self {

@@ -1,5 +1,5 @@
-//! `kcp up`: a whole control plane on this machine, as processes of their own: shards with a store each, and the
-//! front-proxy. Keys, command lines and kubeconfigs are files below one directory, there to be read and run by hand.
+//! `kcp up`: a whole control plane on this machine, as processes of their own: shards with a store each, the virtual
+//! workspaces beside them, and the front-proxy. Keys, command lines and kubeconfigs are files below one directory, there to be read and run by hand.
 
 mod authority;
 mod layout;
@@ -28,7 +28,11 @@ pub struct UpOptions {
     /// How many shards
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=32))]
     pub shards: u16,
-    /// Port of the front-proxy; shards take the ports behind it
+    /// Virtual workspaces as processes of their own, one beside each shard; otherwise they are in the shards
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true",
+          require_equals = true)]
+    pub virtual_workspaces: bool,
+    /// Port of the front-proxy; shards take the ports behind it, the other processes those behind theirs
     #[arg(long, default_value_t = 6443)]
     pub secure_port: u16,
     /// Address to listen on

@@ -36,6 +36,8 @@ pub struct Layout {
     mapping: PathBuf,
     proxy: Pair,
     shards: Vec<Pair>,
+    /// Of the processes of virtual workspaces, one a shard; none if these are inside.
+    views: Vec<Pair>,
 }
 
 // === impl Layout ===
@@ -69,6 +71,7 @@ impl Layout {
             mapping: directory.join("mapping.yaml"),
             proxy: servers.server("front-proxy", &hosts)?,
             shards: Vec::new(),
+            views: Vec::new(),
             directory,
         };
         for index in 0..options.shards {
@@ -76,6 +79,10 @@ impl Layout {
             disk.create_dir_all(&layout.directory.join(&name))
                 .with_context(|| format!("making the directory of {name}"))?;
             layout.shards.push(servers.server(&format!("shard-{name}"), &hosts)?);
+            if options.virtual_workspaces {
+                let pair = servers.server(&format!("virtual-workspaces-{name}"), &hosts)?;
+                layout.views.push(pair);
+            }
         }
         layout.write(env, &component, &speaker)?;
         Ok(layout)
@@ -109,26 +116,36 @@ impl Layout {
             &self.kubeconfig(),
             machinery::yaml::encode(&self.admin_kubeconfig(&ca, &admin)),
         )?;
-        let to_root = json!({
-            "apiVersion": "v1",
-            "kind": "Config",
-            "clusters": [{"name": "root", "cluster": {"server": self.shard_url(0), "certificate-authority-data": ca}}],
-            "users": [{"name": "component", "user": {
-                "client-certificate": component.certificate, "client-key": component.key}}],
-            "contexts": [{"name": "root", "context": {"cluster": "root", "user": "component"}}],
-            "current-context": "root",
-        });
-        put(&self.component_kubeconfig(), machinery::yaml::encode(&to_root))?;
-        let entry = |path: &str| {
+        let to_shard = |index: u16| {
+            let name = shard_name(index);
+            machinery::yaml::encode(&json!({
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": name, "cluster": {
+                    "server": self.shard_url(index), "certificate-authority-data": ca}}],
+                "users": [{"name": "component", "user": {
+                    "client-certificate": component.certificate, "client-key": component.key}}],
+                "contexts": [{"name": name, "context": {"cluster": name, "user": "component"}}],
+                "current-context": name,
+            }))
+        };
+        put(&self.component_kubeconfig(), to_shard(0))?;
+        for (index, _) in (0u16..).zip(&self.views) {
+            put(&self.views_kubeconfig(index), to_shard(index))?;
+        }
+        let entry = |path: &str, backend: String| {
             json!({
                 "path": path,
-                "backend": self.shard_url(0),
+                "backend": backend,
                 "backend_server_ca": self.server_ca,
                 "proxy_client_cert": speaker.certificate,
                 "proxy_client_key": speaker.key,
             })
         };
-        let mapping = json!([entry("/clusters/"), entry("/services/")]);
+        let mapping = json!([
+            entry("/clusters/", self.shard_url(0)),
+            entry("/services/", self.views_url(0))
+        ]);
         put(&self.mapping, machinery::yaml::encode(&mapping))
     }
 
@@ -179,12 +196,34 @@ impl Layout {
         self.options.secure_port.saturating_add(1).saturating_add(index)
     }
 
+    /// Where the virtual workspaces of a shard are.
+    fn views_url(&self, index: u16) -> String {
+        match self.views.is_empty() {
+            true => self.shard_url(index),
+            false => format!("https://localhost:{}", self.views_port(index)),
+        }
+    }
+
+    fn views_port(&self, index: u16) -> u16 {
+        self.shard_port(self.options.shards).saturating_add(index)
+    }
+
+    /// Of a process of virtual workspaces, towards its shard.
+    fn views_kubeconfig(&self, index: u16) -> PathBuf {
+        self.directory
+            .join(shard_name(index))
+            .join("virtual-workspaces.kubeconfig")
+    }
+
     /// In the order in which they are started.
     pub fn processes(&self) -> Result<Vec<Process>> {
         let own = std::env::current_exe().context("the path of this program")?;
         let mut processes = Vec::new();
         for (index, pair) in (0u16..).zip(&self.shards) {
             processes.push(self.shard(index, pair, &own));
+        }
+        for (index, pair) in (0u16..).zip(&self.views) {
+            processes.push(self.virtual_workspaces(index, pair, &own));
         }
         let log = self.directory.join("front-proxy.log");
         let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
@@ -233,7 +272,8 @@ impl Layout {
             file("service-account-key-file", &self.service_account_key),
             format!("--shard-base-url={url}"),
             format!("--shard-external-url={}", self.proxy_url()),
-            format!("--shard-virtual-workspace-url={url}"),
+            format!("--shard-virtual-workspace-url={}", self.views_url(index)),
+            format!("--run-virtual-workspaces={}", self.views.is_empty()),
             file("logical-cluster-admin-kubeconfig", &self.component_kubeconfig()),
             format!("--v={}", self.options.verbosity),
         ];
@@ -250,6 +290,32 @@ impl Layout {
             program: program.to_owned(),
             arguments,
             url,
+        }
+    }
+}
+
+// === impl Layout: beside the shards ===
+
+impl Layout {
+    fn virtual_workspaces(&self, index: u16, pair: &Pair, own: &Path) -> Process {
+        let name = shard_name(index);
+        let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+        Process {
+            name: format!("virtual workspaces of {name}"),
+            program: own.with_file_name("virtual-workspaces"),
+            arguments: vec![
+                file("kubeconfig", &self.views_kubeconfig(index)),
+                format!("--secure-port={}", self.views_port(index)),
+                format!("--bind-address={}", self.options.bind_address),
+                file("tls-cert-file", &pair.certificate),
+                file("tls-private-key-file", &pair.key),
+                file("client-ca-file", &self.client_ca),
+                file("requestheader-client-ca-file", &self.proxy_ca),
+                "--requestheader-allowed-names=kcp-front-proxy".to_owned(),
+                format!("--v={}", self.options.verbosity),
+            ],
+            url: self.views_url(index),
+            log: self.directory.join(&name).join("virtual-workspaces.log"),
         }
     }
 }
