@@ -1,5 +1,6 @@
 //! The commands that the chart renders are command lines of our programs.
 
+use cache_server::options::CacheOptions;
 use clap::Parser;
 use deploy::{Manifests, is_built};
 use front_proxy::options::ProxyOptions;
@@ -20,6 +21,12 @@ struct Proxy {
     _options: ProxyOptions,
 }
 
+#[derive(Parser)]
+struct Cache {
+    #[command(flatten)]
+    options: CacheOptions,
+}
+
 /// What a program's own options say of a command line. `None`: programs that are not ours, or not in this workspace yet.
 fn parse(line: &[String]) -> Option<Result<(), String>> {
     let program = line.first()?.strip_prefix('/')?;
@@ -31,6 +38,10 @@ fn parse(line: &[String]) -> Option<Result<(), String>> {
             Err(error) => Err(error.to_string()),
         },
         "kcp-front-proxy" => said(Proxy::try_parse_from(line).map(drop)),
+        "cache-server" => match Cache::try_parse_from(line) {
+            Ok(Cache { options }) => options.validate(),
+            Err(error) => Err(error.to_string()),
+        },
         _ if !is_built(&line[0]) => return None,
         other => Err(format!("there is no program {other}")),
     })

@@ -55,6 +55,15 @@ impl Kubectl {
         }
     }
 
+    /// The same with the server and the credentials of another kubeconfig.
+    pub fn with_kubeconfig(&self, kubeconfig: PathBuf) -> Self {
+        Self {
+            kubeconfig,
+            server: None,
+            ..self.clone()
+        }
+    }
+
     /// The same with further flags that name files.
     pub fn with_flags(&self, flags: &[(&str, PathBuf)]) -> Self {
         Self {

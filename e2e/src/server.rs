@@ -56,6 +56,7 @@ impl Server {
     pub fn up(shards: u16, flags: &[&str]) -> Self {
         let shards_flag = format!("--shards={shards}");
         let flags: Vec<&str> = std::iter::once(&*shards_flag).chain(flags.iter().copied()).collect();
+        // Those of the front-proxy, the shards, their virtual workspaces and the cache server.
         Self::run("up", free_ports(2 * shards + 2), &flags)
     }
 
@@ -159,6 +160,27 @@ impl Server {
     /// The URL of the server, or of the front-proxy.
     pub fn url(&self) -> String {
         format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// kubectl of a component at the cache server of a control plane.
+    pub fn cache(&self) -> Kubectl {
+        self.kubectl().with_kubeconfig(self.file("cache.kubeconfig"))
+    }
+
+    /// Where the cache server of a control plane is.
+    pub fn cache_url(&self) -> String {
+        let asked = "config view -o jsonpath={.clusters[0].cluster.server}";
+        self.cache().run(asked).ok()
+    }
+
+    /// A file below its directory.
+    pub fn file(&self, path: &str) -> PathBuf {
+        self.root_directory.path().join(path)
+    }
+
+    /// What the process printed.
+    pub fn said(&self) -> String {
+        self.log()
     }
 
     /// The process id of a part of a control plane: `root/kcp`, `front-proxy`.

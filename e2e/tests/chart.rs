@@ -44,6 +44,15 @@ spec: {location: {selector: {matchLabels: {name: alpha}}}}
     let held = "kcp_logicalcluster_count{shard=\"alpha\",phase=\"Ready\"}";
     assert!(page.contains(held), "{page}");
 
+    // What shards offer is told to the cache server, by the kubeconfig that they are given, and read with their certificates.
+    let cache = chart.kubectl_as("kcp-shard-alpha-client", "kcp-cache:6443");
+    let types = "get --raw /services/cache/shards/root/clusters/root/apis/tenancy.kcp.io/v1alpha1/workspacetypes";
+    chart.wait_until("the cache server knows root's types", |_| {
+        cache.run(types).output.contains("\"universal\"")
+    });
+    let administrator = chart.kubectl_as("kcp-admin", "kcp-cache:6443");
+    administrator.run(types).refused();
+
     // Prometheus' certificate may read metrics, of shards and of the front-proxy, and nothing else.
     for (service, family) in [
         ("kcp-shard-root:6443", "apiserver_request_total"),

@@ -53,6 +53,10 @@ pub struct StartOptions {
     /// by; default: --root-shard-kubeconfig-file
     #[arg(long, value_name = "FILE")]
     pub logical_cluster_admin_kubeconfig: Option<PathBuf>,
+    /// kubeconfig with a client certificate of group system:masters, for the cache server: it is told what this shard has for
+    /// others; the shard itself needs none
+    #[arg(long, value_name = "FILE", alias = "cache-server-kubeconfig-file")]
+    pub cache_kubeconfig: Option<PathBuf>,
     /// Client certificate towards other shards; default: the kubeconfig's
     #[arg(long, value_name = "FILE", requires = "shard_client_key_file")]
     pub shard_client_cert_file: Option<PathBuf>,
@@ -271,8 +275,6 @@ pub struct AcceptedOptions {
     pub logical_cluster_total_object_limit: i64,
     #[arg(long, hide = true)]
     pub authorization_webhook_config_file: Option<PathBuf>,
-    #[arg(long, hide = true, alias = "cache-server-kubeconfig-file")]
-    pub cache_kubeconfig: Option<PathBuf>,
     #[arg(long, hide = true)]
     pub external_logical_cluster_admin_kubeconfig: Option<PathBuf>,
     #[arg(long, hide = true)]

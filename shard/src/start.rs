@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::fabric::Identity;
-use ::fabric::serve::Fabric;
+use ::fabric::serve::{Fabric, Source};
+use ::fabric::{Endpoint, Identity, Telling, Upstream, UpstreamOptions};
 use anyhow::{Context, Result, bail};
 use api::bootstrap::{RootOptions, ShardUrls};
 use apiserver::{
@@ -39,6 +39,8 @@ pub struct Running {
     server: Server<Front>,
     kv: Arc<dyn Kv>,
     serving: env::Task<()>,
+    /// To the cache server, if there is one.
+    telling: Option<env::Task<()>>,
     /// Where it listens.
     pub address: String,
 }
@@ -103,7 +105,8 @@ impl Running {
             issuer: options.service_account_issuer.clone(),
             jwks_uri: options.service_account_jwks_uri.clone(),
         };
-        let source = Arc::new(ShardSource::new(&shard));
+        let source: Arc<dyn Source> = Arc::new(ShardSource::new(&shard));
+        let telling = telling(env, options, source.clone())?;
         let (stack, answers) = build_with_views(&shard, parts);
         let answers = Arc::new(answers);
         let fabric = |clients| Fabric::new(source, clients).with_views(answers);
@@ -150,6 +153,7 @@ impl Running {
             server,
             kv,
             serving,
+            telling: telling.map(|telling| env.spawn.spawn("telling the cache server", telling.run())),
             address,
         })
     }
@@ -159,6 +163,7 @@ impl Running {
         self.server.shutdown().await;
         // An aborted or panicked acceptor has nothing left to finish.
         let _ended = self.serving.join().await;
+        self.telling.iter().for_each(env::Task::abort);
         self.shard.stop().await;
         self.kv.close().await;
     }
@@ -335,6 +340,27 @@ fn neighbourhood(env: &Env, options: &StartOptions) -> Result<Option<Neighbourho
     Ok(Some(Neighbourhood {
         tls: Some(identity.tls()?),
         root: to_root.map(|identity| identity.base_url()),
+    }))
+}
+
+/// How the cache server is told, if `--cache-kubeconfig` names one. A kubeconfig without a client certificate is that of a shard in
+/// kcp's embedded layout: there is nobody to tell.
+fn telling(env: &Env, options: &StartOptions, source: Arc<dyn Source>) -> Result<Option<Telling>> {
+    let Some(file) = &options.cache_kubeconfig else {
+        return Ok(None);
+    };
+    let identity = Identity::from_kubeconfig(&*env.disk, file, None)?;
+    if identity.certificate.is_empty() {
+        tracing::warn!("--cache-kubeconfig has no client certificate: the cache server is told nothing");
+        return Ok(None);
+    }
+    let endpoint = Endpoint::from_url(&identity.base_url(), Some(identity.tls()?));
+    let endpoint = endpoint.map_err(|why| anyhow::anyhow!("--cache-kubeconfig: {why}"))?;
+    Ok(Some(Telling {
+        env: env.clone(),
+        shard: options.shard_name.clone(),
+        source,
+        cache: Upstream::new(env.clone(), endpoint, UpstreamOptions::default()),
     }))
 }
 

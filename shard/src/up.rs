@@ -1,5 +1,6 @@
-//! `kcp up`: a whole control plane on this machine, as processes of their own: shards with a store each, the virtual
-//! workspaces beside them, and the front-proxy. Keys, command lines and kubeconfigs are files below one directory, there to be read and run by hand.
+//! `kcp up`: a whole control plane on this machine, as processes of their own: a cache server, shards with a store each, the
+//! virtual workspaces beside them, and the front-proxy. Keys, command lines and kubeconfigs are files below one directory, there to
+//! be read and run by hand.
 
 mod authority;
 mod layout;

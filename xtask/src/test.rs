@@ -27,7 +27,18 @@ pub fn run(tree: &Tree) -> anyhow::Result<()> {
     // The end-to-end tests start the servers' binaries, which cargo builds for their own packages' tests only.
     cargo(
         tree,
-        &["build", "--package", "shard", "--package", "front-proxy", "--bins"],
+        &[
+            "build",
+            "--package",
+            "shard",
+            "--package",
+            "front-proxy",
+            "--package",
+            "cache-server",
+            "--package",
+            "virtual-workspaces",
+            "--bins",
+        ],
     )?;
     let (totals, succeeded) = tests(tree)?;
     println!(

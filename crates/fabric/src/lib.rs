@@ -22,7 +22,7 @@ pub mod upstream;
 pub use delegation::{DELEGATION_HEADER, Delegation};
 pub use identity::{Identity, IdentityError};
 pub use peers::{Destination, Listener, Lost, Peers};
-pub use replicas::{Following, Member, Members, Replicas};
+pub use replicas::{Following, Member, Members, Receiving, Replicas, Telling};
 pub use routes::{Route, Routes, ShardId};
 pub use upstream::{Endpoint, Lane, Upstream, UpstreamError, UpstreamOptions};
 

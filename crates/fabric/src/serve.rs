@@ -1,18 +1,21 @@
 //! The answering side: gRPC calls of peers, on the port where everything else is served, told apart by their path and content type.
 
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use apiserver::auth::{Authenticator, Credentials};
-use apiserver::{Body, Connection, RequestBody};
+use apiserver::{Body, Connection, Lifecycle, Phase, RequestBody};
 use async_trait::async_trait;
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Request, Response};
 use machinery::user::MASTERS;
-use tonic::Status;
+use tonic::{Status, Streaming};
 use tower_service::Service as _;
 
+use crate::replicas::{MESSAGE_MAX, Positions, Receiving};
+use crate::wire::cache_server::{Cache, CacheServer};
 use crate::wire::index_server::{Index, IndexServer};
 use crate::wire::lookup_server::{Lookup, LookupServer};
 use crate::wire::replicate_server::{Replicate, ReplicateServer};
@@ -47,16 +50,23 @@ pub trait ViewSource: Send + Sync + 'static {
     async fn authenticate(&self, request: AuthenticateRequest) -> Result<AuthenticateResponse, Status>;
 }
 
-/// Serves a [`Source`] to peers.
+/// Answers calls of peers: a shard's, or a cache server's.
 pub struct Fabric {
-    source: Arc<dyn Source>,
+    source: Option<Arc<dyn Source>>,
     views: Option<Arc<dyn ViewSource>>,
+    cache: Option<Kept>,
     certificates: Arc<dyn Authenticator>,
 }
 
 struct Served(Arc<dyn Source>);
 
 struct ServedViews(Arc<dyn ViewSource>);
+
+#[derive(Clone)]
+struct Kept {
+    receiving: Arc<Receiving>,
+    lifecycle: Lifecycle,
+}
 
 /// What the paths of all services begin with. No path of the API does.
 const SERVICES: &str = "/kcp.";
@@ -68,8 +78,19 @@ impl Fabric {
     /// certificates of kcp's charts are. No other credential makes a peer.
     pub fn new(source: Arc<dyn Source>, certificates: Arc<dyn Authenticator>) -> Self {
         Self {
-            source,
+            source: Some(source),
             views: None,
+            cache: None,
+            certificates,
+        }
+    }
+
+    /// Of a cache server. Peers are known as shards know them. Streams end with the `lifecycle`: it does not wait for shards.
+    pub fn of_cache(receiving: Arc<Receiving>, certificates: Arc<dyn Authenticator>, lifecycle: Lifecycle) -> Self {
+        Self {
+            source: None,
+            views: None,
+            cache: Some(Kept { receiving, lifecycle }),
             certificates,
         }
     }
@@ -93,8 +114,14 @@ impl Fabric {
         if let Err(status) = self.admit(connection).await {
             return refuse(&status);
         }
-        let source = Arc::new(Served(self.source.clone()));
         let service = request.uri().path().split('/').nth(1).unwrap_or_default();
+        let unknown = || refuse(&Status::unimplemented(format!("there is no service {service:?} here")));
+        if let ("kcp.fabric.v1.Cache", Some(kept)) = (service, &self.cache) {
+            let mut server = CacheServer::new(kept.clone()).max_decoding_message_size(MESSAGE_MAX);
+            return answer(server.call(request).await);
+        }
+        let Some(source) = &self.source else { return unknown() };
+        let source = Arc::new(Served(source.clone()));
         let answered = match service {
             "kcp.fabric.v1.Index" => IndexServer::from_arc(source).call(request).await,
             "kcp.fabric.v1.Lookup" => LookupServer::from_arc(source).call(request).await,
@@ -106,12 +133,9 @@ impl Fabric {
                 }
                 None => return refuse(&Status::unimplemented("views are not asked for here")),
             },
-            other => return refuse(&Status::unimplemented(format!("there is no service {other:?} here"))),
+            _ => return unknown(),
         };
-        match answered {
-            Ok(response) => response.map(Body::foreign),
-            Err(impossible) => match impossible {},
-        }
+        answer(answered)
     }
 
     async fn admit(&self, connection: &Connection) -> Result<(), Status> {
@@ -127,6 +151,13 @@ impl Fabric {
             Ok(Some(_)) => Err(Status::permission_denied("this is for components of the control plane")),
             Ok(None) | Err(_) => Err(Status::unauthenticated("a component's certificate is needed")),
         }
+    }
+}
+
+fn answer(answered: Result<Response<tonic::body::Body>, Infallible>) -> Response<Body> {
+    match answered {
+        Ok(response) => response.map(Body::foreign),
+        Err(impossible) => match impossible {},
     }
 }
 
@@ -184,6 +215,21 @@ impl Views for ServedViews {
     }
 }
 
+#[async_trait]
+impl Cache for Kept {
+    type TellStream = Positions;
+
+    async fn tell(
+        &self,
+        request: tonic::Request<Streaming<ReplicateBatch>>,
+    ) -> Result<tonic::Response<Positions>, Status> {
+        let positions = self.receiving.receive(request.into_inner()).await?;
+        let lifecycle = self.lifecycle.clone();
+        let closing = async move { lifecycle.reached(Phase::Closing).await };
+        Ok(tonic::Response::new(Box::pin(positions.take_until(closing))))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;
@@ -230,17 +276,28 @@ mod tests {
         }
     }
 
-    const METHODS: [&str; 6] = [
-        "/kcp.fabric.v1.Index/Watch",
-        "/kcp.fabric.v1.Lookup/Resolve",
-        "/kcp.fabric.v1.Replicate/Watch",
-        "/kcp.fabric.v1.Views/Find",
-        "/kcp.fabric.v1.Views/Allows",
-        "/kcp.fabric.v1.Views/Authenticate",
+    /// And what a component without anything to say is answered.
+    const METHODS: [(&str, Code); 7] = [
+        ("/kcp.fabric.v1.Index/Watch", Code::Cancelled),
+        ("/kcp.fabric.v1.Lookup/Resolve", Code::Cancelled),
+        ("/kcp.fabric.v1.Replicate/Watch", Code::Cancelled),
+        ("/kcp.fabric.v1.Views/Find", Code::Cancelled),
+        ("/kcp.fabric.v1.Views/Allows", Code::Cancelled),
+        ("/kcp.fabric.v1.Views/Authenticate", Code::Cancelled),
+        ("/kcp.fabric.v1.Cache/Tell", Code::InvalidArgument),
     ];
 
     async fn call(user: Option<User>, path: &str) -> Code {
-        let fabric = Fabric::new(Arc::new(Silent), Arc::new(Everybody(user))).with_views(Arc::new(Silent));
+        let certificates = Arc::new(Everybody(user));
+        let fabric = match path.starts_with("/kcp.fabric.v1.Cache/") {
+            true => {
+                let (env, _host) = env::Env::simulated(1, env::simulated::SimOptions::default());
+                let kv = Arc::new(kv::model::ModelKv::new(&env));
+                let replicas = crate::Replicas::alone(&env, kv, storage::StoreOptions::default()).await;
+                Fabric::of_cache(Receiving::new(replicas.unwrap()), certificates, Lifecycle::new())
+            }
+            false => Fabric::new(Arc::new(Silent), certificates).with_views(Arc::new(Silent)),
+        };
         // An empty message.
         let body = RequestBody::Full(bytes::Bytes::from_static(&[0; 5]));
         let request = Request::post(path)
@@ -253,12 +310,12 @@ mod tests {
 
     #[tokio::test]
     async fn every_method_is_for_components_alone() {
-        for method in METHODS {
+        for (method, reached) in METHODS {
             let stranger = User::new("stranger", &["system:authenticated"]);
             assert_eq!(call(Some(stranger), method).await, Code::PermissionDenied, "{method}");
             assert_eq!(call(None, method).await, Code::Unauthenticated, "{method}");
             let component = User::new("shard", &[MASTERS]);
-            assert_eq!(call(Some(component), method).await, Code::Cancelled, "{method}");
+            assert_eq!(call(Some(component), method).await, reached, "{method}");
         }
     }
 

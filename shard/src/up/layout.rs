@@ -35,6 +35,7 @@ pub struct Layout {
     tokens: PathBuf,
     mapping: PathBuf,
     proxy: Pair,
+    cache: Pair,
     shards: Vec<Pair>,
     /// Of the processes of virtual workspaces, one a shard; none if these are inside.
     views: Vec<Pair>,
@@ -70,6 +71,7 @@ impl Layout {
             tokens: keys.join("tokens.csv"),
             mapping: directory.join("mapping.yaml"),
             proxy: servers.server("front-proxy", &hosts)?,
+            cache: servers.server("cache-server", &hosts)?,
             shards: Vec::new(),
             views: Vec::new(),
             directory,
@@ -98,6 +100,11 @@ impl Layout {
         self.directory.join("component.kubeconfig")
     }
 
+    /// Of the processes themselves, towards the cache server.
+    fn cache_kubeconfig(&self) -> PathBuf {
+        self.directory.join("cache.kubeconfig")
+    }
+
     fn write(&self, env: &Env, component: &Pair, speaker: &Pair) -> Result<()> {
         let admin = self.admin_token(env)?;
         let put = |file: &Path, text: String| {
@@ -116,20 +123,20 @@ impl Layout {
             &self.kubeconfig(),
             machinery::yaml::encode(&self.admin_kubeconfig(&ca, &admin)),
         )?;
-        let to_shard = |index: u16| {
-            let name = shard_name(index);
+        let to = |name: &str, server: String| {
             machinery::yaml::encode(&json!({
                 "apiVersion": "v1",
                 "kind": "Config",
-                "clusters": [{"name": name, "cluster": {
-                    "server": self.shard_url(index), "certificate-authority-data": ca}}],
+                "clusters": [{"name": name, "cluster": {"server": server, "certificate-authority-data": ca}}],
                 "users": [{"name": "component", "user": {
                     "client-certificate": component.certificate, "client-key": component.key}}],
                 "contexts": [{"name": name, "context": {"cluster": name, "user": "component"}}],
                 "current-context": name,
             }))
         };
+        let to_shard = |index: u16| to(&shard_name(index), self.shard_url(index));
         put(&self.component_kubeconfig(), to_shard(0))?;
+        put(&self.cache_kubeconfig(), to("cache", self.cache_url()))?;
         for (index, _) in (0u16..).zip(&self.views) {
             put(&self.views_kubeconfig(index), to_shard(index))?;
         }
@@ -215,10 +222,19 @@ impl Layout {
             .join("virtual-workspaces.kubeconfig")
     }
 
+    /// Behind all others.
+    fn cache_port(&self) -> u16 {
+        self.views_port(self.options.shards)
+    }
+
+    fn cache_url(&self) -> String {
+        format!("https://localhost:{}", self.cache_port())
+    }
+
     /// In the order in which they are started.
     pub fn processes(&self) -> Result<Vec<Process>> {
         let own = std::env::current_exe().context("the path of this program")?;
-        let mut processes = Vec::new();
+        let mut processes = vec![self.cache_server(&own)];
         for (index, pair) in (0u16..).zip(&self.shards) {
             processes.push(self.shard(index, pair, &own));
         }
@@ -251,6 +267,26 @@ impl Layout {
         Ok(processes)
     }
 
+    fn cache_server(&self, own: &Path) -> Process {
+        let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
+        let directory = self.directory.join("cache-server");
+        Process {
+            name: "cache-server".to_owned(),
+            program: own.with_file_name("cache-server"),
+            arguments: vec![
+                file("root-directory", &directory),
+                file("tls-cert-file", &self.cache.certificate),
+                file("tls-private-key-file", &self.cache.key),
+                file("client-ca-file", &self.client_ca),
+                format!("--secure-port={}", self.cache_port()),
+                format!("--bind-address={}", self.options.bind_address),
+                format!("--v={}", self.options.verbosity),
+            ],
+            url: self.cache_url(),
+            log: self.directory.join("cache-server.log"),
+        }
+    }
+
     fn shard(&self, index: u16, pair: &Pair, program: &Path) -> Process {
         let name = shard_name(index);
         let directory = self.directory.join(&name);
@@ -275,6 +311,7 @@ impl Layout {
             format!("--shard-virtual-workspace-url={}", self.views_url(index)),
             format!("--run-virtual-workspaces={}", self.views.is_empty()),
             file("logical-cluster-admin-kubeconfig", &self.component_kubeconfig()),
+            file("cache-kubeconfig", &self.cache_kubeconfig()),
             format!("--v={}", self.options.verbosity),
         ];
         if index > 0 {

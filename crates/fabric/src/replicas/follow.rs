@@ -60,10 +60,10 @@ pub struct Following {
     look: Notify,
 }
 
-const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+pub(super) const BACKOFF_MIN: Duration = Duration::from_millis(50);
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(2);
 /// A schema may have a megabyte, and what is written of it meanwhile is another batch.
-const MESSAGE_MAX: usize = 64 << 20;
+pub(crate) const MESSAGE_MAX: usize = 64 << 20;
 
 // === impl Following ===
 
@@ -287,13 +287,13 @@ fn trimmed(url: &str) -> String {
 }
 
 /// kcp's grammar, but not empty.
-fn is_shard_name(name: &str) -> bool {
+pub(super) fn is_shard_name(name: &str) -> bool {
     let is_allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b':';
     (1..=61).contains(&name.len()) && name.bytes().all(is_allowed)
 }
 
 /// The position behind a batch: of a telling that was cut before its end nothing is known.
-fn advanced(position: &ReplicateWatchRequest, batch: &ReplicateBatch) -> ReplicateWatchRequest {
+pub(super) fn advanced(position: &ReplicateWatchRequest, batch: &ReplicateBatch) -> ReplicateWatchRequest {
     let mut after = position.clone();
     if batch.begins_anew {
         after.after_revision = 0;

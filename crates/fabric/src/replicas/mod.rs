@@ -12,10 +12,13 @@
 //! - What a shard told at an older revision never replaces what it told at a newer one, unless its store is an older one.
 //! - What a shard that tells everything anew does not tell is removed; so is everything of a shard that is no member.
 //!
-//! Read next: [`sink`](self), then `follow`, which takes the streams.
+//! Read next: [`sink`](self), then `follow`, which takes the streams. The cache server asks nobody: `receive` is told, by
+//! shards whose `tell` knows it.
 
 mod follow;
+mod receive;
 mod sink;
+mod tell;
 #[cfg(test)]
 mod tests;
 
@@ -32,7 +35,11 @@ use permit::{Cluster, Permit, Scope};
 use serde_json::Value;
 use storage::{Applied, Entry, ObjectKey, Projection, ResourceKey, StorageError, Store, StoreOptions};
 
+pub(crate) use follow::MESSAGE_MAX;
 pub use follow::{Following, Member, Members};
+pub(crate) use receive::Positions;
+pub use receive::Receiving;
+pub use tell::Telling;
 
 /// See the module.
 pub struct Replicas {
@@ -74,6 +81,32 @@ impl Replicas {
         options: StoreOptions,
         projections: Vec<Arc<dyn Projection>>,
     ) -> Result<Arc<Self>, StorageError> {
+        let options = StoreOptions {
+            prefix: format!("{}-replicas", options.prefix.trim_end_matches('/')),
+            log_bytes: LOG_BYTES,
+            // The shard's own store compacts for both.
+            compaction_period: std::time::Duration::ZERO,
+            ..options
+        };
+        let replicas = Self::over(env, kv, options, projections);
+        let first = RangeRequest::prefix(format!("{}/", replicas.options.prefix).into_bytes());
+        if !replicas.kv.range(first.limited(1)).await?.kvs.is_empty() {
+            replicas.store().await?;
+        }
+        Ok(replicas)
+    }
+
+    /// Of a process that keeps nothing else: in a store of their own, opened at once.
+    ///
+    /// # Errors
+    /// What the store answers.
+    pub async fn alone(env: &Env, kv: Arc<dyn Kv>, options: StoreOptions) -> Result<Arc<Self>, StorageError> {
+        let replicas = Self::over(env, kv, options, Vec::new());
+        replicas.store().await?;
+        Ok(replicas)
+    }
+
+    fn over(env: &Env, kv: Arc<dyn Kv>, options: StoreOptions, projections: Vec<Arc<dyn Projection>>) -> Arc<Self> {
         let shards = Arc::new(Origins::default());
         let mut all: Vec<Arc<dyn Projection>> = vec![shards.clone()];
         let known = Arc::new(OnceLock::new());
@@ -85,10 +118,6 @@ impl Replicas {
             env: env.clone(),
             kv,
             options: StoreOptions {
-                prefix: format!("{}-replicas", options.prefix.trim_end_matches('/')),
-                log_bytes: LOG_BYTES,
-                // The shard's own store compacts for both.
-                compaction_period: std::time::Duration::ZERO,
                 copies: true,
                 ..options
             },
@@ -99,11 +128,7 @@ impl Replicas {
         });
         // Once: it was made above.
         let _first = known.set(Arc::downgrade(&replicas));
-        let first = RangeRequest::prefix(format!("{}/", replicas.options.prefix).into_bytes());
-        if !replicas.kv.range(first.limited(1)).await?.kvs.is_empty() {
-            replicas.store().await?;
-        }
-        Ok(replicas)
+        replicas
     }
 
     /// The store, opened if it was not yet.

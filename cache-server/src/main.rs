@@ -1,0 +1,52 @@
+//! The binary `cache-server`.
+#![forbid(unsafe_code)]
+
+use cache_server::options::CacheOptions;
+use cache_server::start::Running;
+use clap::Parser;
+use env::Env;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What the shards of a kcp control plane offer to each other, in one place
+#[derive(Parser)]
+#[command(name = "cache-server", version, about)]
+struct Line {
+    #[command(flatten)]
+    options: CacheOptions,
+}
+
+fn main() -> anyhow::Result<()> {
+    // Some thousand objects: never so much that huge pages would pay.
+    apiserver::no_huge_pages();
+    let Line { options } = Line::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(start(options));
+    // A thread that waits for the end of standard input would be waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+async fn start(options: CacheOptions) -> anyhow::Result<()> {
+    // A process has one provider of cryptography; a second call finds it set.
+    let _already_set = rustls::crypto::ring::default_provider().install_default();
+    let log = telemetry::log::LogOptions {
+        format: options.logging_format.parse().map_err(anyhow::Error::msg)?,
+        verbosity: options.verbosity,
+        filter: std::env::var("RUST_LOG").ok(),
+        trace: telemetry::trace::TraceOptions {
+            endpoint: options.tracing_endpoint.clone(),
+            service: "cache-server".to_owned(),
+            instance: options.secure_port.to_string(),
+            per_million: 1_000_000,
+        },
+    };
+    let _spans = telemetry::log::init(&log)?;
+    let running = Running::start(&Env::real(), &options).await?;
+    tracing::info!(address = running.address, "serving");
+    apiserver::asked_to_end(options.exit_when_stdin_closes).await?;
+    tracing::info!("stopping");
+    running.stop().await;
+    Ok(())
+}

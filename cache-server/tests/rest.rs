@@ -1,0 +1,531 @@
+//! A cache server in a simulated world: told by shards over the fabric, read over REST.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::auth::{Authenticator, Credentials};
+use apiserver::{Body, Connection, RequestBody, Server, ServerOptions, Service};
+use async_trait::async_trait;
+use bytes::Bytes;
+use cache_server::front::Front;
+use cache_server::options::CacheOptions;
+use cache_server::start::Parts;
+use clap::Parser;
+use env::simulated::{SimOptions, World};
+use env::{Env, Task};
+use fabric::serve::{Batches, Source};
+use fabric::wire::{
+    IndexWatchRequest, ReplicateBatch, ReplicateEntry, ReplicateWatchRequest, ResolveRequest, ResolveResponse,
+};
+use fabric::{Endpoint, Replicas, Telling, Upstream, UpstreamOptions};
+use futures_util::stream;
+use http::{Method, Request};
+use http_body_util::BodyExt as _;
+use kv::model::ModelKv;
+use machinery::object::{ObjectExt, encode_canonical};
+use machinery::user::{MASTERS, User};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+const ADDRESS: &str = "http://cache:7000";
+const EXPORTS: &str = "apis/apis.kcp.io/v1alpha2/apiexports";
+
+#[derive(Parser)]
+struct Line {
+    #[command(flatten)]
+    options: CacheOptions,
+}
+
+/// Over the network everybody is a component; requests of tests say who they are.
+struct Named;
+
+/// A shard that tells what a test says.
+#[derive(Default)]
+struct Scripted {
+    /// Where each stream was to begin.
+    asked: Mutex<Vec<ReplicateWatchRequest>>,
+    /// Of the last one.
+    telling: Mutex<Option<mpsc::UnboundedSender<ReplicateBatch>>>,
+}
+
+struct Shard {
+    name: &'static str,
+    source: Arc<Scripted>,
+    _telling: Task<()>,
+}
+
+struct Site {
+    world: World,
+    kv: Arc<ModelKv>,
+    front: Arc<Front>,
+    server: Server<Front>,
+    replicas: Arc<Replicas>,
+}
+
+#[async_trait]
+impl Authenticator for Named {
+    async fn authenticate(&self, credentials: &Credentials<'_>) -> machinery::status::Result<Option<User>> {
+        let named = credentials.headers.get("x-user").and_then(|name| name.to_str().ok());
+        Ok(match named {
+            Some("nobody") => None,
+            Some(name) => Some(User::new(name, &["system:authenticated"])),
+            None => Some(User::new("shard", &[MASTERS])),
+        })
+    }
+}
+
+#[async_trait]
+impl Source for Scripted {
+    async fn watch(&self, _: IndexWatchRequest) -> Result<Batches, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn resolve(&self, _: ResolveRequest) -> Result<ResolveResponse, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn replicate(&self, request: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status> {
+        self.asked.lock().push(request);
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.telling.lock() = Some(sender);
+        let batches = stream::unfold(receiver, |mut receiver| async {
+            Some((Ok(receiver.recv().await?), receiver))
+        });
+        Ok(Box::pin(batches))
+    }
+}
+
+// === impl Site ===
+
+impl Site {
+    async fn start() -> Self {
+        let world = World::new(1, SimOptions::default());
+        let kv = Arc::new(ModelKv::new(&world.host("cache").env()));
+        Self::over(world, kv).await
+    }
+
+    async fn over(world: World, kv: Arc<ModelKv>) -> Self {
+        let env = world.host("cache").env();
+        let options = Line::parse_from(["cache-server"]).options;
+        let parts = Parts::new(&env, &options, kv.clone(), Arc::new(Named)).await.unwrap();
+        let server = Server::new(
+            env.clone(),
+            ServerOptions::default(),
+            parts.front.clone(),
+            None,
+            parts.lifecycle,
+            parts.metrics,
+        );
+        let listener = env.net.listen("cache:7000").await.unwrap();
+        let accepting = server.clone();
+        env.spawn
+            .spawn("server", async move { accepting.run(listener).await })
+            .detach();
+        Self {
+            world,
+            kv,
+            front: parts.front,
+            server,
+            replicas: parts.replicas,
+        }
+    }
+
+    /// Ends it, and starts it on the same store.
+    async fn restart(self) -> Self {
+        self.server.shutdown().await;
+        self.replicas.close();
+        self.world.host("cache").env().clock.sleep(Duration::from_secs(1)).await;
+        Self::over(self.world, self.kv).await
+    }
+
+    fn env(&self) -> Env {
+        self.world.host("cache").env()
+    }
+
+    fn shard(&self, name: &'static str) -> Shard {
+        let env = self.world.host(name).env();
+        let source = Arc::new(Scripted::default());
+        let endpoint = Endpoint::from_url(ADDRESS, None).unwrap();
+        let telling = Telling {
+            env: env.clone(),
+            shard: name.to_owned(),
+            source: source.clone(),
+            cache: Upstream::new(env.clone(), endpoint, UpstreamOptions::default()),
+        };
+        Shard {
+            name,
+            source,
+            _telling: env.spawn.spawn("telling", telling.run()),
+        }
+    }
+
+    async fn answer(&self, user: &str, method: Method, path: &str) -> (u16, Body) {
+        let mut request = Request::builder().method(method).uri(path);
+        if !user.is_empty() {
+            request = request.header("x-user", user);
+        }
+        let request = request.body(RequestBody::Full(Bytes::new())).unwrap();
+        let answer = self.front.serve(request, &Connection::plain("test:1")).await;
+        (answer.status().as_u16(), answer.into_body())
+    }
+
+    /// Code and text of a whole answer.
+    async fn get(&self, path: &str) -> (u16, String) {
+        let (code, body) = self.answer("", Method::GET, path).await;
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (code, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    async fn object(&self, path: &str) -> Value {
+        let (code, text) = self.get(&format!("/services/cache/{path}")).await;
+        assert_eq!(code, 200, "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn names(&self, path: &str) -> Vec<String> {
+        let list = self.object(path).await;
+        let items = list["items"].as_array().unwrap();
+        items.iter().map(|item| item.name().to_owned()).collect()
+    }
+
+    /// Until a list has these.
+    async fn until(&self, path: &str, names: &[&str]) {
+        for _ in 0..3000 {
+            if self.names(path).await == names {
+                return;
+            }
+            self.env().clock.sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{path}: {:?} instead of {names:?}", self.names(path).await);
+    }
+}
+
+// === impl Shard ===
+
+impl Shard {
+    /// Until a stream is there.
+    async fn is_asked(&self, site: &Site, times: usize) -> ReplicateWatchRequest {
+        for _ in 0..3000 {
+            if let Some(asked) = self.source.asked.lock().get(times - 1) {
+                return asked.clone();
+            }
+            site.env().clock.sleep(Duration::from_millis(20)).await;
+        }
+        panic!("{} is not asked", self.name);
+    }
+
+    fn tell(&self, batch: ReplicateBatch) {
+        let telling = self.source.telling.lock();
+        telling.as_ref().expect("a stream").send(batch).expect("it is read");
+    }
+
+    fn tell_all(&self, revision: u64, entries: Vec<ReplicateEntry>) {
+        self.tell(ReplicateBatch {
+            shard: self.name.to_owned(),
+            incarnation: "one".to_owned(),
+            begins_anew: true,
+            complete: true,
+            newest: revision,
+            revision,
+            entries,
+        });
+    }
+
+    fn tell_more(&self, revision: u64, entries: Vec<ReplicateEntry>) {
+        self.tell(ReplicateBatch {
+            revision,
+            entries,
+            ..ReplicateBatch::default()
+        });
+    }
+}
+
+fn entry(of: (&str, &str), cluster: &str, revision: u64, mut object: Value) -> ReplicateEntry {
+    let (group, resource) = of;
+    let name = object.name().to_owned();
+    object["metadata"]["uid"] = json!(format!("uid-{name}"));
+    object["metadata"]["annotations"] = json!({"kcp.io/cluster": cluster});
+    object["metadata"]["generation"] = json!(7);
+    ReplicateEntry {
+        group: group.to_owned(),
+        resource: resource.to_owned(),
+        cluster: cluster.to_owned(),
+        uid: format!("uid-{name}"),
+        name,
+        revision,
+        object: encode_canonical(&object),
+        ..ReplicateEntry::default()
+    }
+}
+
+fn export(cluster: &str, name: &str, revision: u64, content: &str) -> ReplicateEntry {
+    let object = json!({"apiVersion": "apis.kcp.io/v1alpha2", "kind": "APIExport", "metadata": {"name": name},
+        "spec": {"unknown": content}, "status": {"identityHash": "h"}});
+    entry(("apis.kcp.io", "apiexports"), cluster, revision, object)
+}
+
+fn gone(of: ReplicateEntry, revision: u64) -> ReplicateEntry {
+    ReplicateEntry {
+        gone: true,
+        object: Vec::new(),
+        revision,
+        ..of
+    }
+}
+
+fn registered(name: &str, revision: u64) -> ReplicateEntry {
+    let object = json!({"apiVersion": "core.kcp.io/v1alpha1", "kind": "Shard", "metadata": {"name": name},
+        "spec": {"baseURL": format!("https://{name}:6443")}});
+    entry(("core.kcp.io", "shards"), "root", revision, object)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_shards_tell_is_read_by_shard_and_by_cluster() {
+    let site = Site::start().await;
+    let (amber, blue) = (site.shard("amber"), site.shard("blue"));
+    assert_eq!(amber.is_asked(&site, 1).await, ReplicateWatchRequest::default());
+    blue.is_asked(&site, 1).await;
+    amber.tell_all(9, vec![export("prov", "a", 5, "x"), export("other", "b", 6, "x")]);
+    blue.tell_all(4, vec![export("third", "c", 3, "x")]);
+    site.until(&format!("shards/*/clusters/*/{EXPORTS}"), &["b", "a", "c"])
+        .await;
+    let names = async |path: &str| site.names(&format!("shards/{path}/{EXPORTS}")).await;
+    assert_eq!(names("amber/clusters/*").await, ["b", "a"]);
+    assert_eq!(names("amber/clusters/prov").await, ["a"]);
+    assert_eq!(names("*/clusters/third").await, ["c"]);
+    assert!(names("blue/clusters/prov").await.is_empty());
+    assert!(names("green/clusters/*").await.is_empty());
+
+    // The object is the shard's own, but for what says where it is from.
+    let of = format!("clusters/prov/{EXPORTS}/a");
+    let mut found = site.object(&format!("shards/amber/{of}")).await;
+    assert_eq!(found, site.object(&format!("shards/*/{of}")).await);
+    let annotations = found["metadata"]["annotations"].clone();
+    let expected = json!({"kcp.io/cluster": "prov", "kcp.io/shard": "amber",
+        "cache.kcp.io/original-resource-UID": "uid-a", "cache.kcp.io/original-resource-version": "5"});
+    assert_eq!(annotations, expected);
+    let metadata = found["metadata"].as_object_mut().unwrap();
+    assert!(metadata.remove("resourceVersion").is_some());
+    metadata.remove("annotations");
+    let expected = json!({"apiVersion": "apis.kcp.io/v1alpha2", "kind": "APIExport",
+        "metadata": {"name": "a", "uid": "uid-a", "generation": 7}, "spec": {"unknown": "x"}, "status": {"identityHash": "h"}});
+    assert_eq!(found, expected);
+
+    // Not converted: kcp's cache server does not know how.
+    let older = site
+        .object("shards/amber/clusters/prov/apis/apis.kcp.io/v1alpha1/apiexports/a")
+        .await;
+    assert_eq!(older["apiVersion"], "apis.kcp.io/v1alpha1");
+    assert_eq!(older["spec"], json!({"unknown": "x"}));
+
+    for missing in [
+        format!("shards/blue/{of}"),
+        format!("shards/*/clusters/prov/{EXPORTS}/none"),
+        format!("shards/amber/clusters/prov/{EXPORTS}/a/status"),
+        "shards/amber/clusters/prov/apis/apis.kcp.io/v1alpha2/apibindings".to_owned(),
+        "shards/amber/clusters/prov/apis/apis.kcp.io/v1alpha2/apiexports:h".to_owned(),
+        "shards/amber/clusters/prov/api/v1/secrets".to_owned(),
+        "shards/amber/clusters/prov/apis".to_owned(),
+    ] {
+        assert_eq!(
+            site.get(&format!("/services/cache/{missing}")).await.0,
+            404,
+            "{missing}"
+        );
+    }
+    // Over all clusters one lists and watches.
+    let (code, _) = site
+        .get(&format!("/services/cache/shards/amber/clusters/*/{EXPORTS}/a"))
+        .await;
+    assert_eq!(code, 405);
+}
+
+#[tokio::test(start_paused = true)]
+async fn changes_are_watched_over_all_shards() {
+    let site = Site::start().await;
+    let amber = site.shard("amber");
+    amber.is_asked(&site, 1).await;
+    amber.tell_all(5, vec![export("prov", "a", 5, "x")]);
+    let all = format!("shards/*/clusters/*/{EXPORTS}");
+    site.until(&all, &["a"]).await;
+    let list = site.object(&all).await;
+    let version = list.str_at(&["metadata", "resourceVersion"]).unwrap();
+    let path = format!("/services/cache/{all}?watch=true&resourceVersion={version}");
+    let (code, mut body) = site.answer("", Method::GET, &path).await;
+    assert_eq!(code, 200);
+    amber.tell_more(6, vec![export("prov", "a", 6, "y")]);
+    amber.tell_more(
+        8,
+        vec![export("prov", "b", 7, "x"), gone(export("prov", "a", 6, ""), 8)],
+    );
+    let blue = site.shard("blue");
+    blue.is_asked(&site, 1).await;
+    blue.tell_all(3, vec![export("third", "c", 2, "x")]);
+    let mut text = String::new();
+    while text.lines().count() < 4 {
+        let frame = body.frame().await.expect("more").unwrap();
+        text.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+    }
+    let events = text.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        let of = |path: &[&str]| event.str_at(path).unwrap_or_default().to_owned();
+        let shard = event["object"]["metadata"]["annotations"]["kcp.io/shard"]
+            .as_str()
+            .unwrap();
+        (of(&["type"]), of(&["object", "metadata", "name"]), shard.to_owned())
+    });
+    let mut events: Vec<_> = events.collect();
+    // In which order different objects come is not said; of each it is.
+    events.sort_by(|a, b| a.1.cmp(&b.1));
+    let expected = [
+        ("MODIFIED", "a", "amber"),
+        ("DELETED", "a", "amber"),
+        ("ADDED", "b", "amber"),
+        ("ADDED", "c", "blue"),
+    ];
+    let expected = expected.map(|(kind, name, shard)| (kind.to_owned(), name.to_owned(), shard.to_owned()));
+    assert_eq!(events, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_components_read_and_nobody_writes() {
+    let site = Site::start().await;
+    let amber = site.shard("amber");
+    amber.is_asked(&site, 1).await;
+    amber.tell_all(5, vec![export("prov", "a", 5, "x")]);
+    let list = format!("/services/cache/shards/*/clusters/*/{EXPORTS}");
+    site.until(&list["/services/cache/".len()..], &["a"]).await;
+    let one = format!("/services/cache/shards/amber/clusters/prov/{EXPORTS}/a");
+    for path in [
+        &*list,
+        &one,
+        "/services/cache/shards/amber/clusters/prov/apis/apis.kcp.io/v1alpha2",
+        "/services/cache/shards/amber/clusters/prov/openapi/v3",
+        "/metrics",
+        "/version",
+    ] {
+        for user in ["stranger", "nobody"] {
+            let (code, _) = site.answer(user, Method::GET, path).await;
+            assert_eq!(code, 403, "{user} {path}");
+        }
+        assert_eq!(site.answer("", Method::GET, path).await.0, 200, "{path}");
+    }
+    for path in ["/livez", "/readyz", "/healthz", "/services/cache/livez"] {
+        assert_eq!(site.answer("nobody", Method::GET, path).await.0, 200, "{path}");
+    }
+    let metrics = site.get("/metrics").await.1;
+    assert!(metrics.contains("kcp_cache_objects{shard=\"amber\"} 1"), "{metrics}");
+    assert!(
+        metrics.contains("kcp_cache_shard_telling{shard=\"amber\"} 1"),
+        "{metrics}"
+    );
+
+    let collection = format!("/services/cache/shards/amber/clusters/prov/{EXPORTS}");
+    for (method, path) in [
+        (Method::POST, &collection),
+        (Method::DELETE, &collection),
+        (Method::PUT, &one),
+        (Method::PATCH, &one),
+        (Method::DELETE, &one),
+    ] {
+        assert_eq!(site.answer("", method.clone(), path).await.0, 405, "{method} {path}");
+        assert_eq!(
+            site.answer("stranger", method.clone(), path).await.0,
+            403,
+            "{method} {path}"
+        );
+    }
+    assert_eq!(site.get(&one).await.0, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn discovery_shows_what_is_replicated_and_how_it_may_be_used() {
+    let site = Site::start().await;
+    let list = site
+        .object("shards/amber/clusters/prov/apis/rbac.authorization.k8s.io/v1")
+        .await;
+    let resources = list["resources"].as_array().unwrap();
+    let names: Vec<_> = resources
+        .iter()
+        .map(|resource| resource["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["clusterrolebindings", "clusterroles"]);
+    assert_eq!(resources[0]["verbs"], json!(["get", "list", "watch"]));
+    assert_eq!(resources[0]["namespaced"], false);
+    let group = site.object("shards/*/clusters/*/apis/apis.kcp.io").await;
+    assert_eq!(group["preferredVersion"]["version"], "v1alpha2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_goes_on_where_it_was_and_tells_all_after_a_restart() {
+    let site = Site::start().await;
+    let amber = site.shard("amber");
+    amber.is_asked(&site, 1).await;
+    amber.tell_all(9, vec![export("prov", "a", 5, "x"), export("prov", "b", 6, "x")]);
+    let all = format!("shards/*/clusters/*/{EXPORTS}");
+    site.until(&all, &["a", "b"]).await;
+    // The connection goes; what was told is known.
+    site.world.network().reset("amber", "cache");
+    let asked = amber.is_asked(&site, 2).await;
+    assert_eq!((asked.after_revision, &*asked.incarnation), (9, "one"));
+    // As a shard answers that: it does not begin anew.
+    amber.tell(ReplicateBatch {
+        shard: "amber".to_owned(),
+        incarnation: "one".to_owned(),
+        newest: 10,
+        revision: 10,
+        entries: vec![gone(export("prov", "a", 5, ""), 10)],
+        ..ReplicateBatch::default()
+    });
+    site.until(&all, &["b"]).await;
+    // After a restart everything is there, and told again. Nobody is waited for.
+    let before = site.env().clock.monotonic();
+    let site = site.restart().await;
+    assert!(
+        site.env().clock.monotonic() - before < Duration::from_secs(5),
+        "it waited for its shards"
+    );
+    assert_eq!(site.names(&all).await, ["b"]);
+    assert_eq!(amber.is_asked(&site, 3).await, ReplicateWatchRequest::default());
+    amber.tell_all(12, vec![export("prov", "d", 12, "x")]);
+    site.until(&all, &["d"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_cut_off_tells_when_it_can() {
+    let site = Site::start().await;
+    let amber = site.shard("amber");
+    amber.is_asked(&site, 1).await;
+    amber.tell_all(5, vec![export("prov", "a", 5, "x")]);
+    let all = format!("shards/*/clusters/*/{EXPORTS}");
+    site.until(&all, &["a"]).await;
+    site.world.network().partition("amber", "cache");
+    site.env().clock.sleep(Duration::from_secs(120)).await;
+    assert_eq!(site.names(&all).await, ["a"], "what was told is kept");
+    site.world.network().heal();
+    assert_eq!(amber.is_asked(&site, 2).await.after_revision, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_shard_told_goes_when_it_is_registered_no_more() {
+    let site = Site::start().await;
+    let (root, amber) = (site.shard("root"), site.shard("amber"));
+    amber.is_asked(&site, 1).await;
+    amber.tell_all(5, vec![export("prov", "a", 5, "x")]);
+    let all = format!("shards/*/clusters/*/{EXPORTS}");
+    site.until(&all, &["a"]).await;
+    root.is_asked(&site, 1).await;
+    let shards = "shards/*/clusters/*/apis/core.kcp.io/v1alpha1/shards";
+    root.tell_all(3, vec![registered("root", 1), registered("amber", 2)]);
+    site.until(shards, &["amber", "root"]).await;
+    // It is away, and nothing is lost by that.
+    amber._telling.abort();
+    site.world.network().reset("amber", "cache");
+    site.env().clock.sleep(Duration::from_secs(30)).await;
+    assert_eq!(site.names(&all).await, ["a"]);
+    root.tell_more(4, vec![gone(registered("amber", 2), 4)]);
+    site.until(&all, &[]).await;
+    assert_eq!(site.names(shards).await, ["root"]);
+}

@@ -1,0 +1,207 @@
+//! Being told by shards, without knowing any: the cache server's side.
+//!
+//! Whoever tells is a component by its certificate, and says which shard it is. What a shard that is gone for good has told goes
+//! when the list of shards, which the root shard tells as it tells everything, has it no more.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::{Stream, stream};
+use machinery::object::ObjectExt;
+use machinery::selector::LabelSelector;
+use parking_lot::Mutex;
+use permit::Scope;
+use storage::{StorageError, Store};
+use tonic::{Status, Streaming};
+
+use super::Replicas;
+use super::follow::{advanced, is_shard_name};
+use super::sink::Teller;
+use crate::wire::{ReplicateBatch, ReplicateWatchRequest};
+
+/// What a shard that tells is answered.
+pub type Positions = Pin<Box<dyn Stream<Item = Result<ReplicateWatchRequest, Status>> + Send>>;
+
+/// Keeps [`Replicas`] as shards tell them.
+pub struct Receiving {
+    replicas: Arc<Replicas>,
+    /// By shard.
+    tellers: Mutex<BTreeMap<String, State>>,
+    /// The shard with which shards are registered has told all of them.
+    knows_all: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    /// How many tell now: each of several processes of a shard does.
+    streams: usize,
+    /// Everything up to here is kept.
+    position: ReplicateWatchRequest,
+}
+
+/// One stream.
+struct Receipt {
+    receiving: Arc<Receiving>,
+    store: Store,
+    shard: String,
+    incoming: Streaming<ReplicateBatch>,
+    /// Everything up to here is kept.
+    position: ReplicateWatchRequest,
+    /// Where it goes on was answered.
+    is_answered: bool,
+    teller: Option<Teller>,
+}
+
+// === impl Receiving ===
+
+impl Receiving {
+    pub fn new(replicas: Arc<Replicas>) -> Arc<Self> {
+        Arc::new(Self {
+            replicas,
+            tellers: Mutex::default(),
+            knows_all: AtomicBool::new(false),
+        })
+    }
+
+    /// The shards that have told anything to this process, and whether they tell now.
+    pub fn tellers(&self) -> Vec<(String, bool)> {
+        let tellers = self.tellers.lock();
+        let each = tellers.iter().map(|(shard, state)| (shard.clone(), state.streams > 0));
+        each.collect()
+    }
+
+    /// See `Cache.Tell`.
+    pub(crate) async fn receive(
+        self: &Arc<Self>,
+        mut incoming: Streaming<ReplicateBatch>,
+    ) -> Result<Positions, Status> {
+        let hello = incoming.message().await?;
+        let shard = hello.map(|hello| hello.shard).unwrap_or_default();
+        if !is_shard_name(&shard) {
+            return Err(Status::invalid_argument("the shard does not say who it is"));
+        }
+        let store = self.replicas.store().await.map_err(unavailable)?;
+        let position = {
+            let mut tellers = self.tellers.lock();
+            let state = tellers.entry(shard.clone()).or_default();
+            state.streams += 1;
+            state.position.clone()
+        };
+        tracing::info!(shard, after = position.after_revision, "a shard tells");
+        let receipt = Receipt {
+            receiving: self.clone(),
+            store,
+            shard,
+            incoming,
+            position,
+            is_answered: false,
+            teller: None,
+        };
+        Ok(Box::pin(stream::unfold(receipt, |mut receipt| async move {
+            let answer = receipt.next().await?;
+            Some((answer, receipt))
+        })))
+    }
+
+    /// Whoever registers the others has told all that it has: only then is it known who is no shard any more.
+    fn completed(&self, store: &Store, shard: &str) {
+        let shards = super::resource_key(api::keys::group::CORE, "shards");
+        let all = LabelSelector::everything();
+        if !self
+            .replicas
+            .entries(store, &shards, &Scope::All, shard, &all)
+            .is_empty()
+        {
+            self.knows_all.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Removes what is kept of shards that are registered no more.
+    async fn collect(&self, store: &Store) -> Result<(), StorageError> {
+        if !self.knows_all.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let all = LabelSelector::everything();
+        let registered = self.replicas.list(api::keys::group::CORE, "shards", &Scope::All, &all);
+        let registered: BTreeSet<&str> = registered.iter().map(|shard| shard.name()).collect();
+        for shard in self.replicas.origins() {
+            let tells = self.tellers.lock().get(&shard).is_some_and(|state| state.streams > 0);
+            if registered.contains(&*shard) || tells {
+                continue;
+            }
+            if self.replicas.count(&shard) > 0 {
+                tracing::info!(shard, "the shard is gone: so is what was kept of it");
+                self.replicas.remove(store, &shard, |_| true).await?;
+            }
+            self.tellers.lock().remove(&shard);
+        }
+        Ok(())
+    }
+}
+
+// === impl Receipt ===
+
+impl Receipt {
+    /// The next answer: where to begin, then what is kept. `None`: the shard has ended.
+    async fn next(&mut self) -> Option<Result<ReplicateWatchRequest, Status>> {
+        if !std::mem::replace(&mut self.is_answered, true) {
+            return Some(Ok(self.position.clone()));
+        }
+        loop {
+            let batch = match self.incoming.message().await {
+                Ok(Some(batch)) => batch,
+                Ok(None) => return None,
+                Err(status) => return Some(Err(status)),
+            };
+            let leads = batch.revision > 0;
+            if let Err(status) = self.take(batch).await {
+                return Some(Err(status));
+            }
+            if leads {
+                return Some(Ok(self.position.clone()));
+            }
+        }
+    }
+
+    /// Keeps one batch.
+    async fn take(&mut self, batch: ReplicateBatch) -> Result<(), Status> {
+        let Self { receiving, store, .. } = self;
+        let mut teller = match self.teller.take() {
+            Some(teller) if batch.shard.is_empty() => teller,
+            None if batch.shard == self.shard => Teller::new(&receiving.replicas, store, &batch),
+            _ => return Err(Status::invalid_argument("the shard is another one than it said")),
+        };
+        let after = advanced(&self.position, &batch);
+        let concerns_shards = batch.entries.iter().any(|entry| entry.resource == "shards");
+        let completes = batch.complete;
+        let taken = teller.take(&receiving.replicas, store, batch).await;
+        taken.map_err(unavailable)?;
+        self.teller = Some(teller);
+        self.position = after;
+        if let Some(state) = receiving.tellers.lock().get_mut(&self.shard) {
+            state.position = self.position.clone();
+        }
+        if completes {
+            receiving.completed(store, &self.shard);
+        }
+        if concerns_shards || completes {
+            receiving.collect(store).await.map_err(unavailable)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Receipt {
+    fn drop(&mut self) {
+        tracing::info!(shard = self.shard, "a shard does not tell any more");
+        if let Some(state) = self.receiving.tellers.lock().get_mut(&self.shard) {
+            state.streams = state.streams.saturating_sub(1);
+        }
+    }
+}
+
+fn unavailable(error: StorageError) -> Status {
+    Status::unavailable(error.to_string())
+}
