@@ -1,6 +1,8 @@
 //! What a workspace costs in writes and in objects parsed, from nothing to Ready and back to nothing: figures that do not
 //! depend on the machine. A change that makes them larger says why.
 
+mod counting;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +35,9 @@ const PARSES_MAX: u64 = 36;
 const DELETION_WRITES_MAX: u64 = 5;
 /// Objects parsed meanwhile.
 const DELETION_PARSES_MAX: u64 = 30;
+
+/// What may stay of a workspace that is gone: capacity of tables.
+const LEFT_BYTES_MAX: isize = 100;
 
 #[derive(Parser)]
 struct Line {
@@ -314,4 +319,37 @@ async fn a_deleted_tree_leaves_no_key_once_nobody_holds_anything() {
     for line in world.transactions(before.0).await {
         assert_one_object_a_resource(&line);
     }
+}
+
+/// Once history is compacted, a workspace that is gone costs nothing.
+#[tokio::test(start_paused = true)]
+async fn deleted_workspaces_leave_no_bytes() {
+    let world = World::new().await;
+    let round = async |name: &str, count: usize| {
+        for number in 0..count {
+            world.create(&format!("{name}{number}")).await;
+        }
+        for number in 0..count {
+            world.delete(&format!("{name}{number}")).await;
+        }
+        world.env.clock.sleep(Duration::from_secs(120)).await;
+        world
+            .shard
+            .store
+            .compact_to(world.shard.store.revision())
+            .await
+            .unwrap();
+        world.settle().await;
+        counting::live()
+    };
+    let few = round("few", 50).await;
+    let many = round("many", 300).await;
+    let again = round("again", 300).await;
+    println!("{few} bytes live after 50, {many} after 300, {again} after 300 more");
+    assert!(many - few < 300 * LEFT_BYTES_MAX, "{} bytes each", (many - few) / 300);
+    assert!(
+        again - many < 300 * LEFT_BYTES_MAX,
+        "{} bytes each",
+        (again - many) / 300
+    );
 }

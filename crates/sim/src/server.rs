@@ -159,6 +159,8 @@ impl Server {
     ) -> Result<Self> {
         let start = options.flags()?;
         let mut embedded = EmbeddedOptions::new(start.store_directory());
+        // So that many crashes fall into a taking over of the journal.
+        embedded.journal_bytes = 32 << 10;
         embedded.cache_bytes = options.cache_bytes;
         embedded.recent_bytes = options.cache_bytes;
         options.plant_in_store(&mut embedded);

@@ -1,8 +1,8 @@
 //! The one writer: takes requests off the queue, commits many with one sync, answers only then.
 
+use super::Shared;
 use super::draft::{Answer, Draft, Work};
 use super::log::{Commit, Failure, Log};
-use super::{EmbeddedOptions, Shared};
 use crate::{Error, Revision};
 use env::DiskFile;
 use std::sync::Arc;
@@ -85,8 +85,15 @@ impl Committer {
             ..
         } = self;
         shared.shut();
-        // Dropping the last handle writes the state that makes the next opening quick.
-        shared.env.spawn.blocking(move || drop((log, lock))).await;
+        // Settling and dropping the last handle write the state that makes the next opening quick.
+        let ended = shared
+            .env
+            .spawn
+            .blocking(move || (log.settle(), drop((log, lock))).0)
+            .await;
+        if let Err(failure) = ended {
+            tracing::warn!(?failure, "the journal was left to the next opening");
+        }
         // Whoever closes the store waits for this.
         drop(queue);
     }
@@ -341,8 +348,7 @@ impl Shared {
 
     /// Opens the log and brings it back to what was acknowledged.
     fn reopen_log(&self, stored: u64) -> Result<Arc<Log>, Failure> {
-        let EmbeddedOptions { cache_bytes, .. } = self.options;
-        let log = Log::open(&*self.env.disk, &self.path(), cache_bytes, self.options.skips_sync())?;
+        let log = Log::open(&*self.env.disk, &self.options)?;
         log.truncate(self.index.read().revision(), &self.leases.lock().seconds())?;
         log.set_stored(stored);
         Ok(Arc::new(log))

@@ -1,11 +1,19 @@
-//! The durable log: redb tables of rows by revision, of leases, and of a few numbers. Every function here blocks.
+//! The durable log: redb tables of rows by revision, of leases, and of a few numbers, behind a journal. Every function here
+//! blocks.
+//!
+//! A commit is appended to the journal and kept in memory as pending; when the journal is full, one transaction takes
+//! everything pending into the tables. Readers look at what is pending first: it leaves memory only once the tables show it.
 
+use super::EmbeddedOptions;
 use super::backend::{Backend, Retirement};
 use super::index::Loaded;
+use super::journal::Journal;
+use super::pending::Pending;
 use super::row::{self, Row, RowId};
 use crate::{Batch, Error, Event, Revision};
 use env::{Disk, DiskFile};
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition, TableHandle};
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition, TableHandle, WriteTransaction};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
@@ -13,8 +21,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What this version writes and the only thing it reads.
-const FORMAT: u64 = 1;
+/// What this version writes and the only thing it reads. 1 had no journal.
+const FORMAT: u64 = 2;
 
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
 /// Lease to seconds it lives without being kept alive.
@@ -26,11 +34,19 @@ const NUMBER_FORMAT: &str = "format";
 const NUMBER_COMPACTED: &str = "compacted";
 /// A revision that was reached: compaction may remove the row that tells of it, and it must not be used again.
 const NUMBER_REVISION: &str = "revision";
+/// Which generation of the journal is to be added to the tables.
+const NUMBER_JOURNAL: &str = "journal";
+
+const LOG_FILE: &str = "kv.redb";
+const JOURNAL_FILE: &str = "kv.journal";
 
 /// An open database.
 pub(super) struct Log {
     db: Database,
     retirement: Retirement,
+    /// Locked by whoever writes.
+    journal: Mutex<Journal>,
+    pending: RwLock<Pending>,
     /// For its sizes alone.
     file: Box<dyn DiskFile>,
     /// Bytes of all rows, as [`Row::encoded_len`] counts them.
@@ -77,55 +93,38 @@ pub(super) enum Failure {
 
 impl Log {
     /// Opens the file, makes it if it is absent or empty, repairs it after a crash, and checks its format.
-    pub(super) fn open(disk: &dyn Disk, path: &Path, cache_bytes: usize, skip_sync: bool) -> Result<Log, Failure> {
+    pub(super) fn open(disk: &dyn Disk, options: &EmbeddedOptions) -> Result<Log, Failure> {
         guarded(|| {
             let retirement = Retirement::default();
-            let backend = Backend::new(disk.open(path)?, &retirement, skip_sync);
+            let backend =
+                |path: &Path| Ok::<_, Failure>(Backend::new(disk.open(path)?, &retirement, options.skips_sync()));
+            let path = &options.dir.join(LOG_FILE);
+            let tables = backend(path)?;
             let db = redb::Builder::new()
-                .set_cache_size(cache_bytes)
-                .create_with_backend(backend)?;
-            let (file, stored) = (disk.open(path)?, AtomicU64::new(0));
-            let log = Log {
+                .set_cache_size(options.cache_bytes)
+                .create_with_backend(tables)?;
+            let journal = backend(&options.dir.join(JOURNAL_FILE))?;
+            let generation = match generation(&db)? {
+                Some(generation) => generation,
+                None => {
+                    Journal::erase(&journal)?;
+                    initialize(&db)?
+                }
+            };
+            // What the tables say may come from a process that ended before its sync: frames they speak of are written over next.
+            backend(path)?.sync_data()?;
+            let (journal, commits) = Journal::open(journal, generation, options.journal_bytes)?;
+            let (journal, file) = (Mutex::new(journal), disk.open(path)?);
+            let (pending, stored) = (RwLock::new(Pending::of(commits)), AtomicU64::new(0));
+            Ok(Log {
                 db,
                 retirement,
+                journal,
+                pending,
                 file,
                 stored,
-            };
-            log.check_format()?;
-            Ok(log)
+            })
         })
-    }
-
-    fn check_format(&self) -> Result<(), Failure> {
-        let read = self.db.begin_read()?;
-        let tables: Vec<String> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
-        if tables.is_empty() {
-            drop(read);
-            return self.initialize();
-        }
-        let found = match tables.iter().any(|table| table == NUMBERS.name()) {
-            true => read.open_table(NUMBERS)?.get(NUMBER_FORMAT)?.map(|found| found.value()),
-            false => None,
-        };
-        match found {
-            Some(FORMAT) => Ok(()),
-            Some(other) => Err(Failure::Unsupported(format!(
-                "the store has format {other}, which this version cannot read; it reads format {FORMAT}"
-            ))),
-            None => Err(Failure::Corrupt("the store says nothing of its format".to_owned())),
-        }
-    }
-
-    fn initialize(&self) -> Result<(), Failure> {
-        let write = self.db.begin_write()?;
-        write.open_table(ROWS)?;
-        write.open_table(LEASES)?;
-        let mut numbers = write.open_table(NUMBERS)?;
-        numbers.insert(NUMBER_FORMAT, FORMAT)?;
-        // As in etcd, an empty store is at 1.
-        numbers.insert(NUMBER_REVISION, 1)?;
-        drop(numbers);
-        Ok(write.commit()?)
     }
 
     /// Takes the file away, so that another `Log` may open it while readers still hold this one.
@@ -136,54 +135,54 @@ impl Log {
     /// Writes and syncs. After a failure the log refuses everything, and what it holds of the commit is open.
     pub(super) fn commit(&self, commit: &Commit) -> Result<(), Failure> {
         guarded(|| {
-            let write = self.db.begin_write()?;
-            let mut bytes = 0;
-            if !commit.batches.is_empty() {
-                let mut rows = write.open_table(ROWS)?;
-                for batch in &commit.batches {
-                    for (index, event) in batch.events.iter().enumerate() {
-                        let row = Row::of(event);
-                        let id = RowId::new(batch.revision, index);
-                        let mut place = rows.insert_reserve(id.0, row.encoded_len())?;
-                        row.encode(place.as_mut());
-                        bytes += row.encoded_len() as u64;
-                    }
-                }
+            let mut journal = self.journal.lock();
+            match journal.append(commit)? {
+                true => self.pending.write().add(commit),
+                false => self.settle_with(&mut journal, |write| insert(write, commit))?,
             }
-            if !commit.leases.is_empty() {
-                let mut leases = write.open_table(LEASES)?;
-                for (lease, seconds) in &commit.leases {
-                    match seconds {
-                        Some(seconds) => leases.insert(lease, seconds)?,
-                        None => leases.remove(lease)?,
-                    };
-                }
-            }
-            if let Some(Compacted { at, revision }) = commit.compacted {
-                let mut numbers = write.open_table(NUMBERS)?;
-                numbers.insert(NUMBER_COMPACTED, at.0)?;
-                numbers.insert(NUMBER_REVISION, revision.0)?;
-            }
-            write.commit()?;
-            self.stored.fetch_add(bytes, Ordering::Relaxed);
+            let rows = commit.batches.iter().flat_map(|batch| &batch.events);
+            let bytes: usize = rows.map(|event| Row::of(event).encoded_len()).sum();
+            self.stored.fetch_add(bytes as u64, Ordering::Relaxed);
             Ok(())
         })
+    }
+
+    /// Takes everything into the tables.
+    pub(super) fn settle(&self) -> Result<(), Failure> {
+        guarded(|| self.settle_with(&mut self.journal.lock(), |_| Ok(())))
+    }
+
+    /// Takes what is pending into the tables, with something more in the same transaction.
+    fn settle_with<T>(
+        &self,
+        journal: &mut Journal,
+        more: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let write = self.db.begin_write()?;
+        insert(&write, self.pending.read().commit())?;
+        let done = more(&write)?;
+        let generation = journal.generation() + 1;
+        write.open_table(NUMBERS)?.insert(NUMBER_JOURNAL, generation)?;
+        write.commit()?;
+        *self.pending.write() = Pending::default();
+        journal.begin(generation);
+        Ok(done)
     }
 
     /// Removes rows and returns their keys; absent rows are left out.
     pub(super) fn remove(&self, ids: &[RowId]) -> Result<Removed, Failure> {
         guarded(|| {
-            let write = self.db.begin_write()?;
-            let (mut removed, mut bytes) = (Vec::with_capacity(ids.len()), 0);
-            let mut rows = write.open_table(ROWS)?;
-            for id in ids {
-                if let Some(row) = rows.remove(id.0)? {
-                    bytes += row.value().len() as u64;
-                    removed.push((*id, decode(*id, row.value())?.key.into()));
+            let (removed, bytes) = self.settle_with(&mut self.journal.lock(), |write| {
+                let (mut removed, mut bytes) = (Vec::with_capacity(ids.len()), 0);
+                let mut rows = write.open_table(ROWS)?;
+                for id in ids {
+                    if let Some(row) = rows.remove(id.0)? {
+                        bytes += row.value().len() as u64;
+                        removed.push((*id, decode(*id, row.value())?.key.into()));
+                    }
                 }
-            }
-            drop(rows);
-            write.commit()?;
+                Ok((removed, bytes))
+            })?;
             let less = |stored: u64| Some(stored.saturating_sub(bytes));
             let _ = self.stored.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
             Ok(removed)
@@ -195,25 +194,20 @@ impl Log {
     pub(super) fn truncate(&self, after: Revision, known: &BTreeMap<i64, u64>) -> Result<(), Failure> {
         guarded(|| {
             let beyond = RowId::first(after.next()).0..;
-            let has_rows = self
-                .db
-                .begin_read()?
-                .open_table(ROWS)?
-                .range(beyond.clone())?
-                .next()
-                .is_some();
+            let tables = self.db.begin_read()?.open_table(ROWS)?;
+            let has_rows = tables.range(beyond.clone())?.next().is_some() || self.pending.read().revision() > after;
             if !has_rows && self.leases()? == *known {
                 return Ok(());
             }
-            let write = self.db.begin_write()?;
-            write.open_table(ROWS)?.retain_in(beyond, |_, _| false)?;
-            let mut leases = write.open_table(LEASES)?;
-            leases.retain(|lease, _| known.contains_key(&lease))?;
-            for (lease, seconds) in known {
-                leases.insert(lease, seconds)?;
-            }
-            drop(leases);
-            Ok(write.commit()?)
+            self.settle_with(&mut self.journal.lock(), |write| {
+                write.open_table(ROWS)?.retain_in(beyond, |_, _| false)?;
+                let mut leases = write.open_table(LEASES)?;
+                leases.retain(|lease, _| known.contains_key(&lease))?;
+                for (lease, seconds) in known {
+                    leases.insert(lease, seconds)?;
+                }
+                Ok(())
+            })
         })
     }
 
@@ -221,12 +215,18 @@ impl Log {
     pub(super) fn load(&self, after: RowId, max: usize) -> Result<Vec<Loaded>, Failure> {
         guarded(|| {
             let rows = self.db.begin_read()?.open_table(ROWS)?;
-            let (mut loaded, mut stored) = (Vec::with_capacity(max), 0);
+            let (mut loaded, mut stored) = (Vec::new(), 0);
             for entry in rows.range(after.0.saturating_add(1)..)?.take(max) {
                 let (id, bytes) = entry?;
                 let id = RowId(id.value());
                 stored += bytes.value().len() as u64;
                 loaded.push(Loaded::new(id, decode(id, bytes.value())?));
+            }
+            let after = loaded.last().map_or(after, |last| last.version.row);
+            for (id, event) in self.pending.read().rows(after).take(max - loaded.len()) {
+                let row = Row::of(event);
+                stored += row.encoded_len() as u64;
+                loaded.push(Loaded::new(id, row));
             }
             self.stored.fetch_add(stored, Ordering::Relaxed);
             Ok(loaded)
@@ -235,11 +235,16 @@ impl Log {
 
     pub(super) fn numbers(&self) -> Result<Numbers, Failure> {
         guarded(|| {
+            let pending = self.pending.read().commit().compacted;
             let numbers = self.db.begin_read()?.open_table(NUMBERS)?;
             let number = |name| Ok::<_, Failure>(Revision(numbers.get(name)?.map_or(0, |number| number.value())));
-            Ok(Numbers {
-                compacted: number(NUMBER_COMPACTED)?,
-                revision: number(NUMBER_REVISION)?,
+            let (compacted, revision) = (number(NUMBER_COMPACTED)?, number(NUMBER_REVISION)?);
+            Ok(match pending {
+                Some(Compacted { at, revision }) => Numbers {
+                    compacted: at,
+                    revision,
+                },
+                None => Numbers { compacted, revision },
             })
         })
     }
@@ -247,24 +252,39 @@ impl Log {
     /// Leases with their seconds.
     pub(super) fn leases(&self) -> Result<BTreeMap<i64, u64>, Failure> {
         guarded(|| {
-            let leases = self.db.begin_read()?.open_table(LEASES)?;
-            leases
-                .iter()?
-                .map(|entry| entry.map(|(lease, seconds)| (lease.value(), seconds.value())))
-                .collect::<Result<_, _>>()
-                .map_err(Failure::from)
+            let pending = self.pending.read().commit().leases.clone();
+            let table = self.db.begin_read()?.open_table(LEASES)?;
+            let mut leases = BTreeMap::new();
+            for entry in table.iter()? {
+                let (lease, seconds) = entry?;
+                leases.insert(lease.value(), seconds.value());
+            }
+            for (lease, change) in pending {
+                match change {
+                    Some(seconds) => leases.insert(lease, seconds),
+                    None => leases.remove(&lease),
+                };
+            }
+            Ok(leases)
         })
     }
 
     /// The changes of some rows, in the same order; none for a row that is not there.
     pub(super) fn read(&self, ids: &[RowId]) -> Result<Vec<Option<Event>>, Failure> {
         guarded(|| {
-            let rows = self.db.begin_read()?.open_table(ROWS)?;
-            let read = |id: &RowId| match rows.get(id.0)? {
-                Some(bytes) => row::event(*id, bytes.value()).map(Some).ok_or_else(|| bad_row(*id)),
-                None => Ok(None),
+            let pending: Vec<Option<Event>> = {
+                let pending = self.pending.read();
+                ids.iter().map(|id| pending.event(*id).cloned()).collect()
             };
-            ids.iter().map(read).collect()
+            let rows = self.db.begin_read()?.open_table(ROWS)?;
+            let read = |(id, pending): (&RowId, Option<Event>)| match pending {
+                Some(event) => Ok(Some(event)),
+                None => match rows.get(id.0)? {
+                    Some(bytes) => row::event(*id, bytes.value()).map(Some).ok_or_else(|| bad_row(*id)),
+                    None => Ok(None),
+                },
+            };
+            ids.iter().zip(pending).map(read).collect()
         })
     }
 
@@ -276,6 +296,7 @@ impl Log {
         bytes_max: usize,
     ) -> Result<Vec<Arc<Batch>>, Failure> {
         guarded(|| {
+            let pending = self.pending.read().after(after, until);
             let rows = self.db.begin_read()?.open_table(ROWS)?;
             let (mut batches, mut bytes): (Vec<Batch>, usize) = (Vec::new(), 0);
             for entry in rows.range(RowId::first(after.next()).0..RowId::first(until.next()).0)? {
@@ -286,7 +307,7 @@ impl Log {
                 bytes += event.weight();
                 let is_new = batches.last().is_none_or(|batch| batch.revision != revision);
                 if is_new && bytes > bytes_max && !batches.is_empty() {
-                    break;
+                    return Ok(batches.into_iter().map(Arc::new).collect());
                 }
                 if is_new {
                     batches.push(Batch {
@@ -298,13 +319,24 @@ impl Log {
                     batch.events.push(event);
                 }
             }
-            Ok(batches.into_iter().map(Arc::new).collect())
+            // The tables may have taken over some of what was pending when this began.
+            let last = batches.last().map_or(after, |batch| batch.revision);
+            let mut batches: Vec<Arc<Batch>> = batches.into_iter().map(Arc::new).collect();
+            for batch in pending.into_iter().filter(|batch| batch.revision > last) {
+                bytes += batch.events.iter().map(Event::weight).sum::<usize>();
+                if bytes > bytes_max && !batches.is_empty() {
+                    break;
+                }
+                batches.push(batch);
+            }
+            Ok(batches)
         })
     }
 
-    /// Bytes of the file, and bytes of rows in it.
+    /// Bytes of the files, and bytes of rows in them.
     pub(super) fn sizes(&self) -> Result<(u64, u64), Failure> {
-        Ok((self.file.allocated()?, self.stored()))
+        let journal = self.journal.lock().len();
+        Ok((self.file.allocated()?.saturating_add(journal), self.stored()))
     }
 
     /// Bytes of rows, known after [`Log::load`].
@@ -329,6 +361,71 @@ impl Log {
                 .map_or(0, |allocated| allocated.saturating_sub(used)),
         )
     }
+}
+
+/// The generation of the journal; none when there are no tables yet. Checks the format.
+fn generation(db: &Database) -> Result<Option<u64>, Failure> {
+    let read = db.begin_read()?;
+    let tables: Vec<String> = read.list_tables()?.map(|table| table.name().to_owned()).collect();
+    if tables.is_empty() {
+        return Ok(None);
+    }
+    let number = |name| match tables.iter().any(|table| table == NUMBERS.name()) {
+        true => Ok::<_, Failure>(read.open_table(NUMBERS)?.get(name)?.map(|found| found.value())),
+        false => Ok(None),
+    };
+    match (number(NUMBER_FORMAT)?, number(NUMBER_JOURNAL)?) {
+        (Some(FORMAT), Some(generation)) => Ok(Some(generation)),
+        (Some(FORMAT), None) => Err(Failure::Corrupt("the store says nothing of its journal".to_owned())),
+        (Some(other), _) => Err(Failure::Unsupported(format!(
+            "the store has format {other}, which this version cannot read; it reads format {FORMAT}"
+        ))),
+        (None, _) => Err(Failure::Corrupt("the store says nothing of its format".to_owned())),
+    }
+}
+
+/// Makes the tables, and answers the generation of their journal.
+fn initialize(db: &Database) -> Result<u64, Failure> {
+    let write = db.begin_write()?;
+    write.open_table(ROWS)?;
+    write.open_table(LEASES)?;
+    let mut numbers = write.open_table(NUMBERS)?;
+    numbers.insert(NUMBER_FORMAT, FORMAT)?;
+    // As in etcd, an empty store is at 1.
+    numbers.insert(NUMBER_REVISION, 1)?;
+    numbers.insert(NUMBER_JOURNAL, 1)?;
+    drop(numbers);
+    write.commit()?;
+    Ok(1)
+}
+
+fn insert(write: &WriteTransaction, commit: &Commit) -> Result<(), Failure> {
+    if !commit.batches.is_empty() {
+        let mut rows = write.open_table(ROWS)?;
+        for batch in &commit.batches {
+            for (index, event) in batch.events.iter().enumerate() {
+                let row = Row::of(event);
+                let id = RowId::new(batch.revision, index);
+                let mut place = rows.insert_reserve(id.0, row.encoded_len())?;
+                row.encode(place.as_mut());
+            }
+        }
+    }
+    if !commit.leases.is_empty() {
+        let mut leases = write.open_table(LEASES)?;
+        for (lease, seconds) in &commit.leases {
+            match seconds {
+                Some(seconds) => leases.insert(lease, seconds)?,
+                None => leases.remove(lease)?,
+            };
+        }
+    }
+    if let Some(Compacted { at, revision }) = commit.compacted {
+        let mut numbers = write.open_table(NUMBERS)?;
+        numbers.insert(NUMBER_COMPACTED, at.0)?;
+        numbers.insert(NUMBER_REVISION, revision.0)?;
+    }
+    Ok(())
 }
 
 fn decode(id: RowId, bytes: &[u8]) -> Result<Row<'_>, Failure> {

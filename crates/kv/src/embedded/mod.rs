@@ -11,15 +11,17 @@
 //! - One process at a time: a lock file beside the log.
 //! - When the disk is full, writes are refused and reads served; deletions and compaction go on while the reserve lasts.
 //!
-//! Read next: [`EmbeddedKv`], then `committer`, `draft`, `index`, `log`.
+//! Read next: [`EmbeddedKv`], then `committer`, `draft`, `index`, `log`, `journal`.
 
 mod backend;
 mod committer;
 mod draft;
 mod index;
+mod journal;
 mod lease;
 mod log;
 mod opening;
+mod pending;
 mod reading;
 mod recent;
 mod row;
@@ -45,8 +47,6 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, oneshot};
 use watch::EmbeddedWatch;
 
-const LOG_FILE: &str = "kv.redb";
-
 /// Requests that wait for the committer; more wait for a place.
 const QUEUE_REQUESTS_MAX: usize = 4096;
 /// How often leases are looked at.
@@ -63,6 +63,8 @@ pub struct EmbeddedOptions {
     pub cache_bytes: usize,
     /// Memory for the newest changes.
     pub recent_bytes: usize,
+    /// Bytes of commits that are kept beside the log before it takes them over; 0: none.
+    pub journal_bytes: usize,
     /// Puts are refused when the disk has less than this.
     pub reserve_bytes: u64,
     /// The fault that the durability tests have to catch: acknowledge without syncing. Not in release builds.
@@ -94,13 +96,14 @@ struct Shared {
 // === impl EmbeddedOptions ===
 
 impl EmbeddedOptions {
-    /// Defaults: 10 s, 64 MiB of pages, 32 MiB of changes, 64 MiB of reserve.
+    /// Defaults: 10 s, 64 MiB of pages, 32 MiB of changes, 2 MiB of journal, 64 MiB of reserve.
     pub fn new(dir: impl Into<PathBuf>) -> EmbeddedOptions {
         EmbeddedOptions {
             dir: dir.into(),
             timeout: Duration::from_secs(10),
             cache_bytes: 64 << 20,
             recent_bytes: 32 << 20,
+            journal_bytes: 2 << 20,
             reserve_bytes: 64 << 20,
             #[cfg(all(feature = "simulation", debug_assertions))]
             skip_sync: false,
@@ -300,10 +303,6 @@ impl Kv for EmbeddedKv {
 // === impl Shared ===
 
 impl Shared {
-    fn path(&self) -> PathBuf {
-        self.options.dir.join(LOG_FILE)
-    }
-
     fn check_open(&self) -> Result<(), Error> {
         match self.closed.load(Ordering::Acquire) {
             true => Err(Error::Closed),

@@ -1,10 +1,10 @@
 //! Opening: the lock, the log, and the index that is built from it.
 
+use super::EmbeddedOptions;
 use super::index::{Index, Loaded};
 use super::lease::Leases;
 use super::log::{Failure, Log};
 use super::row::RowId;
-use super::{EmbeddedOptions, LOG_FILE};
 use crate::Error;
 use bytes::Bytes;
 use env::{Disk, DiskFile, Env};
@@ -33,10 +33,9 @@ impl Opened {
     pub(super) async fn open(env: &Env, options: &EmbeddedOptions) -> Result<Opened, Error> {
         let lock = lock(env, options).await?;
         let (opening_env, opening_options) = (env.clone(), options.clone());
-        let opened = env.spawn.blocking(move || {
-            let (path, cache_bytes) = (opening_options.dir.join(LOG_FILE), opening_options.cache_bytes);
-            Log::open(&*opening_env.disk, &path, cache_bytes, opening_options.skips_sync())
-        });
+        let opened = env
+            .spawn
+            .blocking(move || Log::open(&*opening_env.disk, &opening_options));
         let log = opened.await.map_err(|failure| failure.to_error())?;
         let log = Arc::new(log);
         let mut index = load(env, &log).await.map_err(|failure| failure.to_error())?;

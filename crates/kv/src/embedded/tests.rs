@@ -38,6 +38,29 @@ mod suite_without_memory {
         let options = EmbeddedOptions {
             cache_bytes: 0,
             recent_bytes: 1,
+            journal_bytes: 0,
+            ..options()
+        };
+        let kv = EmbeddedKv::open(&env, options).await.expect("opens");
+        Subject {
+            kv: Arc::new(kv),
+            env,
+            keep: Box::new(host),
+        }
+    }
+
+    crate::kv_suite!(tokio::test(start_paused = true), embedded());
+}
+
+/// The journal is taken over after every few commits, and what is in it is read from it.
+mod suite_with_a_small_journal {
+    use super::*;
+
+    async fn embedded() -> Subject {
+        let (env, host) = simulated(3);
+        let options = EmbeddedOptions {
+            recent_bytes: 1,
+            journal_bytes: 1000,
             ..options()
         };
         let kv = EmbeddedKv::open(&env, options).await.expect("opens");
@@ -72,3 +95,4 @@ mod suite_on_disk {
 
 mod durability;
 mod faults;
+mod journal;

@@ -98,6 +98,12 @@ async fn survive(seed: u64, skip_sync: bool) -> Result<u64, String> {
     // Release builds cannot leave the sync out.
     #[cfg(not(debug_assertions))]
     let options = (options(), assert!(!skip_sync)).0;
+    // So that power is lost while the tables take the journal over, too.
+    let journal_bytes = [0, 2_000, 30_000, 2 << 20][seed as usize % 4];
+    let options = EmbeddedOptions {
+        journal_bytes,
+        ..options
+    };
     let told = Arc::new(Mutex::new(Told::default()));
     let mut kv = EmbeddedKv::open(&env, options.clone())
         .await
