@@ -8,13 +8,17 @@
 #![forbid(unsafe_code)]
 
 mod chart;
+mod client;
 mod etcd;
 mod kubectl;
+mod second_proxy;
 mod server;
 
 pub use chart::Chart;
+pub use client::{Broken, Client, Reply, Watching};
 pub use etcd::Etcd;
 pub use kubectl::{Answer, Kubectl};
+pub use second_proxy::SecondProxy;
 pub use server::{Server, Shard};
 
 /// What to run when a program that tests need is missing.

@@ -183,6 +183,16 @@ impl Server {
         self.log()
     }
 
+    /// Where everything of it is kept.
+    pub fn directory(&self) -> &Path {
+        self.root_directory.path()
+    }
+
+    /// The port of the server, or of the front-proxy.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// The process id of a part of a control plane: `root/kcp`, `front-proxy`.
     pub fn process_id(&self, part: &str) -> u32 {
         let file = self.root_directory.path().join(format!("{part}.pid"));

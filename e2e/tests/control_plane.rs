@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
-use e2e::Server;
+use e2e::{Client, Server};
 
 const CONFIG: &str = "apiVersion: v1
 kind: ConfigMap
@@ -273,4 +274,31 @@ fn a_service_account_is_known_at_the_proxy_as_long_as_it_exists() {
     // Another one of that name is somebody else.
     team.run("create serviceaccount robot").ok();
     asked().refused();
+}
+
+#[test]
+fn a_control_plane_that_is_asked_to_end_waits_for_nobody() {
+    let mut server = Server::up(2, &[]);
+    let team = server.create_workspace_on("shard-1", "root", "team");
+    team.create(CONFIG).ok();
+    let tokens = std::fs::read_to_string(server.directory().join("pki/tokens.csv")).expect("the tokens");
+    let token = tokens.split(',').next().expect("a token");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let client = Client::new(server.port(), &server.directory().join("pki/server-ca.crt"), token);
+    let watch = "/clusters/root:team/api/v1/namespaces/default/configmaps?watch=1";
+    let begun = runtime.block_on(client.watch(watch, Duration::from_secs(10)));
+    let mut watching = begun.expect("it is answered").expect("it begins");
+
+    // The shards follow each other, the proxy both of them, and somebody watches.
+    let (status, took) = server.end();
+    assert!(status.success(), "{status}");
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
+    // The watch is over, not cut.
+    let mut told = 0;
+    while runtime.block_on(watching.next()).expect("it is not cut").is_some() {
+        told += 1;
+    }
+    assert_eq!(told, 2, "the map and the one that every namespace has");
+    server.start_again();
+    team.run("get configmap config").ok();
 }

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use apiserver::auth::service_account::AccountSource;
 use async_trait::async_trait;
+use bytes::Bytes;
 use env::Env;
 use fabric::peers::unreachable;
+use fabric::upstream::Answer;
 use fabric::{Destination, Lane, Lost, Peers};
 use http::{Request, StatusCode};
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Limited};
 use machinery::status::{Result, Status};
 use parking_lot::Mutex;
 use permit::Cluster;
@@ -38,6 +40,8 @@ const BELIEVED: Duration = Duration::from_secs(10);
 /// What is not there may be made next: asked again soon, but not for every request of who goes on with an old token.
 const MISSED: Duration = Duration::from_secs(1);
 const KNOWN_MAX: usize = 16_384;
+/// Above what any object has.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
 const TIMEOUT: Duration = Duration::from_millis(900);
 
 // === impl ShardAccounts ===
@@ -94,9 +98,10 @@ impl ShardAccounts {
             StatusCode::NOT_FOUND | StatusCode::FORBIDDEN => return Ok(None),
             other => return Err(unreachable(&format!("asked for an account, its shard says {other}"))),
         }
-        let bytes = response.into_body().collect().await;
-        let bytes = bytes.map_err(|error| unreachable(&error.to_string()))?.to_bytes();
-        let object = serde_json::from_slice(&bytes).map_err(Status::internal)?;
+        let bytes = whole(response.into_body()).await?;
+        let object = serde_json::from_slice(&bytes);
+        // Not that of an account either: nobody is known or unknown by it.
+        let object = object.map_err(|error| unreachable(&format!("an account cannot be read: {error}")))?;
         Ok(Some(Arc::new(object)))
     }
 }
@@ -110,6 +115,13 @@ impl AccountSource for ShardAccounts {
     async fn secret(&self, cluster: &Cluster, namespace: &str, name: &str) -> Result<Option<Arc<Value>>> {
         self.get(cluster, namespace, "secrets", name).await
     }
+}
+
+/// What a shard has answered, within what any object may have: one that does not end must not fill the memory.
+pub(crate) async fn whole(body: Answer) -> Result<Bytes> {
+    let read = Limited::new(body, ANSWER_BYTES_MAX).collect().await;
+    let read = read.map_err(|error| unreachable(&format!("its answer cannot be read: {error}")))?;
+    Ok(read.to_bytes())
 }
 
 /// Whether it is one segment of a path as it stands, and a name of Kubernetes' kind.

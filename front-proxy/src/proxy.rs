@@ -7,7 +7,7 @@ use std::time::Duration;
 use apiserver::auth::service_account::in_cluster_path;
 use apiserver::auth::{Authenticator, Credentials};
 use apiserver::stage::{decode_path, split_cluster};
-use apiserver::{Body, BodyBudget, Connection, Health, Query, Refusal, RequestBody, Service};
+use apiserver::{Body, BodyBudget, Connection, Health, Lifecycle, Phase, Query, Refusal, RequestBody, Service};
 use bytes::Bytes;
 use env::Env;
 use fabric::peers::unreachable;
@@ -44,6 +44,7 @@ pub struct Proxy {
     /// Whether workspaces may lead to servers of tenants' choice: the feature WorkspaceMounts.
     pub mounts: bool,
     pub health: Health,
+    pub lifecycle: Lifecycle,
     pub metrics: ProxyMetrics,
     /// Connections that requests are forwarded over, by (mapping, URL).
     pub upstreams: RwLock<BTreeMap<(usize, String), Upstream>>,
@@ -54,6 +55,8 @@ pub struct Proxy {
 struct Way {
     mapping: usize,
     url: String,
+    /// Who can answer as well, if that one cannot.
+    others: Vec<String>,
     path: String,
     /// What was resolved, if a shard is to say whether it is so.
     resolved: Option<(permit::Cluster, ShardId)>,
@@ -79,6 +82,10 @@ const REQUEST_SECONDS_MAX: u64 = 60;
 const GRACE: Duration = Duration::from_secs(2);
 /// Servers that connections are kept to. Mounts are as many as tenants like.
 const UPSTREAMS_MAX: usize = 1024;
+/// How long root may take to say who may read metrics.
+const REVIEW_TIMEOUT: Duration = Duration::from_secs(2);
+/// Shards that are asked in turn to refuse what none of them holds, as long as they cannot be reached.
+const REFUSERS_MAX: usize = 2;
 /// Proxies that a request may have come through.
 const FORWARDS_MAX: usize = 16;
 
@@ -126,6 +133,7 @@ impl Proxy {
                 Way {
                     mapping,
                     url: mapped.backend.clone(),
+                    others: Vec::new(),
                     path: path.clone(),
                     resolved: None,
                 }
@@ -155,7 +163,7 @@ impl Proxy {
             .resolved
             .filter(|_| response.status() == StatusCode::MISDIRECTED_REQUEST)
         else {
-            return Ok(answer(response));
+            return Ok(self.finished(forwarded.lane, response));
         };
         self.peers.routes.forget(&cluster, shard);
         let Some((segment, below)) = split_cluster(path) else {
@@ -172,7 +180,7 @@ impl Proxy {
             StatusCode::MISDIRECTED_REQUEST => {
                 Err(unreachable("it says that it does not hold what it was told").into())
             }
-            _ => Ok(answer(response)),
+            _ => Ok(self.finished(forwarded.lane, response)),
         }
     }
 
@@ -194,6 +202,7 @@ impl Proxy {
                 Ok(Way {
                     mapping,
                     url,
+                    others: Vec::new(),
                     path,
                     resolved,
                 })
@@ -208,18 +217,20 @@ impl Proxy {
                     mapping,
                     path: format!("{}{below}", base.path().trim_end_matches('/')),
                     url,
+                    others: Vec::new(),
                     resolved: None,
                 })
             }
             Err(Lost::Refused(status)) => Err(status.into()),
             // Whoever answers refuses it as it refuses anybody without access.
             Err(Lost::Unknown) => {
-                let shard = self.peers.reached().into_iter().next();
-                let url = shard.and_then(|shard| self.peers.url(shard));
-                let url = url.ok_or_else(|| unreachable("no shard was reached yet"))?;
+                let reached = self.peers.reached().into_iter();
+                let mut urls = reached.filter_map(|shard| self.peers.url(shard)).take(REFUSERS_MAX);
+                let url = urls.next().ok_or_else(|| unreachable("no shard was reached yet"))?;
                 Ok(Way {
                     mapping,
                     url,
+                    others: urls.collect(),
                     path: format!("/clusters/{segment}{below}"),
                     resolved: None,
                 })
@@ -285,7 +296,18 @@ impl Proxy {
     }
 
     async fn send(&self, way: &Way, forwarded: &Forwarded) -> Answered<Response<Answer>> {
-        let upstream = self.upstream(way.mapping, &way.url)?;
+        let mut answered = self.send_to(&way.url, way, forwarded).await;
+        for other in &way.others {
+            match answered {
+                Err(refusal) if refusal.code() == 503 => answered = self.send_to(other, way, forwarded).await,
+                answered => return answered,
+            }
+        }
+        answered
+    }
+
+    async fn send_to(&self, url: &str, way: &Way, forwarded: &Forwarded) -> Answered<Response<Answer>> {
+        let upstream = self.upstream(way.mapping, url)?;
         let mut request = Request::new(body_of(forwarded.body.clone()));
         *request.method_mut() = forwarded.method.clone();
         *request.uri_mut() = uri(&way.path, forwarded.query.as_deref())?;
@@ -307,6 +329,24 @@ impl Proxy {
                 error => unreachable(&error.to_string()).into(),
             }
         })
+    }
+
+    /// An answer on its way to the client.
+    fn finished<B>(&self, lane: Lane, response: Response<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let (mut parts, body) = response.into_parts();
+        parts.headers.remove(http::header::CONNECTION);
+        parts.version = http::Version::HTTP_11;
+        let lifecycle = self.lifecycle.clone();
+        let body = match lane {
+            Lane::Short => Body::foreign(body),
+            // No end of this process could be waited for otherwise.
+            Lane::Long => Body::foreign_until(body, async move { lifecycle.reached(Phase::Closing).await }),
+        };
+        Response::from_parts(parts, body)
     }
 
     /// Connections to a server, made by the first who needs them.
@@ -363,14 +403,13 @@ impl Proxy {
             .header(http::header::CONTENT_TYPE, "application/json")
             .body(body_of(Some(review.to_string().into())))
             .map_err(Status::internal)?;
-        let response = upstream.send(Lane::Short, request).await;
-        let response = response.map_err(|error| unreachable(&error.to_string()))?;
-        let answer = response
-            .into_body()
-            .collect()
-            .await
-            .map_err(Status::internal)?
-            .to_bytes();
+        let asking = async {
+            let response = upstream.send(Lane::Short, request).await;
+            let response = response.map_err(|error| unreachable(&error.to_string()))?;
+            crate::accounts::whole(response.into_body()).await
+        };
+        let answer = self.env.clock.timeout(REVIEW_TIMEOUT, asking).await;
+        let answer = answer.map_err(|_| unreachable("root does not say who may read metrics"))??;
         let review: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
         Ok(review["status"]["allowed"].as_bool().unwrap_or_default())
     }
@@ -478,11 +517,4 @@ fn uri(path: &str, query: Option<&str>) -> Answered<Uri> {
     };
     text.parse()
         .map_err(|_| Status::bad_request("the path of the request cannot be forwarded").into())
-}
-
-fn answer(response: Response<Answer>) -> Response<Body> {
-    let (mut parts, body) = response.into_parts();
-    parts.headers.remove(http::header::CONNECTION);
-    parts.version = http::Version::HTTP_11;
-    Response::from_parts(parts, Body::foreign(body))
 }

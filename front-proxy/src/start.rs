@@ -49,7 +49,7 @@ pub struct ProxyMetrics {
     pub server: Arc<Metrics>,
 }
 
-/// Ready once the index of every shard that is known was whole.
+/// Ready once the index can be used.
 struct Indexed(Arc<Peers>);
 
 // === impl Running ===
@@ -70,7 +70,11 @@ impl Running {
         let lifecycle = Lifecycle::new();
         let health = Health::new(lifecycle.clone());
         health.add("index", true, Arc::new(Indexed(proxy.peers.clone())));
-        let proxy = Arc::new(Proxy { health, ..proxy });
+        let proxy = Arc::new(Proxy {
+            health,
+            lifecycle: lifecycle.clone(),
+            ..proxy
+        });
         let peers = proxy.peers.clone();
         let following = env.spawn.spawn("peers", peers.run(seeds));
         let tls = tls(env, options)?;
@@ -142,6 +146,7 @@ fn proxy(env: &Env, options: &ProxyOptions, metrics: ProxyMetrics) -> Result<(Pr
         options: upstream,
         mounts: options.has_gate("WorkspaceMounts"),
         health: Health::new(Lifecycle::new()),
+        lifecycle: Lifecycle::new(),
         metrics,
         upstreams: RwLock::default(),
         bodies: BodyBudget::new(BODIES_BYTES_MAX),
@@ -290,9 +295,9 @@ impl ProxyMetrics {
 #[async_trait]
 impl Check for Indexed {
     async fn check(&self) -> std::result::Result<(), String> {
-        match self.0.are_complete() {
+        match self.0.is_usable() {
             true => Ok(()),
-            false => Err("the index of a shard was not told yet".to_owned()),
+            false => Err("the shards have not told yet what they hold".to_owned()),
         }
     }
 }

@@ -109,7 +109,8 @@ impl Running {
         let telling = telling(env, options, source.clone())?;
         let (stack, answers) = build_with_views(&shard, parts);
         let answers = Arc::new(answers);
-        let fabric = |clients| Fabric::new(source, clients).with_views(answers);
+        let ending = lifecycle.clone();
+        let fabric = |clients| Fabric::new(source, clients, ending).with_views(answers);
         let front = Arc::new(Front {
             stack,
             fabric: components.clients.map(fabric),

@@ -116,7 +116,11 @@ impl Site {
         let start = Line::parse_from(["kcp", "--root-directory", "/kcp", "--shard-name", name]).start;
         let shard = Shard::start(env, kv.clone(), options(env, name, &start)).await.unwrap();
         shard.wait_for_root().await;
-        let fabric = Fabric::new(Arc::new(ShardSource::new(&shard)), Arc::new(Component));
+        let fabric = Fabric::new(
+            Arc::new(ShardSource::new(&shard)),
+            Arc::new(Component),
+            Lifecycle::new(),
+        );
         let stack = stack(env, &shard, &start);
         let server = Server::new(
             env.clone(),

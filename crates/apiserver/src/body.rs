@@ -25,6 +25,14 @@ enum Inner {
     Foreign(UnsyncBoxBody<Bytes, io::Error>),
 }
 
+/// A stream of lines that another server goes on with for ever: over between two of them, once the end has come.
+struct Endless<B, F> {
+    body: B,
+    end: Pin<Box<F>>,
+    is_over: bool,
+    is_between_lines: bool,
+}
+
 /// What a client sends.
 pub enum RequestBody {
     Incoming(hyper::body::Incoming),
@@ -76,6 +84,22 @@ impl Body {
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         Self(Inner::Foreign(body.map_err(io::Error::other).boxed_unsync()))
+    }
+
+    /// The same for what has no end of its own, such as a forwarded watch: when `end` has come it ends with the line that is
+    /// under way, so that who reads it sees a stream that is over and not one that was cut.
+    pub fn foreign_until<B, F>(body: B, end: F) -> Self
+    where
+        B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        Self::foreign(Endless {
+            body,
+            end: Box::pin(end),
+            is_over: false,
+            is_between_lines: true,
+        })
     }
 
     /// Bytes, where they are known beforehand.
@@ -144,6 +168,36 @@ impl http_body::Body for Body {
             (Inner::Foreign(body), None) => body.size_hint(),
             (_, None) => SizeHint::default(),
         }
+    }
+}
+
+// === impl Endless ===
+
+impl<B, F> http_body::Body for Endless<B, F>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    F: Future<Output = ()>,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let endless = self.get_mut();
+        endless.is_over = endless.is_over || endless.end.as_mut().poll(cx).is_ready();
+        if endless.is_over && endless.is_between_lines {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut endless.body).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled
+            && let Some(last) = frame.data_ref().and_then(|data| data.last())
+        {
+            endless.is_between_lines = *last == b'\n';
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }
 
@@ -303,6 +357,27 @@ mod tests {
         assert_eq!(body.collect().await.unwrap().to_bytes(), "abcd");
         assert_eq!(Body::full("xy").collect().await.unwrap().to_bytes(), "xy");
         assert!(Body::empty().is_end_stream());
+    }
+
+    #[tokio::test]
+    async fn what_has_no_end_ends_between_two_lines() {
+        let (sender, receiver) = tokio::sync::mpsc::unbounded_channel::<&'static str>();
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let lines = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            let text = receiver.recv().await?;
+            Some((Bytes::from_static(text.as_bytes()), receiver))
+        });
+        let mut body = Body::foreign_until(Body::stream(lines), async move { drop(ended.await) });
+        let next = async |body: &mut Body| body.frame().await.map(|frame| frame.unwrap().into_data().unwrap());
+        sender.send("one\ntw").unwrap();
+        assert_eq!(next(&mut body).await.unwrap(), "one\ntw");
+        end.send(()).unwrap();
+        sender.send("o").unwrap();
+        sender.send("\n").unwrap();
+        sender.send("three\n").unwrap();
+        assert_eq!(next(&mut body).await.unwrap(), "o");
+        assert_eq!(next(&mut body).await.unwrap(), "\n");
+        assert_eq!(next(&mut body).await, None, "the line is whole");
     }
 
     #[tokio::test]

@@ -72,6 +72,8 @@ fn resident_bytes(statm: &str) -> f64 {
 /// # Errors
 /// If the system does not let signals be listened for.
 pub async fn asked_to_end(until_stdin_closes: bool) -> std::io::Result<()> {
+    use std::os::fd::AsFd as _;
+
     use tokio::io::AsyncReadExt;
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
@@ -80,7 +82,14 @@ pub async fn asked_to_end(until_stdin_closes: bool) -> std::io::Result<()> {
         if !until_stdin_closes {
             std::future::pending::<()>().await;
         }
-        let (mut input, mut ignored) = (tokio::io::stdin(), [0; 64]);
+        // A pipe is waited for as a socket is. A thread that sits in a read, as tokio's standard input has one, would keep the
+        // process from ending before whoever holds the other end.
+        let own = std::io::stdin().as_fd().try_clone_to_owned();
+        let Ok(mut input) = own.and_then(tokio::net::unix::pipe::Receiver::from_owned_fd) else {
+            tracing::warn!("standard input is no pipe: its end is not waited for");
+            return std::future::pending().await;
+        };
+        let mut ignored = [0; 64];
         while matches!(input.read(&mut ignored).await, Ok(read) if read > 0) {}
     };
     tokio::select! {

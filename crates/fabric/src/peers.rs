@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::keys::cluster;
 use env::{Env, Task};
 use machinery::status::{Reason, Status};
 use parking_lot::{Mutex, RwLock};
@@ -12,7 +13,7 @@ use rustls::ClientConfig;
 use tenancy::WorkspacePath;
 use tokio::sync::{Notify, Semaphore};
 
-use crate::routes::{Route, Routes, ShardId};
+use crate::routes::{Route, Routes, ShardFacts, ShardId};
 use crate::upstream::{Endpoint, Lane, Upstream, UpstreamOptions};
 use crate::wire::index_client::IndexClient;
 use crate::wire::lookup_client::LookupClient;
@@ -24,6 +25,8 @@ pub struct Peers {
     env: Env,
     tls: Option<Arc<ClientConfig>>,
     options: UpstreamOptions,
+    /// When it was made, on the monotonic clock.
+    begun: Duration,
     pub routes: Arc<Routes>,
     /// By URL; aborted when the last that is interested goes.
     followed: Mutex<BTreeMap<String, Option<Task<()>>>>,
@@ -64,7 +67,10 @@ pub enum Lost {
 }
 
 const BACKOFF_MIN: Duration = Duration::from_millis(50);
-const BACKOFF_MAX: Duration = Duration::from_secs(2);
+/// A shard that is back is to be heard soon: nothing is scheduled there before.
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+/// How long after a start all shards are waited for.
+const WAIT_FOR_ALL: Duration = Duration::from_secs(10);
 /// A path's look-ups, all together.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(900);
 const HOPS_MAX: usize = 8;
@@ -76,6 +82,7 @@ impl Peers {
     pub fn new(env: &Env, routes: Arc<Routes>, tls: Option<Arc<ClientConfig>>, options: UpstreamOptions) -> Arc<Self> {
         Arc::new(Self {
             env: env.clone(),
+            begun: env.clock.monotonic(),
             tls,
             options,
             routes,
@@ -99,6 +106,7 @@ impl Peers {
     ) -> Arc<Self> {
         Arc::new(Self {
             env: env.clone(),
+            begun: env.clock.monotonic(),
             tls,
             options: UpstreamOptions::default(),
             routes,
@@ -148,15 +156,28 @@ impl Peers {
         self.upstreams.read().get(&shard).map(|(url, _)| url.clone())
     }
 
-    /// Any shards that were reached, the longest known first.
+    /// The shards that were reached: those that tell their index now, then the others, the longest known first.
     pub fn reached(&self) -> Vec<ShardId> {
-        self.upstreams.read().keys().copied().collect()
+        let mut reached: Vec<ShardId> = self.upstreams.read().keys().copied().collect();
+        let live = self.live.read();
+        reached.sort_by_key(|shard| !live.contains(shard));
+        reached
     }
 
-    /// Whether the index of every shard that is known was whole once.
-    pub fn are_complete(&self) -> bool {
-        let shards = self.routes.shards();
-        !shards.is_empty() && shards.iter().all(|(_, facts)| facts.complete)
+    /// Whether every shard has told what it holds. As long as the one that holds root has not, nobody knows which there are.
+    pub fn is_everything_told(&self) -> bool {
+        let root = Cluster::well_known(cluster::ROOT);
+        let is_told =
+            |facts: &ShardFacts| facts.complete || !facts.is_registered || self.own.as_ref() == Some(&facts.name);
+        self.routes.holder(&root).is_some() && self.routes.shards().iter().all(|(_, facts)| is_told(facts))
+    }
+
+    /// Whether the index is good enough to be used: everything is told, or, a while after the start, what those shards hold
+    /// that answer. One that is down must not keep the others' workspaces from being served.
+    pub fn is_usable(&self) -> bool {
+        let has_waited = || self.env.clock.monotonic() >= self.begun + WAIT_FOR_ALL;
+        let is_anything_told = || self.routes.shards().iter().any(|(_, facts)| facts.complete);
+        self.is_everything_told() || (has_waited() && is_anything_told())
     }
 
     fn follow(self: &Arc<Self>, url: &str) {
@@ -274,6 +295,10 @@ impl Peers {
                 rest: path.segments().skip(followed + 1).map(str::to_owned).collect(),
             }),
             Route::Unavailable => Err(Lost::Refused(not_available())),
+            // Whether there is such a cluster, a shard may know that was not heard yet.
+            Route::Unknown if !self.is_everything_told() => {
+                Err(Lost::Refused(unreachable("not every shard has told what it holds")))
+            }
             Route::Unknown => Err(Lost::Unknown),
             Route::Partial {
                 cluster,

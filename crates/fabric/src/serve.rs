@@ -56,9 +56,13 @@ pub struct Fabric {
     views: Option<Arc<dyn ViewSource>>,
     cache: Option<Kept>,
     certificates: Arc<dyn Authenticator>,
+    lifecycle: Lifecycle,
 }
 
-struct Served(Arc<dyn Source>);
+struct Served {
+    source: Arc<dyn Source>,
+    lifecycle: Lifecycle,
+}
 
 struct ServedViews(Arc<dyn ViewSource>);
 
@@ -75,13 +79,15 @@ const SERVICES: &str = "/kcp.";
 
 impl Fabric {
     /// `certificates` knows the users of client certificates: peers are those of group `system:masters`, as the component
-    /// certificates of kcp's charts are. No other credential makes a peer.
-    pub fn new(source: Arc<dyn Source>, certificates: Arc<dyn Authenticator>) -> Self {
+    /// certificates of kcp's charts are. No other credential makes a peer. Streams end with the `lifecycle`: peers hear at once
+    /// that this shard is going, and it does not wait for them.
+    pub fn new(source: Arc<dyn Source>, certificates: Arc<dyn Authenticator>, lifecycle: Lifecycle) -> Self {
         Self {
             source: Some(source),
             views: None,
             cache: None,
             certificates,
+            lifecycle,
         }
     }
 
@@ -90,8 +96,12 @@ impl Fabric {
         Self {
             source: None,
             views: None,
-            cache: Some(Kept { receiving, lifecycle }),
+            cache: Some(Kept {
+                receiving,
+                lifecycle: lifecycle.clone(),
+            }),
             certificates,
+            lifecycle,
         }
     }
 
@@ -121,7 +131,10 @@ impl Fabric {
             return answer(server.call(request).await);
         }
         let Some(source) = &self.source else { return unknown() };
-        let source = Arc::new(Served(source.clone()));
+        let source = Arc::new(Served {
+            source: source.clone(),
+            lifecycle: self.lifecycle.clone(),
+        });
         let answered = match service {
             "kcp.fabric.v1.Index" => IndexServer::from_arc(source).call(request).await,
             "kcp.fabric.v1.Lookup" => LookupServer::from_arc(source).call(request).await,
@@ -166,12 +179,20 @@ fn refuse(status: &Status) -> Response<Body> {
     response.map(|()| Body::empty())
 }
 
+impl Served {
+    fn until_closing<T: Send + 'static>(&self, batches: Batches<T>) -> Batches<T> {
+        let lifecycle = self.lifecycle.clone();
+        Box::pin(batches.take_until(async move { lifecycle.reached(Phase::Closing).await }))
+    }
+}
+
 #[async_trait]
 impl Index for Served {
     type WatchStream = Batches;
 
     async fn watch(&self, request: tonic::Request<IndexWatchRequest>) -> Result<tonic::Response<Batches>, Status> {
-        Ok(tonic::Response::new(self.0.watch(request.into_inner()).await?))
+        let batches = self.source.watch(request.into_inner()).await?;
+        Ok(tonic::Response::new(self.until_closing(batches)))
     }
 }
 
@@ -181,7 +202,7 @@ impl Lookup for Served {
         &self,
         request: tonic::Request<ResolveRequest>,
     ) -> Result<tonic::Response<ResolveResponse>, Status> {
-        Ok(tonic::Response::new(self.0.resolve(request.into_inner()).await?))
+        Ok(tonic::Response::new(self.source.resolve(request.into_inner()).await?))
     }
 }
 
@@ -193,7 +214,8 @@ impl Replicate for Served {
         &self,
         request: tonic::Request<ReplicateWatchRequest>,
     ) -> Result<tonic::Response<Batches<ReplicateBatch>>, Status> {
-        Ok(tonic::Response::new(self.0.replicate(request.into_inner()).await?))
+        let batches = self.source.replicate(request.into_inner()).await?;
+        Ok(tonic::Response::new(self.until_closing(batches)))
     }
 }
 
@@ -296,7 +318,7 @@ mod tests {
                 let replicas = crate::Replicas::alone(&env, kv, storage::StoreOptions::default()).await;
                 Fabric::of_cache(Receiving::new(replicas.unwrap()), certificates, Lifecycle::new())
             }
-            false => Fabric::new(Arc::new(Silent), certificates).with_views(Arc::new(Silent)),
+            false => Fabric::new(Arc::new(Silent), certificates, Lifecycle::new()).with_views(Arc::new(Silent)),
         };
         // An empty message.
         let body = RequestBody::Full(bytes::Bytes::from_static(&[0; 5]));

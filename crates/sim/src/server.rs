@@ -200,7 +200,7 @@ impl Server {
                 .zip(components.clients)
                 .map(|(member, clients)| {
                     let source = Unsteady::new(Arc::new(ShardSource::new(&shard)), env, &member.tellings);
-                    Fabric::new(Arc::new(source), clients)
+                    Fabric::new(Arc::new(source), clients, lifecycle.clone())
                 }),
             proxies: components.proxies,
             facts: shard.facts.clone(),

@@ -12,6 +12,8 @@ use hyper_util::rt::TokioIo;
 
 use super::*;
 
+mod lost;
+
 /// Everybody is jane.
 struct Jane;
 
@@ -43,6 +45,7 @@ fn proxy(env: &Env, mapping: &str, authenticators: Vec<Arc<dyn Authenticator>>) 
         options,
         mounts: true,
         health: Health::new(Lifecycle::new()),
+        lifecycle: Lifecycle::new(),
         metrics: ProxyMetrics::default(),
         upstreams: RwLock::default(),
         bodies: BodyBudget::new(1024),

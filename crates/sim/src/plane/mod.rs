@@ -231,7 +231,7 @@ impl Plane {
     pub async fn serve(&self) -> Result<(), String> {
         let is_told = |proxy: &ProxySeat| {
             let up = proxy.up();
-            up.is_some_and(|up| up.proxy.peers.reached().len() == SHARDS.len() && up.proxy.peers.are_complete())
+            up.is_some_and(|up| up.proxy.peers.reached().len() == SHARDS.len() && up.proxy.peers.is_everything_told())
         };
         self.until("everything serves", || {
             self.shards.iter().all(|shard| shard.up().is_some()) && self.proxies.iter().all(is_told)

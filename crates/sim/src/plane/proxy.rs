@@ -80,6 +80,7 @@ impl ProxyServer {
             options: upstream,
             mounts: false,
             health: Health::new(lifecycle.clone()),
+            lifecycle: lifecycle.clone(),
             metrics: ProxyMetrics::default(),
             upstreams: RwLock::default(),
             bodies: BodyBudget::new(BODIES_BYTES_MAX),

@@ -1,0 +1,245 @@
+//! Shards that are gone, and shards that talk nonsense.
+
+use apiserver::auth::service_account::AccountSource;
+use apiserver::{Phase, Server, ServerOptions};
+use env::simulated::{Host, World};
+use fabric::serve::{Batches, Fabric, Source};
+use fabric::wire::resolve_response::Outcome;
+use fabric::wire::{
+    IndexWatchRequest, ReplicateBatch, ReplicateWatchRequest, ResolveRequest, ResolveResponse, ShardEntry,
+};
+use futures_util::StreamExt as _;
+use machinery::user::MASTERS;
+use permit::Cluster;
+use telemetry::Metrics;
+
+use super::*;
+use crate::accounts::ShardAccounts;
+
+const PORT: u16 = 7000;
+
+/// Says that it holds a cluster, and answers everything with its name.
+struct Pretended {
+    name: &'static str,
+    holds: &'static str,
+    /// What it says of accounts.
+    account: fn() -> Body,
+}
+
+struct Component;
+
+#[async_trait]
+impl Authenticator for Component {
+    async fn authenticate(&self, _: &Credentials<'_>) -> machinery::status::Result<Option<User>> {
+        Ok(Some(User::new("shard", &[MASTERS])))
+    }
+}
+
+struct Told {
+    name: &'static str,
+    holds: &'static str,
+}
+
+#[async_trait]
+impl Source for Told {
+    async fn watch(&self, _: IndexWatchRequest) -> Result<Batches, tonic::Status> {
+        let cluster = ClusterEntry {
+            name: self.holds.to_owned(),
+            epoch: 1,
+            ..ClusterEntry::default()
+        };
+        let mut entries = vec![Entry::Cluster(cluster)];
+        if self.name == "root" {
+            entries.extend(["root", "far"].map(|name| {
+                Entry::Shard(ShardEntry {
+                    name: name.to_owned(),
+                    base_url: url(name),
+                    ..ShardEntry::default()
+                })
+            }));
+        }
+        let batch = IndexBatch {
+            shard: self.name.to_owned(),
+            incarnation: "one".to_owned(),
+            begins_anew: true,
+            complete: true,
+            revision: 1,
+            entries: entries
+                .into_iter()
+                .map(|entry| IndexEntry { entry: Some(entry) })
+                .collect(),
+        };
+        Ok(Box::pin(
+            futures_util::stream::iter([Ok(batch)]).chain(futures_util::stream::pending()),
+        ))
+    }
+
+    async fn resolve(&self, _: ResolveRequest) -> Result<ResolveResponse, tonic::Status> {
+        Ok(ResolveResponse {
+            outcome: Outcome::Unknown.into(),
+            ..ResolveResponse::default()
+        })
+    }
+
+    async fn replicate(&self, _: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, tonic::Status> {
+        Err(tonic::Status::unavailable("nothing is replicated"))
+    }
+}
+
+struct Site {
+    fabric: Fabric,
+    pretended: Pretended,
+}
+
+impl Service for Site {
+    async fn serve(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
+        let path = request.uri().path().to_owned();
+        if Fabric::is_call(&path, request.headers()) {
+            return self.fabric.serve(request, connection).await;
+        }
+        if path.contains("/serviceaccounts/") {
+            return Response::new((self.pretended.account)());
+        }
+        let is_held = path.starts_with(&format!("/clusters/{}/", self.pretended.holds));
+        let mut response = Response::new(Body::full(self.pretended.name));
+        if !is_held {
+            *response.status_mut() = StatusCode::FORBIDDEN;
+        }
+        response
+    }
+}
+
+fn url(name: &str) -> String {
+    format!("http://{name}:{PORT}")
+}
+
+async fn pretend(host: &Host, name: &'static str, holds: &'static str, account: fn() -> Body) {
+    let env = host.env();
+    let fabric = Fabric::new(Arc::new(Told { name, holds }), Arc::new(Component), Lifecycle::new());
+    let pretended = Pretended { name, holds, account };
+    let site = Arc::new(Site { fabric, pretended });
+    let server = Server::new(
+        env.clone(),
+        ServerOptions::default(),
+        site,
+        None,
+        Lifecycle::new(),
+        Metrics::new(),
+    );
+    let listener = env.net.listen(&format!("{name}:{PORT}")).await.unwrap();
+    let accepting = server.clone();
+    let serving = async move { accepting.run(listener).await };
+    env.spawn.spawn("server", serving).detach();
+}
+
+/// A proxy that begins with both shards' URLs.
+async fn world(account: fn() -> Body, lost: &[&str]) -> (World, Env, Arc<Proxy>) {
+    let world = World::new(3, SimOptions::default());
+    let env = world.host("proxy").env();
+    for (name, holds) in [("root", "root"), ("far", "far-cluster")] {
+        pretend(&world.host(name), name, holds, account).await;
+    }
+    for name in lost {
+        world.network().partition("proxy", name);
+    }
+    let mut proxy = proxy(&env, "- path: /clusters/", vec![Arc::new(Jane)]);
+    // As of the mapping for `/clusters/`.
+    proxy.options = UpstreamOptions::default();
+    let proxy = Arc::new(proxy);
+    let following = proxy.peers.clone().run(vec![url("root"), url("far")]);
+    env.spawn.spawn("peers", following).detach();
+    env.clock.sleep(Duration::from_secs(2)).await;
+    (world, env, proxy)
+}
+
+fn nothing() -> Body {
+    Body::empty()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_shard_is_known_for_is_refused_by_any_that_answers() {
+    let (world, env, proxy) = world(nothing, &[]).await;
+    let ask = async |path: &str, within: Duration| {
+        let begun = env.clock.monotonic();
+        let (status, body) = get(&proxy, path).await;
+        let took = env.clock.monotonic().saturating_sub(begun);
+        assert!(took < within, "{path}: {took:?}");
+        (status.as_u16(), body)
+    };
+    let second = Duration::from_secs(1);
+    assert_eq!(ask("/clusters/nobodys/api", second).await.0, 403);
+    assert_eq!(ask("/clusters/far-cluster/api", second).await, (200, "far".to_owned()));
+    for lost in ["root", "far"] {
+        world.network().partition("proxy", lost);
+        // Open then, and later.
+        for within in [second * 2, second] {
+            let (status, body) = ask("/clusters/nobodys/api", within).await;
+            assert_eq!((status, body == lost), (403, false), "{body}");
+        }
+        world.network().heal();
+        env.clock.sleep(Duration::from_secs(3)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_has_not_heard_every_shard_serves_the_others_and_refuses_nobody_for_good() {
+    for (lost, told, untold) in [
+        ("root", "/clusters/far-cluster/api", "/clusters/root/api"),
+        ("far", "/clusters/root/api", "/clusters/far-cluster/api"),
+    ] {
+        let (world, env, proxy) = world(nothing, &[lost]).await;
+        assert!(!proxy.peers.is_usable(), "others may be about to answer");
+        env.clock.sleep(Duration::from_secs(9)).await;
+        assert!(proxy.peers.is_usable());
+        assert_eq!(get(&proxy, told).await.0, StatusCode::OK);
+        for path in [untold, "/clusters/nobodys/api"] {
+            let (status, body) = get(&proxy, path).await;
+            assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert!(body.contains("cannot be reached"), "{body}");
+        }
+        world.network().heal();
+        env.clock.sleep(Duration::from_secs(3)).await;
+        assert_eq!(get(&proxy, untold).await.0, StatusCode::OK);
+        assert_eq!(get(&proxy, "/clusters/nobodys/api").await.0, StatusCode::FORBIDDEN);
+    }
+}
+
+fn page() -> Body {
+    Body::full("<html>")
+}
+
+fn flood() -> Body {
+    let chunk = Bytes::from(vec![b' '; 64 * 1024]);
+    Body::stream(futures_util::stream::repeat(chunk))
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_that_cannot_be_read_is_an_unreachable_shards() {
+    for account in [page as fn() -> Body, flood] {
+        let (_world, env, proxy) = world(account, &[]).await;
+        let accounts = ShardAccounts::new(&env, proxy.peers.clone());
+        let cluster = Cluster::parse("far-cluster").unwrap();
+        let asked = accounts.service_account(&cluster, "default", "robot").await;
+        let refused = asked.expect_err("nobody is known by it");
+        assert_eq!((refused.code, refused.reason), (503, Reason::ServiceUnavailable));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_forwarded_watch_ends_with_the_proxy() {
+    let (_world, env, proxy) = world(nothing, &[]).await;
+    let answered = |lane| {
+        let never = http_body_util::StreamBody::new(futures_util::stream::pending::<Result<_, std::io::Error>>());
+        proxy.finished(lane, Response::new(never))
+    };
+    let mut watch = answered(Lane::Long).into_body();
+    let mut other = answered(Lane::Short).into_body();
+    proxy.lifecycle.advance(Phase::Closing);
+    let second = Duration::from_secs(1);
+    let over = env.clock.timeout(second, watch.frame()).await;
+    assert!(over.expect("it is over").is_none());
+    assert!(
+        env.clock.timeout(second, other.frame()).await.is_err(),
+        "it is waited for"
+    );
+}
