@@ -15,6 +15,8 @@ use tenancy::types;
 
 use crate::{ShardInfo, founding, logical_cluster, refs, scheduling};
 
+mod abandoned;
+
 /// How long a fresh LogicalCluster may be out of sight before the Workspace says so.
 const DISAPPEARED_AFTER_SECONDS: i64 = 60;
 
@@ -191,16 +193,21 @@ impl Run<'_> {
         }
     }
 
-    /// The shard written down earlier, or one of those that fit.
-    fn choose_shard(&self) -> Result<Member, String> {
+    /// The shard written down earlier, or one of those that fit: also when that one is lost before anything was seen of what
+    /// it was to hold. A loss is known a moment late, and what is made in that moment must not wait for the shard's return.
+    fn choose_shard(&mut self) -> Result<Member, String> {
         let members = self.view.members();
-        match self.want.annotation(annotation::SHARD) {
-            Some(name) => scheduling::chosen(members, name),
-            None => {
-                let selector = self.want.at(&["spec", "location", "selector"]);
-                scheduling::choose(members, selector, &self.context.seed)
-            }
-        }
+        let selector = self.want.at(&["spec", "location", "selector"]);
+        let Some(name) = self.want.annotation(annotation::SHARD) else {
+            return scheduling::choose(members, selector, &self.context.seed);
+        };
+        let why = match scheduling::chosen(members.clone(), name) {
+            Ok(chosen) => return Ok(chosen),
+            Err(why) => why,
+        };
+        let another = scheduling::choose(members, selector, &self.context.seed).map_err(|_| why)?;
+        self.abandon();
+        Ok(another)
     }
 
     /// The name written down earlier, unless somebody else's cluster has it; and whether it is a new one. `None`: must be
@@ -274,7 +281,16 @@ impl Run<'_> {
         self.settle_phase(initializing);
         self.reduce_owner();
         self.set_phase_label();
-        self.finish(Vec::new(), requeue)
+        if self.want.str_at(&["status", "phase"]) != Some(phase::READY) {
+            return self.finish(Vec::new(), requeue);
+        }
+        match self.sweep() {
+            Ok(effects) => {
+                let again = self.sweeps_again().or(requeue);
+                self.finish(effects, again)
+            }
+            Err(fetching) => fetching,
+        }
     }
 
     /// What is Ready stays so; who waits reads for what. When the shard is back, the key is due again.
@@ -285,7 +301,8 @@ impl Run<'_> {
             conditions::mark_false(&mut self.want, kind, reason, Severity::Warning, why, now);
         }
         self.set_phase_label();
-        self.finish(Vec::new(), None)
+        let again = self.sweeps_again();
+        self.finish(Vec::new(), again)
     }
 
     fn initialize(&mut self, logical_cluster: Option<&Value>) -> Option<std::time::Duration> {
@@ -349,6 +366,15 @@ impl Run<'_> {
     fn delete(mut self) -> Plan {
         if self.seen.finalizers() != [finalizer::LOGICAL_CLUSTER] {
             return Plan::done();
+        }
+        let swept = match self.sweep() {
+            Ok(effects) => effects,
+            Err(fetching) => return fetching,
+        };
+        let again = self.sweeps_again();
+        if again.is_some() {
+            // Its name is not free before it is gone from everywhere.
+            return self.finish(swept, again);
         }
         let of = self.logical_cluster_ref();
         if self.cluster().is_none() {

@@ -36,6 +36,9 @@ pub const WORKSPACE_TYPE: &str = "internal.tenancy.kcp.io/type";
 pub const SHARD_HASH: &str = "internal.tenancy.kcp.io/shard";
 /// On a Workspace: the cluster name that the scheduler chose, before `spec.cluster` is set (D.3).
 pub const SCHEDULED_CLUSTER: &str = "internal.tenancy.kcp.io/cluster";
+/// On a Workspace: shards that were chosen and did not answer, `<shard>/<cluster>/<seconds since the epoch>`, comma separated.
+/// Ours.
+pub const ABANDONED: &str = "internal.tenancy.kcp.io/abandoned";
 /// JSON UserInfo of the creator; only `username` remains once Ready (A.6, D.3).
 pub const OWNER: &str = "experimental.tenancy.kcp.io/owner";
 /// Groups that a user must have to enter: `a,b;c` is (a and b) or c (D.12).

@@ -285,6 +285,88 @@ fn a_dead_shard_is_waited_for_and_nothing_is_made_twice() {
     assert_eq!(controller.plan(&key(), &world, &context()), Plan::done());
 }
 
+/// A world with two more shards, both of which fit; one was chosen and did not answer.
+fn world_with_a_lost_choice(controller: &Workspaces) -> (Literals, ObjectRef) {
+    let mut world = world_of_two();
+    let gamma = json!({"metadata": {"name": "gamma", "labels": {"name": "gamma", "region": "us"}}});
+    world.put(&refs::shards(), "root", gamma);
+    world.carry_out(&controller.plan(&key(), &world, &context()).effects);
+    let (name, made) = logical_cluster(&world);
+    let lost = team(&world).annotation(annotation::SHARD).unwrap().to_owned();
+    world.dead.insert(lost.clone());
+    let later = Context {
+        seed: [9; 32],
+        ..context()
+    };
+    let effects = controller.plan(&key(), &world, &later).effects;
+    world.carry_out(&effects);
+    assert_ne!(team(&world).annotation(annotation::SHARD), Some(&*lost));
+    let (another, _) = logical_cluster(&world);
+    assert_ne!(another, name);
+    assert_eq!(made.str_at(&["spec", "owner", "uid"]), Some(team(&world).uid()));
+    let of = refs::logical_clusters().object(&cluster(&name), "", "cluster");
+    (world, of.on(&lost))
+}
+
+#[test]
+fn a_shard_that_is_lost_before_anything_was_seen_of_it_is_given_up() {
+    let controller = Workspaces::new(shard());
+    let (mut world, begun) = world_with_a_lost_choice(&controller);
+    let unshared = ObjectRef {
+        shard: None,
+        ..begun.clone()
+    };
+    set_phase(&mut world, "Ready");
+    world.settle(&controller, &key());
+    assert_eq!(team(&world).str_at(&["status", "phase"]), Some("Ready"), "without it");
+    assert!(world.objects.contains_key(&unshared), "nobody can say");
+    let waiting = controller.plan(&key(), &world, &context());
+    assert!(waiting.requeue.is_some() && waiting.effects.is_empty(), "{waiting:?}");
+
+    // It is back, and has what was begun: that goes.
+    world.dead.clear();
+    world.foreign.insert(begun.clone());
+    assert_eq!(controller.plan(&key(), &world, &context()), Plan::need(begun));
+    world.foreign.clear();
+    world.settle(&controller, &key());
+    assert!(!world.objects.contains_key(&unshared));
+    // What was on its way may arrive yet.
+    assert!(team(&world).annotation(annotation::ABANDONED).is_some());
+    let later = Context {
+        now_seconds: context().now_seconds + 60,
+        ..context()
+    };
+    world.carry_out(&controller.plan(&key(), &world, &later).effects);
+    assert_eq!(team(&world).annotation(annotation::ABANDONED), None);
+    assert_eq!(controller.plan(&key(), &world, &later), Plan::done());
+    assert_eq!(team(&world).str_at(&["status", "phase"]), Some("Ready"));
+}
+
+#[test]
+fn what_was_begun_elsewhere_goes_before_the_workspace_does() {
+    let controller = Workspaces::new(shard());
+    let (mut world, begun) = world_with_a_lost_choice(&controller);
+    let of = refs::workspaces().object(&cluster("root"), "", "team");
+    world.carry_out(&[Effect::Delete {
+        of: of.clone(),
+        uid: String::new(),
+        resource_version: None,
+    }]);
+    world.settle(&controller, &key());
+    assert!(world.objects.contains_key(&of), "its shard is away");
+    world.dead.clear();
+    let later = Context {
+        now_seconds: context().now_seconds + 60,
+        ..context()
+    };
+    for _ in 0..5 {
+        world.carry_out(&controller.plan(&key(), &world, &later).effects);
+    }
+    assert!(!world.objects.contains_key(&of));
+    let unshared = ObjectRef { shard: None, ..begun };
+    assert!(!world.objects.contains_key(&unshared));
+}
+
 #[test]
 fn deletion_waits_for_a_dead_shard_and_says_so() {
     let mut world = world_of_two();
