@@ -29,7 +29,8 @@ pub(crate) struct Executor(pub(crate) Spawn);
 #[derive(Clone, Debug)]
 pub struct Timer(pub Clock);
 
-struct Sleep(Pin<Box<dyn Future<Output = ()> + Send + Sync>>);
+/// Over, it is over as often as it is asked: hyper looks again at the timer of a connection that was idle when it ran out.
+struct Sleep(Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>);
 
 // === impl Connection ===
 
@@ -69,7 +70,7 @@ where
 impl hyper::rt::Timer for Timer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
         let clock = self.0.clone();
-        Box::pin(Sleep(Box::pin(async move { clock.sleep(duration).await })))
+        Box::pin(Sleep(Some(Box::pin(async move { clock.sleep(duration).await }))))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
@@ -85,7 +86,15 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(context)
+        let is_over = self
+            .0
+            .as_mut()
+            .is_none_or(|sleeping| sleeping.as_mut().poll(context).is_ready());
+        if !is_over {
+            return Poll::Pending;
+        }
+        self.0 = None;
+        Poll::Ready(())
     }
 }
 
@@ -100,6 +109,14 @@ mod tests {
         assert_eq!(Connection::plain("10.0.0.1:443").peer_address(), "10.0.0.1");
         assert_eq!(Connection::plain("[::1]:443").peer_address(), "::1");
         assert_eq!(Connection::plain("pipe").peer_address(), "pipe");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_ran_out_may_be_asked_again() {
+        use hyper::rt::Timer as _;
+        let mut timer = Timer(Clock::real()).sleep(Duration::from_secs(1));
+        timer.as_mut().await;
+        timer.as_mut().await;
     }
 
     #[tokio::test(start_paused = true)]
