@@ -1,6 +1,6 @@
 //! Who may do what here: components everything that there is, everybody the paths that need no permission.
 
-use apiserver::auth::{Authorizer, Resolution, Resolver, Rules};
+use apiserver::auth::{Authenticator, Authorizer, Credentials, Resolution, Resolver, Rules};
 use async_trait::async_trait;
 use machinery::status::Status;
 use machinery::user::{MASTERS, User};
@@ -11,6 +11,10 @@ pub struct Components {
     /// Paths that anybody may get; a trailing `*` stands for any end.
     pub always_allowed_paths: Vec<String>,
 }
+
+/// Whoever is no component is nobody in particular, whatever else is presented: kcp's cache server knows no other credentials, so
+/// that it forbids (403) where others would not know who asks (401).
+pub struct Anybody;
 
 /// There are no clusters outside the service.
 pub struct NoClusters;
@@ -46,6 +50,13 @@ fn fits(allowed: &str, path: &str) -> bool {
     match allowed.strip_suffix('*') {
         Some(beginning) => path.starts_with(beginning),
         None => path == allowed,
+    }
+}
+
+#[async_trait]
+impl Authenticator for Anybody {
+    async fn authenticate(&self, _: &Credentials<'_>) -> machinery::status::Result<Option<User>> {
+        Ok(Some(User::anonymous()))
     }
 }
 

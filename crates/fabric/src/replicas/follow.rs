@@ -263,7 +263,7 @@ impl Following {
             let is_heard = self.tellers.lock().contains_key(&shard);
             if !members.contains_key(&shard) && !is_heard && self.replicas.count(&shard) > 0 {
                 tracing::info!(shard, "the shard is gone: so is what was kept of it");
-                self.replicas.remove(&store, &shard, |_| true).await?;
+                self.replicas.remove(&store, &shard, |_, _| true).await?;
             }
         }
         Ok(())

@@ -72,6 +72,11 @@ impl Receiving {
         each.collect()
     }
 
+    /// How many tell for a shard now.
+    fn streams(&self, shard: &str) -> usize {
+        self.tellers.lock().get(shard).map_or(0, |state| state.streams)
+    }
+
     /// See `Cache.Tell`.
     pub(crate) async fn receive(
         self: &Arc<Self>,
@@ -127,13 +132,12 @@ impl Receiving {
         let registered = self.replicas.list(api::keys::group::CORE, "shards", &Scope::All, &all);
         let registered: BTreeSet<&str> = registered.iter().map(|shard| shard.name()).collect();
         for shard in self.replicas.origins() {
-            let tells = self.tellers.lock().get(&shard).is_some_and(|state| state.streams > 0);
-            if registered.contains(&*shard) || tells {
+            if registered.contains(&*shard) || self.streams(&shard) > 0 {
                 continue;
             }
             if self.replicas.count(&shard) > 0 {
                 tracing::info!(shard, "the shard is gone: so is what was kept of it");
-                self.replicas.remove(store, &shard, |_| true).await?;
+                self.replicas.remove(store, &shard, |_, _| true).await?;
             }
             self.tellers.lock().remove(&shard);
         }
@@ -170,7 +174,13 @@ impl Receipt {
         let Self { receiving, store, .. } = self;
         let mut teller = match self.teller.take() {
             Some(teller) if batch.shard.is_empty() => teller,
-            None if batch.shard == self.shard => Teller::new(&receiving.replicas, store, &batch),
+            None if batch.shard == self.shard => {
+                let teller = Teller::new(&receiving.replicas, store, &batch);
+                match receiving.streams(&self.shard) > 1 {
+                    true => teller.beside_another(),
+                    false => teller,
+                }
+            }
             _ => return Err(Status::invalid_argument("the shard is another one than it said")),
         };
         let after = advanced(&self.position, &batch);

@@ -10,7 +10,7 @@ use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Permit, Scope};
 use serde_json::Value;
-use storage::{Change, FenceAction, ObjectKey, ResourceKey, StorageError, Store, Write};
+use storage::{Change, Consistency, Entry, FenceAction, ObjectKey, ResourceKey, StorageError, Store, Write};
 
 use super::{Replicas, original_revision, resource_key};
 use crate::wire::{ReplicateBatch, ReplicateEntry};
@@ -26,6 +26,8 @@ pub(super) struct Teller {
     pub shard: String,
     /// Until everything has been told: what was.
     told: Option<BTreeSet<(ResourceKey, ObjectKey)>>,
+    /// The shard's newest revision when it began to tell.
+    newest: u64,
     /// The shard's store is older than what is kept here: what is told counts, whatever its revision.
     went_back: bool,
 }
@@ -53,8 +55,15 @@ impl Teller {
         Self {
             shard: head.shard.clone(),
             told: head.begins_anew.then(BTreeSet::new),
+            newest: head.newest,
             went_back,
         }
+    }
+
+    /// Of a shard that tells by another process, too: one may be behind the other, and the store is none older.
+    pub(super) fn beside_another(mut self) -> Self {
+        self.went_back = false;
+        self
     }
 
     /// Keeps what a batch tells. When this returns it is durable.
@@ -96,8 +105,11 @@ impl Teller {
         if batch.complete
             && let Some(told) = self.told.take()
         {
+            let is_older = |entry: &Entry| self.went_back || original_revision(entry) <= self.newest;
             replicas
-                .remove(store, &self.shard, |place| !told.contains(place))
+                .remove(store, &self.shard, |place, entry| {
+                    !told.contains(place) && is_older(entry)
+                })
                 .await?;
             self.went_back = false;
         }
@@ -160,8 +172,15 @@ async fn write_all(store: &Store, told: Vec<Told>, went_back: bool) -> Result<()
 async fn write(store: &Store, told: Told, went_back: bool) -> Result<(), StorageError> {
     let permit = Permit::internal(Scope::One(told.key.cluster.clone()));
     let mut outcome = Ok(());
-    for _ in 0..TRIES {
-        let held = store.peek(&permit, &told.resource, &told.key);
+    for attempt in 0..TRIES {
+        let held = match attempt {
+            0 => store.peek(&permit, &told.resource, &told.key),
+            // Somebody was faster: what is there now may not have come here yet.
+            _ => match store.get(&permit, &told.resource, &told.key, Consistency::Latest).await {
+                Err(StorageError::NotFound) => None,
+                found => Some(found?),
+            },
+        };
         let known = held.as_ref().map_or(0, |held| original_revision(held));
         if known > told.revision && !went_back {
             return Ok(());
@@ -219,14 +238,14 @@ impl Replicas {
         &self,
         store: &Store,
         shard: &str,
-        unwanted: impl Fn(&(ResourceKey, ObjectKey)) -> bool,
+        unwanted: impl Fn(&(ResourceKey, ObjectKey), &Entry) -> bool,
     ) -> Result<(), StorageError> {
         let all = LabelSelector::everything();
         let mut gone = Vec::new();
         for resource in store.resources() {
             for entry in self.entries(store, &resource, &Scope::All, shard, &all) {
                 let place = (resource.clone(), entry.key());
-                if unwanted(&place) {
+                if unwanted(&place, &entry) {
                     gone.push((place, Arc::clone(&entry)));
                 }
             }
