@@ -35,7 +35,6 @@ pub enum Source {
 
 /// Programs and flags of kcp that the chart starts and gives, and that are not built here yet. Whoever builds one takes it off.
 const NOT_BUILT: &[&str] = &[
-    "/virtual-workspaces",
     "--oidc-issuer-url",
     "--oidc-client-id",
     "--oidc-username-claim",

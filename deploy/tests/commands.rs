@@ -6,8 +6,15 @@ use deploy::{Manifests, is_built};
 use front_proxy::options::ProxyOptions;
 use shard::issue::IssueOptions;
 use shard::options::StartOptions;
+use virtual_workspaces::program::ProgramOptions;
 
-const RENDERED: [&str; 4] = ["one-shard", "one-shard-more", "two-shards", "five-shards"];
+const RENDERED: [&str; 5] = [
+    "one-shard",
+    "one-shard-more",
+    "two-shards",
+    "separate-views",
+    "five-shards",
+];
 
 #[derive(Parser)]
 enum Kcp {
@@ -27,6 +34,12 @@ struct Cache {
     options: CacheOptions,
 }
 
+#[derive(Parser)]
+struct Views {
+    #[command(flatten)]
+    options: ProgramOptions,
+}
+
 /// What a program's own options say of a command line. `None`: programs that are not ours, or not in this workspace yet.
 fn parse(line: &[String]) -> Option<Result<(), String>> {
     let program = line.first()?.strip_prefix('/')?;
@@ -40,6 +53,10 @@ fn parse(line: &[String]) -> Option<Result<(), String>> {
         "kcp-front-proxy" => said(Proxy::try_parse_from(line).map(drop)),
         "cache-server" => match Cache::try_parse_from(line) {
             Ok(Cache { options }) => options.validate(),
+            Err(error) => Err(error.to_string()),
+        },
+        "virtual-workspaces" => match Views::try_parse_from(line) {
+            Ok(views) => views.options.validate(),
             Err(error) => Err(error.to_string()),
         },
         _ if !is_built(&line[0]) => return None,
@@ -94,7 +111,9 @@ fn flags_are_given_once_and_as_one_word() {
 }
 
 /// What kcp's own charts give (kcp-dev/helm-charts ca73c22: charts `kcp`, `shard` and `proxy`, OIDC off, audit on).
-const KCPS_OWN: [&str; 3] = [
+///
+/// Its charts render no `virtual-workspaces` (the views are in the shards); those flags are the program's own.
+const KCPS_OWN: [&str; 4] = [
     "/kcp start --etcd-servers=https://etcd:2379 --etcd-keyfile=/e/tls.key --etcd-certfile=/e/tls.crt --etcd-cafile=/e/ca.crt \
      --client-ca-file=/c/tls.crt --tls-private-key-file=/t/tls.key --tls-cert-file=/t/tls.crt \
      --service-account-key-file=/s/tls.key --service-account-private-key-file=/s/tls.key --root-ca-file=/r/tls.crt \
@@ -119,6 +138,13 @@ const KCPS_OWN: [&str; 3] = [
      --requestheader-extra-headers-prefix=X-Remote-Extra- --service-account-key-file=/a/tls.key \
      --service-account-lookup=false --mapping-file=/m/path-mapping.yaml --v=3 --logging-format=json \
      --profiler-address=localhost:6060 --token-auth-file=/etc/kcp/token-auth/auth-token.csv",
+    "/virtual-workspaces --kubeconfig=/k/kubeconfig --context=root --authentication-kubeconfig=/k/kubeconfig \
+     --authentication-skip-lookup --external-logical-cluster-admin-kubeconfig=/x/kubeconfig --cache-kubeconfig=/c/kubeconfig \
+     --client-ca-file=/c/tls.crt --requestheader-client-ca-file=/h/tls.crt --requestheader-username-headers=X-Remote-User \
+     --requestheader-group-headers=X-Remote-Group --requestheader-extra-headers-prefix=X-Remote-Extra- \
+     --requestheader-allowed-names=kcp-front-proxy --tls-private-key-file=/t/tls.key --tls-cert-file=/t/tls.crt \
+     --secure-port=6444 --bind-address=0.0.0.0 --shard-external-url=https://kcp.example.com:443 --v=3 --logging-format=json \
+     --profiler-address=localhost:6060",
 ];
 
 #[test]

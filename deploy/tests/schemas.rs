@@ -8,7 +8,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-const RENDERED: [&str; 4] = ["one-shard", "one-shard-more", "two-shards", "five-shards"];
+const RENDERED: [&str; 5] = [
+    "one-shard",
+    "one-shard-more",
+    "two-shards",
+    "separate-views",
+    "five-shards",
+];
 
 /// A field that the type does not know is lost on the way through it; one that it needs and that is missing comes out empty.
 fn passes<T: DeserializeOwned + Serialize>(object: &Value) -> Result<(), String> {

@@ -7,7 +7,13 @@ use deploy::{Manifests, Source, array, id, pod_of};
 use machinery::object::ObjectExt;
 use serde_json::Value;
 
-const RENDERED: [&str; 4] = ["one-shard", "one-shard-more", "two-shards", "five-shards"];
+const RENDERED: [&str; 5] = [
+    "one-shard",
+    "one-shard-more",
+    "two-shards",
+    "separate-views",
+    "five-shards",
+];
 
 /// Secrets that the values of `five-shards` and `two-shards` say are somebody else's.
 const GIVEN: [&str; 2] = ["etcd", "kcp-tokens"];

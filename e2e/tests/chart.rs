@@ -3,9 +3,31 @@
 
 use e2e::Chart;
 
+const EXPORT: &str = "apiVersion: apis.kcp.io/v1alpha1
+kind: APIResourceSchema
+metadata: {name: today.widgets.example.io}
+spec:
+  group: example.io
+  names: {plural: widgets, singular: widget, kind: Widget, listKind: WidgetList}
+  scope: Namespaced
+  versions: [{name: v1, served: true, storage: true, schema: {type: object}}]
+---
+apiVersion: apis.kcp.io/v1alpha2
+kind: APIExport
+metadata: {name: example.io}
+spec:
+  resources: [{name: widgets, group: example.io, schema: today.widgets.example.io, storage: {crd: {}}}]
+";
+
+const BINDING: &str = "apiVersion: apis.kcp.io/v1alpha2
+kind: APIBinding
+metadata: {name: example}
+spec: {reference: {export: {path: 'root:team', name: example.io}}}
+";
+
 #[test]
 fn the_chart_as_rendered_is_a_control_plane() {
-    let mut chart = Chart::start("one-shard-more");
+    let mut chart = Chart::start("separate-views");
     // Ready as the chart's probes ask it.
     chart.wait_until("the front-proxy is ready", |chart| {
         chart.kubectl().run("get --raw /readyz").succeeded()
@@ -52,6 +74,44 @@ spec: {location: {selector: {matchLabels: {name: alpha}}}}
     });
     let administrator = chart.kubectl_as("kcp-admin", "kcp-cache:6443");
     administrator.run(types).refused();
+
+    // Virtual workspaces are processes of their own, one a shard; the slice announces both, and each shows its consumers.
+    team.create(EXPORT).ok();
+    team.run("wait --for=condition=IdentityValid apiexport/example.io --timeout=60s")
+        .ok();
+    kubectl
+        .create(
+            &far.replace("name: far", "name: near")
+                .replace("name: alpha", "name: root"),
+        )
+        .ok();
+    for name in ["near", "far"] {
+        kubectl
+            .run(&format!(
+                "wait --for=jsonpath={{.status.phase}}=Ready workspace/{name} --timeout=60s"
+            ))
+            .ok();
+        let url = kubectl
+            .run(&format!("get workspace {name} -o jsonpath={{.spec.URL}}"))
+            .ok();
+        let consumer = kubectl.at(url);
+        consumer.create(BINDING).ok();
+        consumer
+            .run("wait --for=condition=Ready apibinding/example --timeout=60s")
+            .ok();
+        consumer
+            .create("apiVersion: example.io/v1\nkind: Widget\nmetadata: {name: one, namespace: default}\n")
+            .ok();
+    }
+    let urls = "get apiexportendpointslice example.io -o jsonpath={.status.endpoints[*].url}";
+    chart.wait_until("both processes are announced", |_| {
+        team.run(urls).ok().split_whitespace().count() == 2
+    });
+    for url in team.run(urls).ok().split_whitespace() {
+        let all = team.at(format!("{url}/clusters/*"));
+        let seen = all.run("get widgets -A -o jsonpath={.items[*].metadata.name}").ok();
+        assert_eq!(seen, "one", "{url}");
+    }
 
     // Prometheus' certificate may read metrics, of shards and of the front-proxy, and nothing else.
     for (service, family) in [
