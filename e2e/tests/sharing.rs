@@ -253,3 +253,67 @@ fn an_initializer_prepares_workspaces_on_etcd() {
     let etcd = Etcd::start();
     initializes_workspaces(&Server::start_on(&etcd));
 }
+
+#[test]
+fn an_api_is_shared_through_the_program_of_virtual_workspaces() {
+    shares_an_api(&Server::up(1, &[]));
+}
+
+#[test]
+fn an_initializer_prepares_workspaces_through_the_program_of_virtual_workspaces() {
+    initializes_workspaces(&Server::up(1, &[]));
+}
+
+#[test]
+fn virtual_workspaces_go_and_come_with_their_program_and_their_shard() {
+    let mut server = Server::up(1, &[]);
+    let provider = server.create_workspace("root", "provider");
+    provider.create(SCHEMA).ok();
+    provider
+        .run("wait --for=condition=IdentityValid apiexport/example.io --timeout=60s")
+        .ok();
+    let one = consumer(&server, "one");
+    one.create(&widget("first")).ok();
+    let url = announced(&provider);
+    let all = provider.at(format!("{url}/clusters/*"));
+    let widgets = "get widgets -A -o jsonpath={.items[*].metadata.name} --request-timeout=10s";
+    assert_eq!(all.run(widgets).ok(), "first");
+    // The shard does not serve them beside it; the front-proxy leads to the program.
+    let path = url.split_once("/services/").expect("a path of services").1.to_owned();
+    let through = provider.at(format!("{}/services/{path}/clusters/*", server.url()));
+    assert_eq!(through.run(widgets).ok(), "first");
+    let kubeconfig = std::fs::read_to_string(server.kubeconfig().with_file_name("component.kubeconfig"));
+    let kubeconfig = kubeconfig.expect("the component's kubeconfig");
+    let shard = kubeconfig.split("server: ").nth(1).and_then(|rest| rest.lines().next());
+    let shard = shard.expect("a server").trim_matches('"');
+    let inside = provider.at(format!("{shard}/services/{path}/clusters/*"));
+    let refused = inside.run("get --raw /services/apiexport").refused();
+    assert!(
+        refused.contains("Path not resolved to a valid virtual workspace"),
+        "{refused}"
+    );
+
+    // Ended, it is started again and knows everything: it keeps nothing.
+    server.signal("root/virtual-workspaces", "KILL");
+    server.wait_until("it serves again", |_| all.run(widgets).succeeded());
+    one.create(&widget("second")).ok();
+    assert_eq!(widgets_at(&provider, &url), ["first", "second"]);
+
+    // Frozen, it takes the shard's own answers with it as little as it keeps others waiting.
+    server.signal("root/virtual-workspaces", "STOP");
+    one.create(&widget("third")).ok();
+    server.signal("root/virtual-workspaces", "CONT");
+    server.wait_until("it goes on", |_| all.run(widgets).succeeded());
+
+    // With the shard frozen it says so (kubectl asks some times), and goes on with it.
+    server.signal("root/kcp", "STOP");
+    let refused = all.run("get --raw /services/none").refused();
+    server.signal("root/kcp", "CONT");
+    assert!(refused.contains("the shard that holds it"), "{refused}");
+    server.wait_until("it goes on with its shard", |_| all.run(widgets).succeeded());
+    assert_eq!(widgets_at(&provider, &url), ["first", "second", "third"]);
+
+    // The shard anew: nothing needs a hand.
+    server.signal("root/kcp", "KILL");
+    server.wait_until("it finds the shard again", |_| all.run(widgets).succeeded());
+}

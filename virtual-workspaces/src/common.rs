@@ -56,6 +56,8 @@ pub fn definition_of_schema(schema: &Value, identity: &str) -> Option<CustomDefi
     let crd = api::types::bound_crd(schema).ok()?;
     let mut definition = CustomDefinition::from_crd(&crd, Origin::Bound)?;
     definition.store = ResourceKey::identity(&definition.group, &definition.names.plural, identity);
+    // Where it will be once it is bound: it is the same before.
+    definition.home = cluster::BOUND_CRDS.to_owned();
     Some(definition)
 }
 

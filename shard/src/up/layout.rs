@@ -338,7 +338,7 @@ impl Layout {
         let name = shard_name(index);
         let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
         Process {
-            name: format!("virtual workspaces of {name}"),
+            name: format!("virtual-workspaces {name}"),
             program: own.with_file_name("virtual-workspaces"),
             arguments: vec![
                 file("kubeconfig", &self.views_kubeconfig(index)),

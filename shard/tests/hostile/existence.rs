@@ -3,9 +3,9 @@
 use crate::world::{Answer, Client, Findings, WORLD, World};
 
 /// A route of the server: a method, a path below a cluster (`{object}` is a name), and a body.
-struct Route {
-    method: &'static str,
-    path: &'static str,
+pub struct Route {
+    pub method: &'static str,
+    pub path: &'static str,
     body: &'static str,
 }
 
@@ -104,7 +104,7 @@ const OPEN: &[&str] = &[
 ];
 
 /// What is not of a cluster; `{cluster}` and `{export}` are part of a pair.
-const VIEWS: &[Route] = &[
+pub const VIEWS: &[Route] = &[
     get("/services/apiexport/{cluster}/{export}/clusters/*/apis"),
     get("/services/apiexport/{cluster}/{export}/clusters/*/openapi/v3"),
     get("/services/apiexport/{cluster}/{export}/clusters/*/apis/example.io/v1/widgets"),
@@ -142,7 +142,7 @@ const VIEWS: &[Route] = &[
 // === impl Route ===
 
 impl Route {
-    async fn ask(&self, who: &Client, path: &str) -> Answer {
+    pub async fn ask(&self, who: &Client, path: &str) -> Answer {
         let headers: &[(&str, &str)] = match self.method {
             "PATCH" => &[("content-type", "application/merge-patch+json")],
             "POST" | "PUT" => &[("content-type", "application/json")],

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use compact_str::CompactString;
 use fabric::upstream::{Answer, UpstreamBody};
-use fabric::{DELEGATION_HEADER, Delegation, Lane, Upstream};
+use fabric::{DELEGATION_HEADER, Delegation, Lane, Upstream, UpstreamError};
 use http::header::{ACCEPT, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
@@ -73,21 +73,28 @@ impl Objects {
             definition: delegated(&self.of),
             flow: self.flow(request).to_string(),
         };
-        let mut builder = http::Request::builder()
-            .method(asked.method)
-            .uri(asked.path)
-            .header(ACCEPT, JSON)
-            .header(DELEGATION_HEADER, delegation.encode());
-        if let Ok(agent) = HeaderValue::from_str(&request.agent) {
-            // Whose fields they are, where no manager is named.
-            builder = builder.header(USER_AGENT, agent);
+        let delegation = delegation.encode();
+        let build = || {
+            let mut builder = http::Request::builder()
+                .method(asked.method.clone())
+                .uri(&asked.path)
+                .header(ACCEPT, JSON)
+                .header(DELEGATION_HEADER, &delegation);
+            if let Ok(agent) = HeaderValue::from_str(&request.agent) {
+                // Whose fields they are, where no manager is named.
+                builder = builder.header(USER_AGENT, agent);
+            }
+            if let Some((kind, _)) = asked.body {
+                builder = builder.header(CONTENT_TYPE, kind);
+            }
+            let body = body(asked.body.map(|(_, body)| body));
+            builder.body(body).map_err(Status::internal)
+        };
+        let mut response = self.upstream.send(asked.lane, build()?).await;
+        // A connection that had died unnoticed: reading again does no harm.
+        if matches!(response, Err(UpstreamError::Lost { .. })) && asked.method == Method::GET {
+            response = self.upstream.send(asked.lane, build()?).await;
         }
-        if let Some((kind, _)) = asked.body {
-            builder = builder.header(CONTENT_TYPE, kind);
-        }
-        let body = body(asked.body.map(|(_, body)| body));
-        let sent = builder.body(body).map_err(Status::internal)?;
-        let response = self.upstream.send(asked.lane, sent).await;
         let response = response.map_err(|error| unavailable(&error.to_string()))?;
         take_warnings(response.headers(), request);
         Ok(response)

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use apiserver::AuditFile;
 use clap::Args;
 
 /// Where the shard is, whom the process knows and how it runs.
@@ -52,6 +53,21 @@ pub struct ProgramOptions {
     /// Who is asked whose a token is: only the shard of --kubeconfig can be
     #[arg(long, value_name = "FILE")]
     pub authentication_kubeconfig: Option<PathBuf>,
+    /// File of audit events; the shard's has them, too, with who did what
+    #[arg(long, value_name = "FILE")]
+    pub audit_log_path: Option<PathBuf>,
+    /// What is logged of which requests; none: metadata of all
+    #[arg(long, value_name = "FILE", requires = "audit_log_path")]
+    pub audit_policy_file: Option<PathBuf>,
+    /// Megabytes after which the file is put aside; 0: never
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxsize: u64,
+    /// How many of those are kept; 0: all
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxbackup: usize,
+    /// Days after which they are removed; 0: never
+    #[arg(long, default_value_t = 0)]
+    pub audit_log_maxage: u64,
     /// How much is logged: 0 least, 10 most
     #[arg(short = 'v', long = "v", default_value_t = 2)]
     pub verbosity: u8,
@@ -87,17 +103,14 @@ pub struct AcceptedOptions {
     pub profiler_address: Option<String>,
     #[arg(long, hide = true)]
     pub cert_dir: Option<String>,
-    #[arg(long, hide = true)]
+    /// There is no cluster to look such files up in
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub authentication_skip_lookup: Option<String>,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub authentication_tolerate_lookup_failure: Option<String>,
     /// Whose a token is is asked each time
     #[arg(long, hide = true)]
     pub authentication_token_webhook_cache_ttl: Option<String>,
-    #[arg(long, hide = true)]
-    pub audit_log_path: Option<String>,
-    #[arg(long, hide = true)]
-    pub audit_policy_file: Option<PathBuf>,
     #[arg(long, hide = true)]
     pub audit_webhook_config_file: Option<PathBuf>,
 }
@@ -105,6 +118,16 @@ pub struct AcceptedOptions {
 // === impl ProgramOptions ===
 
 impl ProgramOptions {
+    /// Where audit events go, if anywhere.
+    pub fn audit_file(&self) -> Option<AuditFile> {
+        Some(AuditFile {
+            path: self.audit_log_path.clone()?,
+            bytes_max: self.audit_log_maxsize.saturating_mul(1 << 20),
+            backups_max: self.audit_log_maxbackup,
+            age_max: Duration::from_secs(self.audit_log_maxage.saturating_mul(24 * 3600)),
+        })
+    }
+
     /// # Errors
     /// In one sentence, what is asked for that would not be kept.
     pub fn validate(&self) -> Result<(), String> {
@@ -118,20 +141,11 @@ impl ProgramOptions {
                 "--authentication-kubeconfig {other}: tokens are reviewed by the shard of --kubeconfig alone; leave the flag out"
             ));
         }
-        let accepted = &self.accepted;
-        for (is_given, flag) in [
-            (accepted.audit_log_path.is_some(), "--audit-log-path"),
-            (accepted.audit_policy_file.is_some(), "--audit-policy-file"),
-            (
-                accepted.audit_webhook_config_file.is_some(),
-                "--audit-webhook-config-file",
-            ),
-        ] {
-            if is_given {
-                return Err(format!(
-                    "{flag}: the shard logs what is done here, and who did it; give the flag to the shard"
-                ));
-            }
+        if self.accepted.audit_webhook_config_file.is_some() {
+            return Err("--audit-webhook-config-file: audit webhooks are not built, only --audit-log-path".to_owned());
+        }
+        if self.audit_log_path.as_deref() == Some(std::path::Path::new("-")) {
+            return Err("--audit-log-path: standard output has the program's own log; name a file".to_owned());
         }
         Ok(())
     }
@@ -168,8 +182,8 @@ mod tests {
         assert_eq!(parse(&["--kubeconfig=/k", "--authentication-kubeconfig=/k"]), Ok(()));
         for flag in [
             "--authentication-kubeconfig=/other",
-            "--audit-log-path=/a",
-            "--audit-policy-file=/a",
+            "--audit-log-path=-",
+            "--audit-webhook-config-file=/a",
             "--no-such-flag",
         ] {
             let why = parse(&["--kubeconfig=/k", flag]).unwrap_err();

@@ -11,7 +11,8 @@ use apiserver::auth::{
     RequestHeaderOptions,
 };
 use apiserver::{
-    Audit, Check, Health, Lifecycle, Server, ServerOptions, Stack, StackConfig, StackOptions, Tls, TlsFiles,
+    Audit, AuditLevel, AuditMode, AuditPolicy, Check, Health, Lifecycle, Server, ServerOptions, Stack, StackConfig,
+    StackOptions, Tls, TlsFiles,
 };
 use async_trait::async_trait;
 use env::Env;
@@ -113,8 +114,7 @@ fn stack(
         delegates: None,
         mounts: None,
         fairness: Default::default(),
-        // The shard's log has who did what.
-        audit: Audit::none(),
+        audit: audit(env, options, metrics)?,
         health,
         lifecycle: lifecycle.clone(),
         metrics: metrics.clone(),
@@ -172,6 +172,19 @@ pub fn impersonation() -> ImpersonationOptions {
         protected_groups: protected.map(str::to_owned).to_vec(),
         scopes_extra: SCOPES.to_owned(),
     }
+}
+
+fn audit(env: &Env, options: &ProgramOptions, metrics: &Arc<Metrics>) -> Result<Audit> {
+    let Some(file) = options.audit_file() else {
+        return Ok(Audit::none());
+    };
+    let policy = match &options.audit_policy_file {
+        None => AuditPolicy::everything(AuditLevel::Metadata),
+        Some(file) => {
+            AuditPolicy::parse(&read(env, file)?).map_err(|why| anyhow::anyhow!("{}: {why}", file.display()))?
+        }
+    };
+    Ok(Audit::to_file(env, file, AuditMode::Blocking, policy, metrics))
 }
 
 fn tls(env: &Env, options: &ProgramOptions) -> Result<Arc<Tls>> {

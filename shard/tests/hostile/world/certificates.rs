@@ -1,5 +1,7 @@
 //! Certificate authorities and what they sign.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose,
@@ -58,6 +60,23 @@ impl Authority {
     pub fn client(&self, names: &[(DnType, &str)]) -> Identity {
         self.sign(names, 2020..2900, ExtendedKeyUsagePurpose::ClientAuth)
     }
+}
+
+// === impl Identity ===
+
+impl Identity {
+    pub fn certificate_pem(&self) -> String {
+        pem("CERTIFICATE", &self.certificate)
+    }
+
+    pub fn key_pem(&self) -> String {
+        pem("PRIVATE KEY", self.key.secret_der())
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
 }
 
 fn subject(names: &[(DnType, &str)]) -> DistinguishedName {

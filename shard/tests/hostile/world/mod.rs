@@ -18,6 +18,7 @@ use shard::options::StartOptions;
 use shard::start::Running;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
+use virtual_workspaces::program as views;
 
 pub use certificates::{Authority, Identity};
 pub use client::{Answer, Client};
@@ -36,13 +37,19 @@ pub struct World {
     pub alpha: String,
     pub beta: String,
     pub running: Running,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 #[derive(Parser)]
 struct Line {
     #[command(flatten)]
     options: StartOptions,
+}
+
+#[derive(Parser)]
+struct ViewsLine {
+    #[command(flatten)]
+    options: views::ProgramOptions,
 }
 
 /// token,user,uid,groups. alice administers alpha, bob beta; mallory may do nothing anywhere; carol may enter alpha, and get
@@ -100,7 +107,7 @@ impl World {
             alpha: String::new(),
             beta: String::new(),
             running,
-            _directory: directory,
+            directory,
         };
         (world.alpha, world.beta) = world.run(world.populate());
         world
@@ -127,6 +134,65 @@ impl World {
 
     pub fn client(&self, identity: Option<&Identity>, headers: &[(&str, &str)]) -> Client {
         Client::new(&self.address, tls(&self.roots, identity), headers)
+    }
+
+    /// Somebody with a token, at another address.
+    pub fn person_at(&self, address: &str, name: &str) -> Client {
+        let token = format!("Bearer {name}-token");
+        self.client_at(address, None, &[("authorization", &token)])
+    }
+
+    pub fn client_at(&self, address: &str, identity: Option<&Identity>, headers: &[(&str, &str)]) -> Client {
+        Client::new(address, tls(&self.roots, identity), headers)
+    }
+
+    /// The virtual workspaces of this shard as their own program serves them.
+    pub fn start_views(&self) -> views::Running {
+        self.start_views_of(self.address.rsplit(':').next().unwrap())
+    }
+
+    /// The same for whatever answers at a port.
+    pub fn start_views_of(&self, port: &str) -> views::Running {
+        let organization = rcgen::DnType::OrganizationName;
+        let component = [
+            (rcgen::DnType::CommonName, "component"),
+            (organization, "system:masters"),
+        ];
+        let component = self.clients.client(&component);
+        let file = |name: &str, text: &str| {
+            let path = self.directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let below = |name: &str| self.directory.path().join(name).display().to_string();
+        let kubeconfig = format!(
+            "apiVersion: v1\nkind: Config\ncurrent-context: shard\n\
+             clusters: [{{name: shard, cluster: {{server: 'https://localhost:{port}', certificate-authority: {}}}}}]\n\
+             users: [{{name: component, user: {{client-certificate: {}, client-key: {}}}}}]\n\
+             contexts: [{{name: shard, context: {{cluster: shard, user: component}}}}]\n",
+            below("kcp/apiserver.crt"),
+            file("component.crt", &component.certificate_pem()),
+            file("component.key", &component.key_pem()),
+        );
+        let line = [
+            "virtual-workspaces".to_owned(),
+            format!(
+                "--kubeconfig={}",
+                file(&format!("component-{port}.kubeconfig"), &kubeconfig)
+            ),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--secure-port=0".to_owned(),
+            format!("--external-hostname={}", self.address),
+            format!("--tls-cert-file={}", below("kcp/apiserver.crt")),
+            format!("--tls-private-key-file={}", below("kcp/apiserver.key")),
+            format!("--client-ca-file={}", below("clients.pem")),
+            format!("--requestheader-client-ca-file={}", below("proxies.pem")),
+            "--requestheader-allowed-names=front-proxy".to_owned(),
+        ];
+        let options = ViewsLine::parse_from(line).options;
+        self.runtime
+            .block_on(views::Running::start(&Env::real(), &options))
+            .unwrap()
     }
 
     async fn populate(&self) -> (String, String) {
@@ -217,7 +283,7 @@ pub struct Findings(Vec<String>);
 
 impl Findings {
     pub fn add(&mut self, text: String) {
-        self.0.push(text.chars().take(1500).collect());
+        self.0.push(text.chars().take(2500).collect());
     }
 
     pub fn expect_code(&mut self, what: &str, answer: &Answer, code: u16) {
