@@ -22,6 +22,7 @@ pub mod nemesis;
 pub mod plane;
 pub mod run;
 pub mod scene;
+pub mod seeds;
 pub mod server;
 pub mod tenant;
 pub mod trace;

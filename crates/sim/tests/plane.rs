@@ -3,6 +3,37 @@
 use sim::plane::image::PlaneImage;
 use sim::plane::run::PlanePlan;
 use sim::run::runtime;
+use sim::seeds::Seeds;
+
+/// Each of them is met at least 100 times in 200 seeds.
+const KINDS: [&str; 20] = [
+    "shard/killed",
+    "proxy/killed",
+    "host/power lost",
+    "host/stopped",
+    "controllers/crashed between effects",
+    "disk/write lost",
+    "disk/slow",
+    "disk/filled",
+    "connection/dropped",
+    "connection/watch dropped",
+    "net/partition",
+    "net/cut one way",
+    "net/reset",
+    "net/slow",
+    "proxy/deaf",
+    "index/paused",
+    "index/delayed",
+    "index/reordered",
+    "index/repeated",
+    "index/cut",
+];
+
+#[test]
+fn a_control_plane_tells_the_truth_whatever_goes_wrong() {
+    let image = runtime().block_on(PlaneImage::make()).unwrap();
+    Seeds::given(200, 300).run(&KINDS, |seed, requests| PlanePlan::new(seed, requests).run(&image));
+}
 
 /// Law 7, for all processes together.
 #[test]
