@@ -286,7 +286,11 @@ impl Telling {
         let entry = &event.entry;
         let told = match kind {
             Kind::LogicalCluster if entry.name() == object::LOGICAL_CLUSTER => {
-                let epoch = self.store.epoch(&entry.cluster()).unwrap_or_default();
+                // A name that is used again has a fence, and by it an epoch, that is younger than the end of the one before.
+                let epoch = match gone {
+                    true => event.revision(),
+                    false => self.store.epoch(&entry.cluster()).unwrap_or_default(),
+                };
                 Told::Cluster(cluster_entry(entry, &self.store.tree(entry), gone, epoch))
             }
             Kind::LogicalCluster => return None,

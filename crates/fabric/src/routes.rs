@@ -362,6 +362,9 @@ impl State {
         if Cluster::parse(&entry.name).is_err() {
             return;
         }
+        if self.is_old(teller, entry) {
+            return;
+        }
         if entry.gone {
             if let Some(at) = self.find(&entry.name) {
                 self.release(at, teller);
@@ -376,6 +379,21 @@ impl State {
         if let Some(slot) = self.clusters.get_mut(at as usize) {
             slot.epoch = u32::try_from(entry.epoch).unwrap_or(u32::MAX);
         }
+    }
+
+    /// Whether an entry is of an earlier cluster of that name: told again, or late. Who tells everything anew is believed,
+    /// whatever was known: its store may be an older one.
+    fn is_old(&self, teller: ShardId, entry: &ClusterEntry) -> bool {
+        if self.stale.contains_key(&teller) {
+            return false;
+        }
+        // Shards of before told no epoch of what is gone.
+        if entry.gone && entry.epoch == 0 {
+            return false;
+        }
+        let epoch = u32::try_from(entry.epoch).unwrap_or(u32::MAX);
+        let is_newer = |slot: &Slot| slot.shard == teller.0 && slot.epoch > epoch;
+        self.slot(&entry.name).is_some_and(is_newer)
     }
 
     fn apply_workspace(&mut self, teller: ShardId, entry: &WorkspaceEntry) {

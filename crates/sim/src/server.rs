@@ -26,6 +26,7 @@ use shard::stack::StackParts;
 use storage::StoreOptions;
 use telemetry::Metrics;
 
+use crate::plane::Flaw;
 use crate::plane::papers::{Checkpoint, Papers};
 use crate::plane::tellings::{Tellings, Unsteady};
 
@@ -57,6 +58,7 @@ pub struct Member {
     pub papers: Papers,
     /// What happens to what it tells of its index.
     pub tellings: Tellings,
+    pub flaw: Option<Flaw>,
 }
 
 /// What differs from one simulated server to the other.
@@ -192,6 +194,8 @@ impl Server {
             jwks_uri: start.service_account_jwks_uri.clone(),
         };
         let stack = shard::stack::build(&shard, parts);
+        let flaw = options.member.as_ref().and_then(|member| member.flaw);
+        let keeps_stale_routes = flaw == Some(Flaw::StaleRouteKept);
         let front = Front {
             stack: stack.clone(),
             fabric: options
@@ -202,7 +206,7 @@ impl Server {
                     let source = Unsteady::new(Arc::new(ShardSource::new(&shard)), env, &member.tellings);
                     Fabric::new(Arc::new(source), clients, lifecycle.clone())
                 }),
-            proxies: components.proxies,
+            proxies: components.proxies.filter(|_| !keeps_stale_routes),
             facts: shard.facts.clone(),
         };
         let papers = options.member.as_ref().map(|member| member.papers.clone());

@@ -32,7 +32,7 @@ const KINDS: [&str; 20] = [
 #[test]
 fn a_control_plane_tells_the_truth_whatever_goes_wrong() {
     let image = runtime().block_on(PlaneImage::make()).unwrap();
-    Seeds::given(200, 300).run(&KINDS, |seed, requests| PlanePlan::new(seed, requests).run(&image));
+    Seeds::given(60, 300).run(&KINDS, |seed, requests| PlanePlan::new(seed, requests).run(&image));
 }
 
 /// Law 7, for all processes together.

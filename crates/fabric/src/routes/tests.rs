@@ -174,6 +174,33 @@ fn only_the_holder_can_let_go() {
 }
 
 #[test]
+fn an_old_epoch_is_fenced_off() {
+    let (routes, alpha, beta) = routes();
+    let ended = |epoch: u64| {
+        let mut entry = dropped("home1");
+        if let Some(Entry::Cluster(cluster)) = &mut entry.entry {
+            cluster.epoch = epoch;
+        }
+        entry
+    };
+    let is_there = || matches!(to(&routes, "home1"), Route::Cluster { epoch: 9, .. });
+    // A name that is used again: what is told of the cluster before, late or once more, concerns it no longer.
+    routes.apply(beta, &told(vec![held("home1", 3), ended(5), held("home1", 9)]));
+    routes.apply(beta, &told(vec![held("home1", 3)]));
+    assert!(is_there());
+    routes.apply(beta, &told(vec![ended(5)]));
+    assert!(is_there());
+    // Epochs are counted by each shard; the end of another's cluster is not the end of this one.
+    routes.apply(alpha, &told(vec![ended(100)]));
+    assert!(is_there());
+    // An older store that is put back tells everything anew, with the epochs that it has.
+    routes.apply(beta, &anew(vec![held("home1", 2)]));
+    assert!(matches!(to(&routes, "home1"), Route::Cluster { epoch: 2, .. }));
+    routes.apply(beta, &told(vec![ended(4)]));
+    assert!(!matches!(to(&routes, "home1"), Route::Cluster { .. }));
+}
+
+#[test]
 fn a_number_that_is_used_again_has_no_names() {
     let (routes, alpha, beta) = routes();
     // The cluster goes before the name in it is told to be gone.

@@ -98,7 +98,8 @@ async fn start(world: &World, host: &Host, papers: &Papers) -> Result<Server> {
     let member = Member {
         name: host.name().to_owned(),
         papers: papers.clone(),
-        tellings: Tellings::new(world.faults().clone(), world.rng()),
+        tellings: Tellings::new(world.faults().clone(), world.rng(), None),
+        flaw: None,
     };
     let options = ServerOptions {
         member: Some(member),

@@ -42,7 +42,7 @@ use crate::trace::Trace;
 pub const SHARDS: [&str; 2] = ["root", "beta"];
 pub const PROXIES: [&str; 2] = ["east", "west"];
 /// The machines that proxies hear shards through.
-const EARS: [&str; 2] = ["east-ears", "west-ears"];
+pub const EARS: [&str; 2] = ["east-ears", "west-ears"];
 
 /// How long everything may take to become well when the faults have stopped.
 pub const SETTLE_BOUND: Duration = Duration::from_secs(180);
@@ -56,6 +56,22 @@ pub struct Plane {
     pub shards: Vec<ShardSeat>,
     pub proxies: Vec<ProxySeat>,
     keepers: Vec<Task<()>>,
+    flaw: Option<Flaw>,
+}
+
+/// Faults put in on purpose, which the checkers have to find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// What an index told before a cluster was deleted is believed after it.
+    OldEventTaken,
+    /// An index does not tell what is gone.
+    DeletionDropped,
+    /// Shards do not say that a proxy's index led it astray.
+    StaleRouteKept,
+    /// What another shard has told is kept in another cluster's place.
+    ReplicaMisplaced,
+    /// A proxy takes everybody for the same user.
+    UsersMixedUp,
 }
 
 /// A process, and the machines that it is known by in the network.
@@ -93,7 +109,7 @@ struct ShardProgram {
 
 impl Plane {
     /// Begins to run everything, and keeps it running until it is dropped.
-    pub fn new(seed: u64, image: &PlaneImage, options: impl Fn(&Rng) -> ServerOptions) -> Self {
+    pub fn new(seed: u64, image: &PlaneImage, flaw: Option<Flaw>, options: impl Fn(&Rng) -> ServerOptions) -> Self {
         let world = World::new(seed, SimOptions::default());
         let trace = Trace::default();
         let site = Site::new(world.host(CLIENTS).env(), world.faults().clone(), trace.clone());
@@ -105,6 +121,7 @@ impl Plane {
             shards: Vec::new(),
             proxies: Vec::new(),
             keepers: Vec::new(),
+            flaw,
         };
         for (name, disk) in SHARDS.iter().zip(&image.shards) {
             let host = plane.world.host(name);
@@ -119,9 +136,10 @@ impl Plane {
     }
 
     fn add_shard(&mut self, name: &'static str, host: Host, options: ServerOptions, papers: Papers) {
-        let tellings = Tellings::new(self.world.faults().clone(), self.rng.fork());
+        let tellings = Tellings::new(self.world.faults().clone(), self.rng.fork(), self.flaw);
         let member = Member {
             name: name.to_owned(),
+            flaw: self.flaw,
             papers,
             tellings: tellings.clone(),
         };
@@ -157,6 +175,7 @@ impl Plane {
             options: ProxyOptions {
                 seeds: SHARDS.map(str::to_owned).to_vec(),
                 ears: ears.clone(),
+                flaw: self.flaw,
             },
             up: Arc::clone(&up),
         });

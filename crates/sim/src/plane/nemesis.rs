@@ -8,7 +8,7 @@ use env::simulated::{Crash, Network};
 use crate::client::Site;
 use crate::keeper::End;
 use crate::nemesis::CLIENTS;
-use crate::plane::tellings::Tellings;
+use crate::plane::tellings::{Deaf, Tellings};
 use crate::plane::{EARS, PROXIES, Plane, SHARDS, Seat};
 
 /// Lives that a run ends at most: each start is worth many operations.
@@ -47,8 +47,11 @@ enum Fault {
 }
 
 /// Some stand here more than once: they are chosen more often.
-const ALL: [Fault; 23] = [
+const ALL: [Fault; 31] = [
     Fault::PowerLoss,
+    Fault::PowerLoss,
+    Fault::PowerLoss,
+    Fault::KillShard,
     Fault::KillShard,
     Fault::KillProxy,
     Fault::KillProxy,
@@ -56,7 +59,9 @@ const ALL: [Fault; 23] = [
     Fault::CrashBetweenEffects,
     Fault::CrashBetweenEffects,
     Fault::Stop,
+    Fault::Stop,
     Fault::SlowDisk,
+    Fault::FullDisk,
     Fault::FullDisk,
     Fault::ClockJump,
     Fault::Partition,
@@ -64,12 +69,15 @@ const ALL: [Fault; 23] = [
     Fault::Partition,
     Fault::Reset,
     Fault::SlowNetwork,
+    Fault::SlowNetwork,
     Fault::Deaf,
     Fault::IndexPaused,
     Fault::IndexPaused,
     Fault::IndexDelayed,
     Fault::IndexReordered,
+    Fault::IndexReordered,
     Fault::IndexRepeated,
+    Fault::IndexCut,
     Fault::IndexCut,
 ];
 
@@ -113,7 +121,7 @@ impl Nemesis {
     pub async fn run(mut self) {
         self.site.note("nemesis", format_args!("{:?}", self.kinds));
         loop {
-            let pause = 50 + self.rng.below(500);
+            let pause = 20 + self.rng.below(150);
             self.site.sleep_ms(pause).await;
             let fault = *choose(&self.rng, &self.kinds);
             let is_end = matches!(
@@ -130,7 +138,7 @@ impl Nemesis {
     }
 
     async fn strike(&self, fault: Fault) {
-        let length = 20 + self.rng.below(1500);
+        let length = 20 + self.rng.below(700);
         let shard = choose(&self.rng, &self.shards);
         let faults = self.site.faults();
         match fault {
@@ -233,7 +241,7 @@ impl Nemesis {
     async fn strike_index(&self, fault: Fault, length: u64) {
         let tellings = choose(&self.rng, &self.tellings);
         match fault {
-            Fault::IndexPaused => tellings.pause(),
+            Fault::IndexPaused => tellings.pause(*choose(&self.rng, &[Deaf::Everybody, Deaf::Proxies])),
             Fault::IndexDelayed => tellings.delay(Duration::from_millis(50 + self.rng.below(500))),
             Fault::IndexReordered => {
                 // Together, so that there is something to reorder.

@@ -14,6 +14,16 @@ use rcgen::{
 };
 use rustls_pki_types::CertificateDer;
 
+tokio::task_local! {
+    /// The machine that a request under way comes from.
+    static PEER: String;
+}
+
+/// The machine that asks, for whoever answers it.
+pub fn peer() -> Option<String> {
+    PEER.try_with(Clone::clone).ok()
+}
+
 type Chain = Arc<[CertificateDer<'static>]>;
 
 /// The certificates of the machines of a control plane. Cheap to clone.
@@ -104,14 +114,17 @@ fn client(authority: &Authority, name: &str, groups: &[&str]) -> Result<Chain> {
 
 impl<S: Service> Service for Checkpoint<S> {
     async fn serve(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
-        let papers = self.papers.as_ref();
-        let Some(certificates) = papers.and_then(|papers| papers.of(connection.peer_address())) else {
+        let Some(papers) = self.papers.as_ref() else {
+            return self.inner.serve(request, connection).await;
+        };
+        let Some(certificates) = papers.of(connection.peer_address()) else {
             return self.inner.serve(request, connection).await;
         };
         let shown = Connection {
             certificates,
             ..Connection::plain(connection.peer.clone())
         };
-        self.inner.serve(request, &shown).await
+        let peer = connection.peer_address().to_owned();
+        PEER.scope(peer, self.inner.serve(request, &shown)).await
     }
 }

@@ -18,6 +18,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::client::Site;
 use crate::keeper::{End, Program, Reaper, Serving};
+use crate::plane::{Flaw, image};
 use crate::server::base_url;
 
 /// Where clients reach a proxy, on whatever machine.
@@ -40,6 +41,7 @@ pub struct ProxyOptions {
     pub seeds: Vec<String>,
     /// The machine that its index and look-ups go through, so that these can be cut off apart from requests.
     pub ears: Host,
+    pub flaw: Option<Flaw>,
 }
 
 /// Kept running.
@@ -60,7 +62,14 @@ impl ProxyServer {
             base_url(options.seeds.first().map_or("", String::as_str))
         );
         let tokens = env.disk.read(std::path::Path::new(TOKENS)).context("reading tokens")?;
-        let table = TokenTable::from_csv(&String::from_utf8_lossy(&tokens)).context("reading tokens")?;
+        let mut tokens = String::from_utf8_lossy(&tokens).into_owned();
+        if options.flaw == Some(Flaw::UsersMixedUp) {
+            tokens = image::USERS
+                .iter()
+                .map(|name| format!("{name},{0},{0}\n", image::USERS[0]))
+                .collect();
+        }
+        let table = TokenTable::from_csv(&tokens).context("reading tokens")?;
         let ears = Env {
             net: options.ears.env().net,
             ..env.clone()

@@ -9,7 +9,7 @@ use crate::client::Client;
 use crate::image::{ADMIN, EXPORT};
 use crate::plane::image::{Home, PlaneImage};
 use crate::plane::nemesis::{Nemesis, heal};
-use crate::plane::{PROXIES, Plane, ShardSeat};
+use crate::plane::{Flaw, PROXIES, Plane, ShardSeat};
 use crate::run::{Report, runtime, subject};
 use crate::server::ServerOptions;
 use crate::tenant::{CONFIGMAPS, GADGETS, Holders, Place, Territory, WIDGETS, Worker};
@@ -28,6 +28,7 @@ pub struct PlanePlan {
     pub requests: u64,
     pub faults: bool,
     pub server: ServerOptions,
+    pub flaw: Option<Flaw>,
 }
 
 /// What one watcher watches, on which shard, and how far it has come.
@@ -46,13 +47,14 @@ impl PlanePlan {
             requests,
             faults: true,
             server: ServerOptions::default(),
+            flaw: None,
         }
     }
 
     /// Runs in a runtime of its own.
     pub fn run(self, image: &PlaneImage) -> Report {
         runtime().block_on(async {
-            let plane = Plane::new(self.seed, image, |rng| vary(rng, &self.server));
+            let plane = Plane::new(self.seed, image, self.flaw, |rng| vary(rng, &self.server));
             let clock = plane.site.env().clock.clone();
             let finished = clock.timeout(RUN_BOUND, self.all(&plane, image)).await;
             let mut wrong = plane.site.violations();

@@ -21,20 +21,31 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tonic::Status;
 
+use crate::plane::{EARS, Flaw, papers};
+
 /// What is wrong with a shard's tellings now. Cheap to clone.
 #[derive(Clone)]
 pub struct Tellings(Arc<Inner>);
 
 struct Inner {
+    flaw: Option<Flaw>,
     state: Mutex<State>,
     changed: Notify,
     faults: Faults,
     rng: Rng,
 }
 
+/// Who hears nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deaf {
+    Everybody,
+    /// Shards hear of each other.
+    Proxies,
+}
+
 #[derive(Clone, Copy, Default)]
 struct State {
-    paused: bool,
+    paused: Option<Deaf>,
     /// Each batch waits up to so long.
     delay: Duration,
     /// Probabilities, for each batch.
@@ -55,6 +66,7 @@ struct Passing {
     batches: Batches,
     env: Env,
     tellings: Tellings,
+    is_to_proxy: bool,
     /// The last entries that were told, oldest first.
     told: VecDeque<IndexEntry>,
     ended: bool,
@@ -66,8 +78,9 @@ const MEMORY: usize = 40;
 // === impl Tellings ===
 
 impl Tellings {
-    pub fn new(faults: Faults, rng: Rng) -> Self {
+    pub fn new(faults: Faults, rng: Rng, flaw: Option<Flaw>) -> Self {
         Self(Arc::new(Inner {
+            flaw,
             state: Mutex::default(),
             changed: Notify::new(),
             faults,
@@ -81,8 +94,8 @@ impl Tellings {
     }
 
     /// Nothing is told until it is [healed](Self::heal).
-    pub fn pause(&self) {
-        self.set(|state| state.paused = true);
+    pub fn pause(&self, who: Deaf) {
+        self.set(|state| state.paused = Some(who));
     }
 
     /// Every batch comes up to so much later.
@@ -109,7 +122,7 @@ impl Tellings {
         self.set(|state| *state = State::default());
     }
 
-    async fn wait(&self, env: &Env) {
+    async fn wait(&self, env: &Env, is_to_proxy: bool) {
         let late = self.0.state.lock().delay;
         if !late.is_zero() {
             self.0.faults.count("index/delayed");
@@ -119,8 +132,10 @@ impl Tellings {
         let mut is_counted = false;
         loop {
             let changed = self.0.changed.notified();
-            if !self.0.state.lock().paused {
-                return;
+            match self.0.state.lock().paused {
+                Some(Deaf::Everybody) => {}
+                Some(Deaf::Proxies) if is_to_proxy => {}
+                Some(Deaf::Proxies) | None => return,
             }
             if !std::mem::replace(&mut is_counted, true) {
                 self.0.faults.count("index/paused");
@@ -158,6 +173,7 @@ impl Source for Unsteady {
             batches: self.inner.watch(request).await?,
             env: self.env.clone(),
             tellings: self.tellings.clone(),
+            is_to_proxy: papers::peer().is_some_and(|peer| EARS.contains(&peer.as_str())),
             told: VecDeque::new(),
             ended: false,
         };
@@ -172,7 +188,12 @@ impl Source for Unsteady {
     }
 
     async fn replicate(&self, request: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status> {
-        self.inner.replicate(request).await
+        let batches = self.inner.replicate(request).await?;
+        if self.tellings.0.flaw != Some(Flaw::ReplicaMisplaced) {
+            return Ok(batches);
+        }
+        let misplaced = batches.map(|batch| batch.map(misplace));
+        Ok(Box::pin(misplaced))
     }
 }
 
@@ -187,13 +208,18 @@ impl Passing {
             Ok(batch) => batch,
             Err(status) => return Some(Err(status)),
         };
-        self.tellings.wait(&self.env).await;
+        self.tellings.wait(&self.env, self.is_to_proxy).await;
         if self.tellings.happens(|state| state.cut, "index/cut") {
             self.ended = true;
             return Some(Err(Status::unavailable("the stream was cut")));
         }
         if batch.entries.len() > 1 && self.tellings.happens(|state| state.shuffle, "index/reordered") {
             batch.entries = self.shuffled(std::mem::take(&mut batch.entries));
+        }
+        match self.tellings.0.flaw {
+            Some(Flaw::DeletionDropped) => batch.entries.retain(|entry| !is_deletion(entry)),
+            Some(Flaw::OldEventTaken) if !batch.begins_anew => batch.entries.extend(self.revived(&batch.entries)),
+            _ => {}
         }
         self.told.extend(batch.entries.iter().cloned());
         self.told.drain(..self.told.len().saturating_sub(MEMORY));
@@ -204,6 +230,18 @@ impl Passing {
             batch.entries.extend(self.told.iter().skip(from).cloned());
         }
         Some(Ok(batch))
+    }
+
+    /// What was told of clusters that are gone with this batch, as if they were there.
+    fn revived(&self, entries: &[IndexEntry]) -> Vec<IndexEntry> {
+        let gone = entries.iter().filter(|entry| is_deletion(entry)).map(subject);
+        let last = gone.filter_map(|gone| {
+            self.told
+                .iter()
+                .rev()
+                .find(|told| subject(told) == gone && !is_deletion(told))
+        });
+        last.cloned().collect()
     }
 
     /// In any order, but for what is told of the same object.
@@ -219,6 +257,22 @@ impl Passing {
         }
         shuffled
     }
+}
+
+fn is_deletion(entry: &IndexEntry) -> bool {
+    match &entry.entry {
+        Some(Told::Cluster(cluster)) => cluster.gone,
+        Some(Told::Workspace(workspace)) => workspace.gone,
+        Some(Told::Shard(_)) | None => false,
+    }
+}
+
+/// A batch whose first object is in a cluster that it is not of.
+fn misplace(mut batch: ReplicateBatch) -> ReplicateBatch {
+    if let Some(first) = batch.entries.first_mut() {
+        "0elsewhere000000".clone_into(&mut first.cluster);
+    }
+    batch
 }
 
 /// What an entry speaks of.
