@@ -1,6 +1,5 @@
 //! A real etcd in a process of its own, for servers that keep their objects there.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -50,10 +49,8 @@ impl Drop for Etcd {
 }
 
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|free| free.local_addr())
-        .expect("a free port")
-        .port()
+    // Not one that the system hands out: until its process listens, somebody's outgoing connection may get it.
+    crate::server::free_ports(1)
 }
 
 fn spawn(data: &Path, client_port: u16, peer_port: u16) -> Child {

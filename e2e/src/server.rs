@@ -348,7 +348,7 @@ fn spawn(command: &str, root_directory: &Path, port: u16, flags: &[String]) -> C
 
 /// The first of `count` ports in a row that nobody listens on: below those that the system hands out, and never the same for
 /// two control planes of one run.
-fn free_ports(count: u16) -> u16 {
+pub(crate) fn free_ports(count: u16) -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let own = 12_000 + u16::try_from(std::process::id() % 300).unwrap_or_default() * 64;
     let is_free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();

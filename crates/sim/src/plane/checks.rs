@@ -19,6 +19,9 @@ const CLUSTERS: &str = "core.kcp.io/logicalclusters/";
 const WORKSPACES: &str = "tenancy.kcp.io/workspaces/";
 const FENCES: &str = "/registry-fences/";
 const REPLICAS: &str = "/registry-replicas/";
+/// How long a cluster may stay that was begun on a shard which did not answer: what was on its way there may arrive a minute
+/// late, and is looked for every ten seconds (`controllers::workspace::abandoned`).
+const SWEEP_BOUND: Duration = Duration::from_secs(150);
 /// How long everything has to be at rest.
 const REST: Duration = Duration::from_secs(1);
 
@@ -44,22 +47,32 @@ impl Plane {
             clock.sleep(Duration::from_millis(100)).await;
         }
         let mut wrong = self.written_twice();
+        let end = clock.monotonic() + SWEEP_BOUND;
+        let mut left = self.left_behind();
+        while !left.is_empty() && clock.monotonic() < end {
+            clock.sleep(REST).await;
+            left = self.left_behind();
+        }
+        wrong.extend(left);
+        match wrong.is_empty() {
+            true => Ok(()),
+            false => Err(format!("{wrong:#?}")),
+        }
+    }
+
+    /// What nobody has, on any shard.
+    fn left_behind(&self) -> Vec<String> {
         let owned: BTreeSet<String> = self
             .shards
             .iter()
             .flat_map(|shard| owned(&shard.history.lock()))
             .collect();
-        for shard in &self.shards {
-            let left = leftovers(&shard.history.lock(), &owned);
-            wrong.extend(
-                left.into_iter()
-                    .map(|text| format!("{}: left behind: {text}", shard.seat.name)),
-            );
-        }
-        match wrong.is_empty() {
-            true => Ok(()),
-            false => Err(format!("{wrong:#?}")),
-        }
+        let left_on = |shard: &ShardSeat| {
+            let left = leftovers(&shard.history.lock(), &owned).into_iter();
+            left.map(|text| format!("{}: left behind: {text}", shard.seat.name))
+                .collect::<Vec<_>>()
+        };
+        self.shards.iter().flat_map(left_on).collect()
     }
 
     /// What is not yet as it should come to be.
