@@ -33,7 +33,6 @@ impl Seeds {
     /// # Panics
     /// If a run is not good, or if the runs met less often than every second one what they are to withstand.
     pub fn run(self, kinds: &[&str], run: impl Fn(u64, u64) -> Report + Sync) {
-        let began = std::time::Instant::now();
         let reports = self.reports(run);
         let mut faults: BTreeMap<&str, u64> = BTreeMap::new();
         let (mut seen, mut requests, mut hash) = ([0; 5], 0, 0u64);
@@ -46,7 +45,7 @@ impl Seeds {
             hash = hash.wrapping_add(report.hash);
         }
         let count = self.count;
-        eprintln!("{count} seeds, {requests} requests, in {:?}", began.elapsed());
+        eprintln!("{count} seeds, {requests} requests");
         eprintln!("writes acknowledged, in doubt, gets, lists, watched changes: {seen:?}");
         eprintln!("faults: {faults:#?}");
         eprintln!("sum of the traces' hashes: {hash:016x}");
