@@ -149,10 +149,17 @@ fn widgets_at(provider: &Kubectl, url: &str) -> Vec<String> {
     names
 }
 
-/// A consumer on a shard.
-fn consumer_on(server: &Server, shard: &str, name: &str) -> Kubectl {
+/// A consumer on a shard. Who may bind is told from shard to shard, as in kcp: a right is known there a moment after it was given.
+fn consumer_on(server: &mut Server, shard: &str, name: &str) -> Kubectl {
     let consumer = server.create_workspace_on(shard, "root", name);
-    consumer.create(BINDING).ok();
+    server.wait_until("the right to bind is known on its shard", |_| {
+        let answer = consumer.create(BINDING);
+        if answer.errors.contains("no permission to bind") {
+            return false;
+        }
+        answer.ok();
+        true
+    });
     consumer
         .run("wait --for=condition=Ready apibinding/example --timeout=60s")
         .ok();
@@ -168,8 +175,8 @@ fn an_api_is_shared_across_shards_and_outlives_the_providers_shard() {
         .run("wait --for=condition=IdentityValid apiexport/example.io --timeout=60s")
         .ok();
     // Nobody waits for the export to be known on the other shard.
-    let near = consumer_on(&server, "root", "near");
-    let beside = consumer_on(&server, "shard-1", "beside");
+    let near = consumer_on(&mut server, "root", "near");
+    let beside = consumer_on(&mut server, "shard-1", "beside");
     near.create(&widget("near")).ok();
     beside.create(&widget("beside")).ok();
 
@@ -191,7 +198,7 @@ fn an_api_is_shared_across_shards_and_outlives_the_providers_shard() {
     // With the provider's shard gone consumers go on, and there are new ones.
     server.signal("shard-1/kcp", "STOP");
     near.create(&widget("later")).ok();
-    let new = consumer_on(&server, "root", "new");
+    let new = consumer_on(&mut server, "root", "new");
     new.create(&widget("new")).ok();
 
     // It comes back; what is not consumed any more is not announced.
