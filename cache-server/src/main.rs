@@ -22,10 +22,7 @@ fn main() -> anyhow::Result<()> {
     apiserver::no_huge_pages();
     let Line { options } = Line::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(start(options));
-    // A thread that waits for the end of standard input would be waited for.
-    runtime.shutdown_background();
-    outcome
+    runtime.block_on(start(options))
 }
 
 async fn start(options: CacheOptions) -> anyhow::Result<()> {
