@@ -229,6 +229,90 @@ impl Site {
             .unwrap();
     }
 
+    /// Writes an object again, as somebody who looks anew when others were first.
+    async fn edit(&self, of: &Cluster, resource: &ResourceRef, name: &str, edit: impl Fn(&mut Value)) {
+        let permit = Permit::internal(Scope::One(of.clone()));
+        let request = system_request(permit, Arc::new(User::new("system", &[MASTERS])), "test", Vec::new());
+        let target = self.target(of, resource, name);
+        loop {
+            let mut object = self.get(of, resource, name).await.unwrap();
+            edit(&mut object);
+            let written = self
+                .shard
+                .registry
+                .update(&request, &target, object, &WriteOptions::default())
+                .await;
+            match written {
+                Err(status) if status.is_conflict() => {}
+                other => return other.map(drop).unwrap(),
+            }
+        }
+    }
+
+    /// Objects of a cluster, by the log of this shard.
+    fn all(&self, of: &Cluster, resource: &ResourceRef) -> Vec<Value> {
+        let (permit, scope) = (Permit::internal(Scope::All), Scope::One(of.clone()));
+        let key = self.target(of, resource, "").resolved.def.store.clone();
+        let everything = LabelSelector::everything();
+        let found = self.shard.store.peek_list(&permit, &key, &scope, "", &everything);
+        found.iter().map(|entry| entry.to_value()).collect()
+    }
+
+    /// (name, region), by region.
+    fn partitions(&self, of: &Cluster) -> Vec<(String, String)> {
+        let region = |p: &Value| {
+            p.str_at(&["spec", "selector", "matchLabels", "region"])
+                .map(str::to_owned)
+        };
+        let found = self.all(of, &partitions());
+        let mut found: Vec<_> = found
+            .iter()
+            .map(|p| (p.name().to_owned(), region(p).unwrap_or_default()))
+            .collect();
+        found.sort_by(|one, other| one.1.cmp(&other.1));
+        found
+    }
+
+    async fn until_regions(&self, of: &Cluster, regions: &[&str]) -> Vec<(String, String)> {
+        let are_there = || {
+            self.partitions(of)
+                .iter()
+                .map(|(_, region)| region.as_str())
+                .eq(regions.iter().copied())
+        };
+        self.until(&format!("there are partitions of {regions:?}"), are_there)
+            .await;
+        self.partitions(of)
+    }
+
+    /// The hosts that a slice announces, and whether its partition is valid.
+    fn announced(&self, of: &Cluster, slice: &str) -> (Vec<String>, bool) {
+        let found = self.all(of, &slices()).into_iter().find(|found| found.name() == slice);
+        let Some(found) = found else { return (Vec::new(), false) };
+        let endpoints = found.at(&["status", "endpoints"]).and_then(Value::as_array);
+        let urls = endpoints
+            .into_iter()
+            .flatten()
+            .filter_map(|endpoint| endpoint.str_at(&["url"]));
+        let host = |url: &str| {
+            url.trim_start_matches("http://")
+                .split(':')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let is_valid = api::conditions::is_true(&found, api::keys::condition::PARTITION_VALID);
+        (urls.map(host).collect(), is_valid)
+    }
+
+    async fn until_announced(&self, of: &Cluster, slice: &str, hosts: &[&str], is_valid: bool) {
+        let is_so = || {
+            let (found, valid) = self.announced(of, slice);
+            found == hosts && valid == is_valid
+        };
+        self.until(&format!("slice {slice} announces {hosts:?}"), is_so).await;
+    }
+
     /// A ready workspace on a shard, made in a cluster of this one.
     async fn workspace(&self, parent: &Cluster, name: &str, on: &Site) -> Cluster {
         let object = json!({"apiVersion": "tenancy.kcp.io/v1alpha1", "kind": "Workspace", "metadata": {"name": name,
@@ -334,6 +418,28 @@ fn exports() -> ResourceRef {
 
 fn slices() -> ResourceRef {
     ResourceRef::new(group::APIS, "apiexportendpointslices")
+}
+
+fn shards() -> ResourceRef {
+    ResourceRef::new(group::CORE, "shards")
+}
+
+fn partitions() -> ResourceRef {
+    ResourceRef::new(group::TOPOLOGY, "partitions")
+}
+
+fn partition_sets() -> ResourceRef {
+    ResourceRef::new(group::TOPOLOGY, "partitionsets")
+}
+
+fn by_region(name: &str) -> Value {
+    json!({"apiVersion": "topology.kcp.io/v1alpha1", "kind": "PartitionSet", "metadata": {"name": name},
+        "spec": {"dimensions": ["region"]}})
+}
+
+fn slice(name: &str, partition: &str) -> Value {
+    json!({"apiVersion": "apis.kcp.io/v1alpha1", "kind": "APIExportEndpointSlice", "metadata": {"name": name},
+        "spec": {"export": {"name": "widgets"}, "partition": partition}})
 }
 
 fn bindings() -> ResourceRef {
@@ -574,4 +680,83 @@ async fn who_binds_at_once_is_not_refused_for_what_is_still_on_its_way() {
         .await;
     assert_eq!(nowhere.unwrap_err().code, 403);
     b.bind(&consumer, "root:provider").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn partitions_follow_the_labels_of_shards_and_slices_announce_what_they_select() {
+    let pair = Pair::new();
+    let (a, b) = (pair.start_a().await, pair.start_b().await);
+    let root = Cluster::well_known(cluster::ROOT);
+    let label = async |shard: &str, region: &str| {
+        let edit = |object: &mut Value| object.set_at(&["metadata", "labels", "region"], json!(region));
+        a.edit(&root, &shards(), shard, edit).await;
+    };
+    label("b", "east").await;
+    // Shards are root's; whoever asks for partitions is on another one.
+    let provider = a.workspace(&root, "provider", &b).await;
+    b.offer(&provider).await;
+    b.create(&provider, &partition_sets(), by_region("set")).await;
+    b.until_regions(&provider, &["east"]).await;
+    label("root", "west").await;
+    let made = b.until_regions(&provider, &["east", "west"]).await;
+    let (east, west) = (made[0].0.clone(), made[1].0.clone());
+    let counted = || {
+        let set = &b.all(&provider, &partition_sets())[0];
+        api::conditions::is_true(set, "PartitionsReady") && set.at(&["status", "count"]) == Some(&json!(2))
+    };
+    b.until("the set says so", counted).await;
+
+    // Each slice announces where its own part is served.
+    b.create(&provider, &slices(), slice("east", &east)).await;
+    b.create(&provider, &slices(), slice("west", &west)).await;
+    let (near, far) = (
+        a.workspace(&root, "near", &b).await,
+        a.workspace(&root, "far", &a).await,
+    );
+    b.bind(&near, "root:provider").await;
+    a.bind(&far, "root:provider").await;
+    b.until_announced(&provider, "east", &["b"], true).await;
+    b.until_announced(&provider, "west", &["root"], true).await;
+    b.until("the slice without a partition announces both", || {
+        b.announced(&provider, "widgets").0.len() == 2
+    })
+    .await;
+
+    // A partition that is deleted comes back under its name, and what it selects is announced again.
+    b.delete(&provider, &partitions(), &west).await;
+    b.until_announced(&provider, "west", &["root"], true).await;
+    assert_eq!(b.until_regions(&provider, &["east", "west"]).await, made);
+
+    // A shard that goes to another region takes its partition with it.
+    label("root", "east").await;
+    b.until_regions(&provider, &["east"]).await;
+    b.until_announced(&provider, "west", &[], false).await;
+    b.until_announced(&provider, "east", &["b", "root"], true).await;
+    label("root", "west").await;
+    b.until_announced(&provider, "west", &["root"], true).await;
+
+    // Without root all of it is still known, to a shard that starts anew, too; what admins have said of it stays.
+    a.stop().await;
+    b.stop().await;
+    let b = pair.start_b().await;
+    b.create(&provider, &partition_sets(), by_region("later")).await;
+    b.until("a further set is served", || b.partitions(&provider).len() == 4)
+        .await;
+    assert!(made.iter().all(|partition| b.partitions(&provider).contains(partition)));
+    b.until_announced(&provider, "west", &["root"], true).await;
+    let a = pair.start_a().await;
+    let is_back = || b.shard.following.as_ref().unwrap().is_told("root");
+    b.until("root is there again", is_back).await;
+    let region = |name: &str| {
+        let found = a.all(&root, &shards()).into_iter().find(|shard| shard.name() == name);
+        found.and_then(|shard| shard.label("region").map(str::to_owned))
+    };
+    assert_eq!(
+        (region("root").as_deref(), region("b").as_deref()),
+        (Some("west"), Some("east"))
+    );
+    assert!(made.iter().all(|partition| b.partitions(&provider).contains(partition)));
+    b.delete(&provider, &partition_sets(), "set").await;
+    b.until("its partitions go with a set", || b.partitions(&provider).len() == 2)
+        .await;
 }

@@ -13,6 +13,7 @@ use plan::{Context, Controller, Effect, Key, ObjectRef, Plan, ResourceRef, Seen,
 use serde_json::{Value, json};
 use tenancy::types;
 
+use crate::partition_set::are_labels_news;
 use crate::{ShardInfo, refs};
 
 pub struct EndpointSlices {
@@ -43,6 +44,7 @@ impl Controller for EndpointSlices {
             refs::exports(),
             refs::bindings(),
             refs::partitions(),
+            refs::shards(),
         ]
     }
 
@@ -54,21 +56,37 @@ impl Controller for EndpointSlices {
                 .into_iter()
                 .collect();
         }
+        let is_shard = *trigger.resource == refs::shards();
+        if is_shard && (trigger.name != self.shard.name || !are_labels_news(trigger)) {
+            return Vec::new();
+        }
         // Only the first and the last consumer matter, so a change of a binding does not.
         let is_binding = *trigger.resource == refs::bindings();
         if is_binding && trigger.old.is_some() && trigger.new.is_some() {
             return Vec::new();
         }
-        let slices = view.list(&refs::endpoint_slices(), &Scope::All, "", &LabelSelector::everything());
-        let concerned = |slice: &&Arc<Value>| {
-            if !is_binding {
-                return true;
-            }
-            let exported = trigger.new.or(trigger.old).and_then(|b| b.label(label::EXPORT));
-            find_export(slice, view).is_some_and(|(cluster, export)| {
-                exported.as_deref() == Some(&*hashes::export_label(cluster.as_str(), export.name()))
-            })
+        let is_partition = *trigger.resource == refs::partitions();
+        let scope = match is_partition {
+            true => Scope::One(trigger.cluster.clone()),
+            false => Scope::All,
         };
+        let exported = is_binding
+            .then(|| {
+                trigger
+                    .new
+                    .or(trigger.old)
+                    .and_then(|binding| binding.label(label::EXPORT))
+            })
+            .flatten();
+        let concerned = |slice: &&Arc<Value>| match partition_of(slice) {
+            _ if is_binding => find_export(slice, view).is_some_and(|(cluster, export)| {
+                exported.as_deref() == Some(&*hashes::export_label(cluster.as_str(), export.name()))
+            }),
+            name if is_partition => name == trigger.name,
+            name if is_shard => !name.is_empty(),
+            _ => reference(slice, "name") == trigger.name,
+        };
+        let slices = view.list(&refs::endpoint_slices(), &scope, "", &LabelSelector::everything());
         slices
             .iter()
             .filter(concerned)
@@ -85,26 +103,19 @@ impl Controller for EndpointSlices {
             return self.plan_elsewhere(of, &seen, view);
         }
         let mut want = Value::clone(&seen);
-        let now = &context.now;
-        let partition = self.partition(&mut want, key, view, context);
         match find_export(&seen, view) {
             None => {
                 let (path, name) = (reference(&seen, "path"), reference(&seen, "name"));
                 let shown = if path.is_empty() { key.cluster.as_str() } else { path };
                 let text = format!("Error getting APIExport {shown}|{name}");
                 let reason = condition::reason::API_EXPORT_NOT_FOUND;
-                conditions::mark_false(
-                    &mut want,
-                    condition::API_EXPORT_VALID,
-                    reason,
-                    Severity::Error,
-                    &text,
-                    now,
-                );
+                mark_false(&mut want, condition::API_EXPORT_VALID, reason, &text, context);
+                want.remove_at(&["status", "endpoints"]);
             }
             Some((cluster, export)) => {
-                conditions::mark_true(&mut want, condition::API_EXPORT_VALID, now);
-                if let Some(selects_us) = partition {
+                conditions::mark_true(&mut want, condition::API_EXPORT_VALID, &context.now);
+                if let Some(selector) = select(&mut want, key, view, context) {
+                    let selects_us = self.is_selected(&selector, view);
                     self.set_url(&mut want, &cluster, export.name(), selects_us, view);
                 }
             }
@@ -138,42 +149,13 @@ impl EndpointSlices {
         }
     }
 
+    /// By the Shard's labels as this shard has heard of them last: with root gone it still has.
     fn is_selected(&self, selector: &LabelSelector, view: &dyn View) -> bool {
         if selector.is_everything() {
             return true;
         }
-        let root = Cluster::well_known("root");
-        let shard = view.get(&refs::shards().object(&root, "", &self.shard.name)).found();
-        selector.matches(|key| shard.as_ref().and_then(|s| s.label(key)))
-    }
-
-    /// Whether the partition (if any) selects this shard; `None` if it cannot be told.
-    fn partition(&self, want: &mut Value, key: &Key, view: &dyn View, context: &Context) -> Option<bool> {
-        let name = want.str_at(&["spec", "partition"]).unwrap_or_default().to_owned();
-        if name.is_empty() {
-            want.remove_at(&["status", "shardSelector"]);
-            conditions::mark_true(want, condition::PARTITION_VALID, &context.now);
-            return Some(true);
-        }
-        let Seen::Found(partition) = view.get(&refs::partitions().object(&key.cluster, "", &name)) else {
-            let reason = condition::reason::PARTITION_INVALID_REFERENCE;
-            let text = format!("partitions.topology.kcp.io {name:?} not found");
-            conditions::mark_false(
-                want,
-                condition::PARTITION_VALID,
-                reason,
-                Severity::Error,
-                &text,
-                &context.now,
-            );
-            return None;
-        };
-        let selector = partition.at(&["spec", "selector"]).cloned().unwrap_or_default();
-        let parsed =
-            machinery::selector::LabelSelector::from_json(Some(&selector)).unwrap_or_else(|_| LabelSelector::nothing());
-        want.set_at(&["status", "shardSelector"], json!(parsed.to_string()));
-        conditions::mark_true(want, condition::PARTITION_VALID, &context.now);
-        Some(self.is_selected(&parsed, view))
+        let own = view.members().into_iter().find(|member| member.name == self.shard.name);
+        own.is_some_and(|own| selector.matches(|key| own.labels.get(key).map(String::as_str)))
     }
 
     fn set_url(&self, want: &mut Value, cluster: &Cluster, export: &str, selects_us: bool, view: &dyn View) {
@@ -198,6 +180,52 @@ impl EndpointSlices {
     }
 }
 
+/// Which shards the slice's partition selects, all without one; written down for the other shards, which do not see partitions.
+/// `None`: it cannot be told, and the slice says why. Without its partition it announces nothing.
+fn select(want: &mut Value, key: &Key, view: &dyn View, context: &Context) -> Option<LabelSelector> {
+    let name = partition_of(want).to_owned();
+    let reason = condition::reason::PARTITION_INVALID_REFERENCE;
+    let selector = match name.as_str() {
+        "" => LabelSelector::everything(),
+        name => {
+            let Seen::Found(partition) = view.get(&refs::partitions().object(&key.cluster, "", name)) else {
+                let text = format!("partition.topology.kcp.io {name:?} not found");
+                mark_false(want, condition::PARTITION_VALID, reason, &text, context);
+                want.remove_at(&["status", "endpoints"]);
+                return None;
+            };
+            match partition
+                .at(&["spec", "selector"])
+                .filter(|selector| !selector.is_null())
+            {
+                // In effect so with kcp: what selects nothing and what selects everything are written down alike.
+                None => LabelSelector::everything(),
+                some => match LabelSelector::from_json(some) {
+                    Ok(selector) => selector,
+                    Err(why) => {
+                        mark_false(want, condition::PARTITION_VALID, reason, &why.to_string(), context);
+                        return None;
+                    }
+                },
+            }
+        }
+    };
+    match selector.is_everything() {
+        true => _ = want.remove_at(&["status", "shardSelector"]),
+        false => want.set_at(&["status", "shardSelector"], json!(selector.to_string())),
+    }
+    conditions::mark_true(want, condition::PARTITION_VALID, &context.now);
+    Some(selector)
+}
+
+fn mark_false(want: &mut Value, kind: &str, reason: &str, text: &str, context: &Context) {
+    conditions::mark_false(want, kind, reason, Severity::Error, text, &context.now);
+}
+
+fn partition_of(slice: &Value) -> &str {
+    slice.str_at(&["spec", "partition"]).unwrap_or_default()
+}
+
 fn has_consumers(view: &dyn View, cluster: &Cluster, export: &str) -> bool {
     let exported = Requirement::equals(label::EXPORT, hashes::export_label(cluster.as_str(), export));
     view.any(&refs::bindings(), &Scope::All, "", &LabelSelector::of(vec![exported]))
@@ -219,76 +247,4 @@ fn find_export(slice: &Value, view: &dyn View) -> Option<(Cluster, Arc<Value>)> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testing::{Literals, cluster};
-
-    /// A consumer here of an export whose slice, with a partition or none, is on another shard.
-    fn world(selector: Option<&str>) -> Literals {
-        let mut world = Literals {
-            elsewhere: [cluster("prov")].into(),
-            ..Literals::default()
-        };
-        world.put(&refs::exports(), "prov", json!({"metadata": {"name": "e"}}));
-        let mut slice = json!({"metadata": {"name": "e"}, "spec": {"export": {"path": "prov", "name": "e"}},
-            "status": {"endpoints": [{"url": "https://other/services/apiexport/prov/e"}], "conditions": [
-                {"type": "APIExportValid", "status": "True"}, {"type": "PartitionValid", "status": "True"}]}});
-        if let Some(selector) = selector {
-            slice.set_at(&["spec", "partition"], json!("p"));
-            slice.set_at(&["status", "shardSelector"], json!(selector));
-        }
-        world.put(&refs::endpoint_slices(), "prov", slice);
-        let shard = json!({"metadata": {"name": "blue", "labels": {"region": "west"}}});
-        world.put(&refs::shards(), "root", shard);
-        let exported = hashes::export_label("prov", "e");
-        let consumer = json!({"metadata": {"name": "b", "labels": {label::EXPORT: exported}}});
-        world.put(&refs::bindings(), "abc", consumer);
-        world
-    }
-
-    fn urls(world: &mut Literals) -> Vec<String> {
-        let info = ShardInfo {
-            name: "blue".to_owned(),
-            external_url: String::new(),
-            virtual_workspace_url: "https://blue".to_owned(),
-            ca_pem: String::new(),
-        };
-        world.settle(
-            &EndpointSlices::new(Arc::new(info)),
-            &Key::new(&cluster("prov"), "", "e"),
-        );
-        let slice = world.object(&refs::endpoint_slices(), "prov", "", "e").unwrap();
-        let endpoints = slice.at(&["status", "endpoints"]).and_then(Value::as_array);
-        let urls = endpoints.into_iter().flatten().filter_map(|e| e.str_at(&["url"]));
-        urls.map(str::to_owned).collect()
-    }
-
-    const OTHER: &str = "https://other/services/apiexport/prov/e";
-    const OWN: &str = "https://blue/services/apiexport/prov/e";
-
-    #[test]
-    fn a_shard_adds_its_own_url_to_a_slice_of_another_one_as_long_as_it_has_consumers() {
-        let mut world = world(None);
-        assert_eq!(urls(&mut world), [OTHER, OWN]);
-        world.objects.retain(|of, _| of.resource != refs::bindings());
-        assert_eq!(urls(&mut world), [OTHER], "others' are theirs");
-    }
-
-    #[test]
-    fn a_partition_of_another_shards_slice_selects_by_what_is_written_there() {
-        assert_eq!(urls(&mut world(Some("region=west"))), [OTHER, OWN]);
-        assert_eq!(urls(&mut world(Some("region=east"))), [OTHER]);
-    }
-
-    #[test]
-    fn an_invalid_slice_of_another_shard_is_left_alone() {
-        let mut world = world(None);
-        let of = refs::endpoint_slices().object(&cluster("prov"), "", "e");
-        let slice = world.objects.get_mut(&of).unwrap();
-        slice.set_at(
-            &["status", "conditions"],
-            json!([{"type": "APIExportValid", "status": "False"}]),
-        );
-        assert_eq!(urls(&mut world), [OTHER]);
-    }
-}
+mod tests;

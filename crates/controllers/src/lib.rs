@@ -25,6 +25,7 @@ pub mod logical_cluster_deletion;
 pub mod namespace;
 pub mod namespace_content;
 mod owner;
+pub mod partition_set;
 pub mod refs;
 pub mod replicated;
 mod scheduling;
@@ -77,6 +78,7 @@ pub fn sharing(shard: &ShardInfo) -> Vec<Arc<dyn Controller>> {
     vec![
         Arc::new(export::Exports),
         Arc::new(endpoint_slice::EndpointSlices::new(Arc::new(shard.clone()))),
+        Arc::new(partition_set::PartitionSets::new(&shard.name)),
         Arc::new(binding::Bindings),
         Arc::new(binding_deletion::BindingDeletion),
         Arc::new(claim_label::ClaimLabels),

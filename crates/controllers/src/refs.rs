@@ -18,6 +18,7 @@ refs! {
     schemas => "apis.kcp.io", "apiresourceschemas";
     endpoint_slices => "apis.kcp.io", "apiexportendpointslices";
     partitions => "topology.kcp.io", "partitions";
+    partition_sets => "topology.kcp.io", "partitionsets";
     namespaces => "", "namespaces";
     config_maps => "", "configmaps";
     secrets => "", "secrets";
