@@ -57,9 +57,17 @@ pub struct Neighbourhood {
 
 impl Neighbours {
     pub fn new(env: &Env, own: &str, facts: Arc<ShardFacts>) -> Arc<Self> {
+        let routes = Arc::new(Routes::new([env.rng.next_u64(), env.rng.next_u64()]));
+        if own != ROOT_SHARD {
+            // There is one, wherever it is: until it has told what it holds, nobody can say what there is not.
+            routes.introduce(&ShardEntry {
+                name: ROOT_SHARD.to_owned(),
+                ..ShardEntry::default()
+            });
+        }
         Arc::new(Self {
             own: own.to_owned(),
-            routes: Arc::new(Routes::new([env.rng.next_u64(), env.rng.next_u64()])),
+            routes,
             facts,
             peers: RwLock::default(),
             driver: RwLock::default(),
@@ -347,5 +355,25 @@ pub fn shard_entry(name: &str, shard: Option<&Value>) -> ShardEntry {
             .map(|(key, value)| (key.clone(), text(value)))
             .collect(),
         unschedulable: shard.annotation(annotation::UNSCHEDULABLE).is_some() || shard.deletion_timestamp().is_some(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use env::simulated::SimOptions;
+
+    use super::*;
+    use crate::definitions::Definitions;
+
+    #[tokio::test]
+    async fn a_shard_that_has_not_heard_root_does_not_say_what_there_is_not() {
+        let (env, _host) = Env::simulated(1, SimOptions::default());
+        let told = |own| {
+            let neighbours = Neighbours::new(&env, own, ShardFacts::new(Definitions::new()));
+            (neighbours.is_everything_told(), neighbours.is_alone())
+        };
+        // Nobody is followed yet.
+        assert_eq!(told("beta"), (false, true));
+        assert_eq!(told(ROOT_SHARD), (true, true));
     }
 }

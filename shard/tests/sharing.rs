@@ -760,3 +760,54 @@ async fn partitions_follow_the_labels_of_shards_and_slices_announce_what_they_se
     b.until("its partitions go with a set", || b.partitions(&provider).len() == 2)
         .await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_fresh_shard_is_ready_when_root_has_told_it_what_it_binds() {
+    let pair = Pair::new();
+    let _a = pair.start_a().await;
+    let begun = pair.b.clock.monotonic();
+    let b = pair.start_b().await;
+    let took = pair.b.clock.monotonic().saturating_sub(begun);
+    let own = Cluster::well_known(cluster::SYSTEM_SHARD);
+    assert!(b.shard.definitions.bound(&own, group::TENANCY, "workspaces").is_some());
+    // Less than any look that no event has led to (`RETRY` of the bindings' controller).
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    // Nobody has ever said that there is no such export: it was not known yet.
+    let permit = Permit::internal(Scope::One(own));
+    let all = LabelSelector::everything();
+    let key = shard::facts::bindings_key();
+    for binding in b.shard.store.peek_list(&permit, &key, &Scope::All, "", &all) {
+        let tree = binding.to_value();
+        let conditions = tree.at(&["status", "conditions"]).and_then(Value::as_array).unwrap();
+        let ready = conditions.iter().find(|c| c["type"] == "Ready").unwrap();
+        assert_eq!(ready["status"], "True", "{tree:#}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_binding_that_is_there_before_its_export_is_bound_when_that_comes() {
+    let pair = Pair::new();
+    let (a, b) = (pair.start_a().await, pair.start_b().await);
+    let root = Cluster::well_known(cluster::ROOT);
+    let consumer = a.workspace(&root, "consumer", &b).await;
+    // Not even the workspace is there: nobody can say what the path leads to.
+    b.create(&consumer, &bindings(), binding("root:provider")).await;
+    let blocked = async || {
+        let found = b.get(&consumer, &bindings(), "widgets").await?;
+        let conditions = found.at(&["status", "conditions"])?.as_array()?.clone();
+        Some(conditions.iter().any(|c| c["reason"] == "APIExportNotFound"))
+    };
+    while blocked().await != Some(true) {
+        b.env.clock.sleep(Duration::from_millis(20)).await;
+    }
+
+    let provider = a.workspace(&root, "provider", &a).await;
+    a.offer(&provider).await;
+    let begun = b.env.clock.monotonic();
+    let served = || b.shard.definitions.bound(&consumer, "acme.io", "widgets").is_some();
+    b.until("widgets are served", served).await;
+    let took = b.env.clock.monotonic().saturating_sub(begun);
+    assert!(took < Duration::from_secs(2), "it took {took:?}");
+    // It counts as a consumer now, and the provider hears where it is seen.
+    a.until_announced(&provider, "widgets", &["b"], true).await;
+}

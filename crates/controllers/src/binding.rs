@@ -81,7 +81,8 @@ impl Controller for Bindings {
             return bindings_in(view, trigger.cluster, is_unbound);
         }
         if *trigger.resource == refs::exports() {
-            return consumers(view, trigger.cluster, trigger.name);
+            let export = trigger.new.or(trigger.old).map(plan::Labelled::parse);
+            return export.map_or_else(Vec::new, |export| referring(view, trigger.cluster, &export));
         }
         if *trigger.resource == refs::schemas() {
             if trigger.old.is_some() {
@@ -96,7 +97,7 @@ impl Controller for Bindings {
             };
             let concerned = exports.iter().filter(|export| names(export));
             return concerned
-                .flat_map(|export| consumers(view, trigger.cluster, export.name()))
+                .flat_map(|export| referring(view, trigger.cluster, export))
                 .collect();
         }
         if *trigger.resource == refs::logical_clusters() {
@@ -152,9 +153,23 @@ fn bindings_in(view: &dyn View, cluster: &Cluster, wanted: fn(&Value) -> bool) -
         .collect()
 }
 
+/// Bindings of an export, and those that were made when nobody here knew yet what its path leads to.
+fn referring(view: &dyn View, cluster: &Cluster, export: &Value) -> Vec<Key> {
+    let mut keys = consumers(view, cluster, export.name());
+    let path = types::path_of(export);
+    if !path.is_empty() && path != cluster.as_str() {
+        keys.extend(labelled(view, &hashes::export_label(path, export.name())));
+    }
+    keys
+}
+
 /// Bindings of an export, on this shard.
 pub(crate) fn consumers(view: &dyn View, cluster: &Cluster, export: &str) -> Vec<Key> {
-    let exported = Requirement::equals(label::EXPORT, hashes::export_label(cluster.as_str(), export));
+    labelled(view, &hashes::export_label(cluster.as_str(), export))
+}
+
+fn labelled(view: &dyn View, export: &str) -> Vec<Key> {
+    let exported = Requirement::equals(label::EXPORT, export);
     view.list(&refs::bindings(), &Scope::All, "", &LabelSelector::of(vec![exported]))
         .iter()
         .filter_map(|b| {

@@ -60,9 +60,13 @@ impl Controller for EndpointSlices {
         if is_shard && (trigger.name != self.shard.name || !are_labels_news(trigger)) {
             return Vec::new();
         }
-        // Only the first and the last consumer matter, so a change of a binding does not.
+        // Only the first and the last consumer matter, so a change of a binding does not, but for what it is a consumer of.
         let is_binding = *trigger.resource == refs::bindings();
-        if is_binding && trigger.old.is_some() && trigger.new.is_some() {
+        let exported = |o: &dyn plan::Labelled| o.label(label::EXPORT);
+        if is_binding
+            && let (Some(old), Some(new)) = (trigger.old, trigger.new)
+            && exported(old) == exported(new)
+        {
             return Vec::new();
         }
         let is_partition = *trigger.resource == refs::partitions();
@@ -70,17 +74,11 @@ impl Controller for EndpointSlices {
             true => Scope::One(trigger.cluster.clone()),
             false => Scope::All,
         };
-        let exported = is_binding
-            .then(|| {
-                trigger
-                    .new
-                    .or(trigger.old)
-                    .and_then(|binding| binding.label(label::EXPORT))
-            })
-            .flatten();
         let concerned = |slice: &&Arc<Value>| match partition_of(slice) {
             _ if is_binding => find_export(slice, view).is_some_and(|(cluster, export)| {
-                exported.as_deref() == Some(&*hashes::export_label(cluster.as_str(), export.name()))
+                let label = hashes::export_label(cluster.as_str(), export.name());
+                let sides = trigger.new.into_iter().chain(trigger.old);
+                sides.filter_map(exported).any(|of| of == label)
             }),
             name if is_partition => name == trigger.name,
             name if is_shard => !name.is_empty(),

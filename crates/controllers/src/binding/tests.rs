@@ -152,3 +152,34 @@ fn claims_are_applied_once_the_objects_show_it() {
     let binding = world.object(&refs::bindings(), "cons", "", "b").unwrap();
     assert!(conditions::is_true(binding, condition::PERMISSION_CLAIMS_APPLIED));
 }
+
+#[test]
+fn an_export_and_its_schemas_wake_who_refers_to_them_by_whatever_label() {
+    let mut world = world();
+    for (name, of) in [("by-name", "prov"), ("by-path", "root:prov"), ("another", "root:other")] {
+        let binding = json!({"metadata": {"name": name, "labels": {label::EXPORT: hashes::export_label(of, "e")}}});
+        world.put(&refs::bindings(), "cons", binding);
+    }
+    let woken = |resource: ResourceRef, name: &str| {
+        let home = cluster("prov");
+        let object = world.object(&resource, "prov", "", name).unwrap().clone();
+        let event = crate::testing::Event(object);
+        let trigger = Trigger {
+            resource: &resource,
+            cluster: &home,
+            namespace: "",
+            name,
+            old: None,
+            new: Some(&event),
+        };
+        let mut names: Vec<String> = Bindings
+            .keys(&trigger, &world)
+            .into_iter()
+            .map(|key| key.name.to_string())
+            .collect();
+        names.sort();
+        names
+    };
+    assert_eq!(woken(refs::exports(), "e"), ["by-name", "by-path"]);
+    assert_eq!(woken(refs::schemas(), "v1.widgets.example.io"), ["by-name", "by-path"]);
+}

@@ -217,3 +217,28 @@ fn slices_are_woken_by_their_partition_and_by_the_labels_of_their_own_shard() {
     assert_eq!(keys(refs::exports(), "prov", "e", None, Some(json!({}))), 1);
     assert_eq!(keys(refs::exports(), "prov", "f", None, Some(json!({}))), 0);
 }
+
+#[test]
+fn a_binding_counts_from_when_it_is_known_what_it_binds() {
+    let world = world(None);
+    let binding = |of: &str| {
+        let label = hashes::export_label(of, "e");
+        Event(json!({"metadata": {"name": "b", "labels": {label::EXPORT: label}}}))
+    };
+    let woken = |old: &str, new: &str| {
+        let (old, new) = (binding(old), binding(new));
+        let resource = refs::bindings();
+        let consumer = cluster("cons");
+        let trigger = Trigger {
+            resource: &resource,
+            cluster: &consumer,
+            namespace: "",
+            name: "b",
+            old: Some(&old),
+            new: Some(&new),
+        };
+        controller().keys(&trigger, &world).len()
+    };
+    assert_eq!(woken("root:prov", "prov"), 1);
+    assert_eq!(woken("prov", "prov"), 0);
+}

@@ -20,7 +20,8 @@ fn reference(object: &Value) -> (&str, &str) {
     (member("path"), member("name"))
 }
 
-/// The label that makes the bindings of an export findable.
+/// The label that makes the bindings of an export findable. Where nobody knows yet what a path leads to it is made of the path,
+/// so that who waits for an export is found when the export comes (kcp has an index of references for that).
 pub(super) fn mutate(review: &mut Review<'_>, world: &dyn World) {
     if !is_binding(review) || !review.is_write() || !review.is_main() {
         return;
@@ -54,7 +55,9 @@ fn wanted_label(review: &Review<'_>, world: &dyn World) -> Option<String> {
     if name.is_empty() {
         return None;
     }
-    Some(hashes::export_label(home_of(review, world, path, name)?.as_str(), name))
+    // A path of one segment is the name of a cluster, known here or not.
+    let home = home_of(review, world, path, name);
+    Some(hashes::export_label(home.as_ref().map_or(path, Cluster::as_str), name))
 }
 
 /// The cluster of an export. By the path that the export itself has recorded, where its workspaces are on other shards.

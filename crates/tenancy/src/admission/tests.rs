@@ -251,6 +251,22 @@ fn binding_needs_the_right_to_bind_and_unknown_paths_look_the_same() {
 }
 
 #[test]
+fn a_binding_can_be_found_by_its_export_before_anybody_knows_where_that_is() {
+    let label = |path: &str| {
+        let mut binding =
+            json!({"metadata": {"name": "y"}, "spec": {"reference": {"export": {"name": "e", "path": path}}}});
+        ask("apis.kcp.io", "apibindings")
+            .run(Verb::Create, Some(&mut binding), None)
+            .unwrap();
+        binding.label(api::keys::label::EXPORT).map(str::to_owned)
+    };
+    // By the name of the cluster, known or not; by the path, as long as that leads nowhere.
+    for path in ["root", "abc", "root:nope"] {
+        assert_eq!(label(path), Some(api::hashes::export_label(path, "e")), "{path}");
+    }
+}
+
+#[test]
 fn claims_need_a_selector() {
     let claim = json!({"group": "", "resource": "configmaps", "verbs": ["*"], "state": "Accepted"});
     let mut object = json!({"metadata": {"name": "y"}, "spec": {"reference": {"export": {"name": "e"}}, "permissionClaims": [claim]}});
