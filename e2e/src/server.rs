@@ -135,15 +135,28 @@ impl Server {
 
     /// The same on a shard, by its name.
     pub fn create_workspace_on(&self, shard: &str, parent: &str, name: &str) -> Kubectl {
-        let spec = format!("{{location: {{selector: {{matchLabels: {{name: {shard}}}}}}}}}");
-        self.create_workspace_where(parent, name, &spec)
+        self.create_workspace_by(("name", shard), parent, name)
+    }
+
+    /// The same on any shard that has a label.
+    pub fn create_workspace_by(&self, label: (&str, &str), parent: &str, name: &str) -> Kubectl {
+        self.create_workspace_where(parent, name, &located(label))
+    }
+
+    /// The same, without waiting for it.
+    pub fn ask_for_workspace_by(&self, label: (&str, &str), parent: &str, name: &str) {
+        self.ask_for_workspace(parent, name, &located(label));
+    }
+
+    fn ask_for_workspace(&self, parent: &str, name: &str, spec: &str) {
+        let document =
+            format!("apiVersion: tenancy.kcp.io/v1alpha1\nkind: Workspace\nmetadata:\n  name: {name}\nspec: {spec}\n");
+        self.workspace(parent).create(&document).ok();
     }
 
     fn create_workspace_where(&self, parent: &str, name: &str, spec: &str) -> Kubectl {
         let above = self.workspace(parent);
-        let document =
-            format!("apiVersion: tenancy.kcp.io/v1alpha1\nkind: Workspace\nmetadata:\n  name: {name}\nspec: {spec}\n");
-        above.create(&document).ok();
+        self.ask_for_workspace(parent, name, spec);
         above
             .run(&format!(
                 "wait --for=jsonpath={{.status.phase}}=Ready workspace/{name} --timeout=60s"
@@ -326,6 +339,11 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The spec of a workspace on a shard with a label.
+fn located((key, value): (&str, &str)) -> String {
+    format!("{{location: {{selector: {{matchLabels: {{{key}: {value}}}}}}}}}")
 }
 
 fn spawn(command: &str, root_directory: &Path, port: u16, flags: &[String]) -> Child {

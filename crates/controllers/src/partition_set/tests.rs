@@ -355,6 +355,34 @@ fn a_set_that_is_being_deleted_makes_none() {
 }
 
 #[test]
+fn a_run_that_was_cut_off_anywhere_is_finished_by_the_next() {
+    let begin = || {
+        let shards = ["a", "b", "c"].map(|region| (region, json!({"region": region})));
+        let mut world = world(&shards, json!({"dimensions": ["region"]}));
+        world.settle(&controller(), &key());
+        for (name, region) in [("a", "d"), ("b", "e"), ("f", "f")] {
+            shard(&mut world, name, json!({"region": region}));
+        }
+        let effects = controller().plan(&key(), &world, &context()).effects;
+        assert_eq!(effects.len(), 6, "two go, three come, and the set says so");
+        (world, effects)
+    };
+    let finish = |mut world: Literals| {
+        world.settle(&controller(), &key());
+        (names(&world).join(","), set(&world)["status"].clone())
+    };
+    let (mut whole, effects) = begin();
+    whole.carry_out(&effects);
+    let whole = finish(whole);
+    assert_eq!(whole.1["count"], 4);
+    for done in 0..effects.len() {
+        let (mut world, effects) = begin();
+        world.carry_out(&effects[..done]);
+        assert_eq!(finish(world), whole, "cut off after {done}");
+    }
+}
+
+#[test]
 fn what_is_there_once_is_not_written_again() {
     let mut world = world(&[("s", json!({"region": "east"}))], json!({"dimensions": ["region"]}));
     world.settle(&controller(), &key());
