@@ -811,3 +811,50 @@ async fn a_binding_that_is_there_before_its_export_is_bound_when_that_comes() {
     // It counts as a consumer now, and the provider hears where it is seen.
     a.until_announced(&provider, "widgets", &["b"], true).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_set_that_could_select_nothing_sensible_is_refused() {
+    let pair = Pair::new();
+    let a = pair.start_a().await;
+    let team = a.workspace(&Cluster::well_known(cluster::ROOT), "team", &a).await;
+    let ask = async |selector: Value| {
+        let mut set = by_region("set");
+        set.set_at(&["spec", "shardSelector"], selector);
+        a.create_as("alice", &team, &partition_sets(), set).await
+    };
+    let expression = |key: &str, operator: &str, values: Value| {
+        let mut expression = json!({"key": key, "operator": operator});
+        if !values.is_null() {
+            expression.set_at(&["values"], values);
+        }
+        json!({"matchExpressions": [expression]})
+    };
+    let many: Vec<Value> = (0..11)
+        .map(|n| json!({"key": format!("k{n}"), "operator": "Exists"}))
+        .collect();
+    for wrong in [
+        expression(&format!("region/{}", "1".repeat(70)), "NotIn", json!(["a"])),
+        expression("-region", "Exists", Value::Null),
+        expression("region", "NotIn", json!(["a", "_A"])),
+        expression("region", "NotIn", json!(["a".repeat(64)])),
+        expression("region", "Like", json!(["a"])),
+        expression("region", "DoesNotExist", json!(["a"])),
+        expression("region", "In", json!([])),
+        json!({"matchLabels": {"1_2/aaa": "value"}}),
+        json!({"matchLabels": {"region": "a%b"}}),
+        json!({ "matchExpressions": many }),
+    ] {
+        let refused = ask(wrong.clone()).await.unwrap_err();
+        assert_eq!(refused.code, 422, "{wrong}: {}", refused.message);
+    }
+    for right in [
+        expression("example/region", "In", json!(["a", "B_c.d"])),
+        expression("region", "Exists", Value::Null),
+        json!({"matchLabels": {"example/region": "a"}}),
+    ] {
+        ask(right.clone())
+            .await
+            .unwrap_or_else(|why| panic!("{right}: {}", why.message));
+        a.delete(&team, &partition_sets(), "set").await;
+    }
+}
