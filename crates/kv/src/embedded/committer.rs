@@ -331,6 +331,7 @@ impl Shared {
         }
         if let Some(compacted) = commit.compacted {
             index.compact(compacted.at);
+            recent.forget(compacted.at);
         }
         let revision = index.revision();
         drop((index, recent));

@@ -40,10 +40,23 @@ impl Recent {
         self.bytes += weight(&batch);
         self.batches.push_back(batch);
         while self.bytes > self.bytes_max && self.batches.len() > 1 {
-            if let Some(oldest) = self.batches.pop_front() {
-                self.bytes -= weight(&oldest);
-                self.floor = oldest.revision;
-            }
+            self.pop();
+        }
+    }
+
+    /// Forgets the batches up to a revision. Those that were made under load lie all over the memory that it took, and keep
+    /// as many pages of it from the system.
+    pub(super) fn forget(&mut self, revision: Revision) {
+        while self.batches.front().is_some_and(|oldest| oldest.revision <= revision) {
+            self.pop();
+        }
+        self.batches.shrink_to(2 * self.batches.len());
+    }
+
+    fn pop(&mut self) {
+        if let Some(oldest) = self.batches.pop_front() {
+            self.bytes -= weight(&oldest);
+            self.floor = oldest.revision;
         }
     }
 
@@ -85,6 +98,21 @@ mod tests {
                 mod_revision: revision,
             }],
         })
+    }
+
+    #[test]
+    fn what_is_forgotten_is_asked_of_the_log() {
+        let mut recent = Recent::new(Revision(1), 1 << 20);
+        (2..=6).for_each(|revision| recent.push(batch(revision)));
+        recent.forget(Revision(4));
+        assert_eq!(recent.bytes, 2 * weight(&batch(0)));
+        assert!(matches!(recent.after(Revision(3)), After::TooOld));
+        assert!(matches!(recent.after(Revision(4)), After::Batch(next) if next.revision == Revision(5)));
+        assert!(recent.event(RowId::first(Revision(4))).is_none());
+        recent.forget(Revision(9));
+        assert!(matches!(recent.after(Revision(6)), After::Nothing));
+        recent.push(batch(10));
+        assert!(matches!(recent.after(Revision(6)), After::Batch(next) if next.revision == Revision(10)));
     }
 
     #[test]

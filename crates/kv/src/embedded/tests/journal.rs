@@ -1,7 +1,7 @@
 //! What is in the journal alone: found after any end, never taken twice, never taken from another store.
 
 use super::*;
-use crate::{KeyValue, Op};
+use crate::{KeyValue, Op, WatchItem};
 use bytes::Bytes;
 use env::simulated::Crash;
 use std::path::Path;
@@ -140,4 +140,28 @@ async fn readers_beside_a_taking_over_miss_nothing() {
         }
     }
     writer.join().await.unwrap();
+}
+
+/// What stays of a burst of writes keeps the pages that it lies on from the system.
+#[tokio::test(start_paused = true)]
+async fn compaction_lets_go_of_the_batches_that_were_kept_for_watchers() {
+    let (env, _host) = simulated(1);
+    let kv = EmbeddedKv::open(&env, options()).await.unwrap();
+    let mut watch = kv.watch(Revision(1)).await.unwrap();
+    put(&kv, "a", "1").await;
+    let TxnOutcome::Committed(last) = put(&kv, "a", "2").await else {
+        panic!("nothing guards it")
+    };
+    let batch = loop {
+        if let WatchItem::Batch(batch) = watch.next().await.unwrap() {
+            break Arc::downgrade(&batch);
+        }
+    };
+    assert!(batch.upgrade().is_some());
+    kv.compact(last).await.unwrap();
+    while batch.upgrade().is_some() {
+        env.clock.sleep(Duration::from_millis(1)).await;
+        assert!(env.clock.monotonic() < Duration::from_secs(60), "it is kept for ever");
+    }
+    assert_eq!(all(&kv).await.len(), 1);
 }
