@@ -7,7 +7,7 @@ use clap::Parser;
 use env::Env;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What the shards of a kcp control plane offer to each other, in one place
 #[derive(Parser)]
@@ -19,7 +19,6 @@ struct Line {
 
 fn main() -> anyhow::Result<()> {
     // Some thousand objects: never so much that huge pages would pay.
-    apiserver::no_huge_pages();
     let Line { options } = Line::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(start(options))

@@ -7,7 +7,7 @@ use front_proxy::options::ProxyOptions;
 use front_proxy::start::Running;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// One address for all shards of a kcp control plane
 #[derive(Parser)]
@@ -18,8 +18,6 @@ struct Line {
 }
 
 fn main() -> anyhow::Result<()> {
-    // It holds an index and what is on its way: never so much that huge pages would pay.
-    apiserver::no_huge_pages();
     let Line { options } = Line::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(start(options))

@@ -9,7 +9,7 @@ use shard::start::Running;
 use shard::up::UpOptions;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A control plane of very many Kubernetes-like clusters
 #[derive(Parser)]
@@ -30,7 +30,6 @@ enum Command {
 }
 
 fn main() -> anyhow::Result<()> {
-    apiserver::no_huge_pages();
     let Line { command } = Line::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match command {
@@ -56,9 +55,6 @@ async fn start(options: StartOptions) -> anyhow::Result<()> {
     };
     let _spans = telemetry::log::init(&log)?;
     let env = Env::real();
-    let sized = env.clone();
-    let growing = async move { apiserver::huge_pages_when_large(&sized).await };
-    env.spawn.spawn("huge-pages", growing).detach();
     let begun = env.clock.monotonic();
     let running = Running::start(&env, &options).await?;
     let took = env.clock.monotonic().saturating_sub(begun);

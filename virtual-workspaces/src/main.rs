@@ -6,7 +6,7 @@ use env::Env;
 use virtual_workspaces::program::{ProgramOptions, Running};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The virtual workspaces of one shard of kcp, as a process of their own
 #[derive(Parser)]
@@ -17,8 +17,6 @@ struct Line {
 }
 
 fn main() -> anyhow::Result<()> {
-    // It holds what is on its way: never so much that huge pages would pay.
-    apiserver::no_huge_pages();
     let Line { options } = Line::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(start(options))

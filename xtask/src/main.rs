@@ -20,7 +20,7 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "xtask")]
 enum Task {
-    /// Gets what building and testing need: protoc, and etcd and kubectl into .cache/bin.
+    /// Gets what building and testing need: protoc, make, and etcd and kubectl into .cache/bin.
     Setup,
     /// Checks the rules that neither the compiler nor clippy knows.
     Tidy,

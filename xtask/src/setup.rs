@@ -6,11 +6,16 @@ use anyhow::{Context, bail};
 
 use crate::tree::Tree;
 
-/// Installs protoc when it is missing (Debian and its relatives, as root), and gets etcd and kubectl into `.cache/bin`.
+/// Installs protoc and make when they are missing (Debian and its relatives, as root), and gets etcd and kubectl into
+/// `.cache/bin`.
 pub fn run(tree: &Tree) -> anyhow::Result<()> {
     // The build of the etcd client compiles etcd's .proto files.
     if tree.program("protoc").is_none() && std::env::var_os("PROTOC").is_none() {
-        install_protoc(tree)?;
+        install(tree, "protoc", "protobuf-compiler")?;
+    }
+    // The allocator's build is make's.
+    if tree.program("make").is_none() {
+        install(tree, "make", "make")?;
     }
     let script = tree.root().join("xtask/scripts/get-etcd");
     let status = Command::new(&script)
@@ -28,13 +33,13 @@ pub fn run(tree: &Tree) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn install_protoc(tree: &Tree) -> anyhow::Result<()> {
+fn install(tree: &Tree, program: &str, package: &str) -> anyhow::Result<()> {
     let installs = tree.program("apt-get").is_some() && is_root();
     if !installs {
-        bail!("protoc is missing: install it (on Debian: `sudo apt-get install protobuf-compiler`) and run this again");
+        bail!("{program} is missing: install it (on Debian: `sudo apt-get install {package}`) and run this again");
     }
     apt_get(&["update"])?;
-    apt_get(&["install", "-y", "--no-install-recommends", "protobuf-compiler"])
+    apt_get(&["install", "-y", "--no-install-recommends", package])
 }
 
 fn apt_get(arguments: &[&str]) -> anyhow::Result<()> {
