@@ -16,7 +16,8 @@ use env::simulated::{SimOptions, World};
 use env::{Env, Task};
 use fabric::serve::{Batches, Fabric, Source};
 use fabric::wire::{
-    IndexWatchRequest, ReplicateBatch, ReplicateEntry, ReplicateWatchRequest, ResolveRequest, ResolveResponse,
+    IndexWatchRequest, LocateRequest, LocateResponse, ReplicateBatch, ReplicateEntry, ReplicateWatchRequest,
+    ResolveRequest, ResolveResponse,
 };
 use fabric::{Endpoint, Replicas, Telling, Upstream, UpstreamOptions};
 use futures_util::stream;
@@ -90,6 +91,10 @@ impl Source for Scripted {
     }
 
     async fn resolve(&self, _: ResolveRequest) -> Result<ResolveResponse, Status> {
+        Err(Status::unimplemented("not asked here"))
+    }
+
+    async fn locate(&self, _: LocateRequest) -> Result<LocateResponse, Status> {
         Err(Status::unimplemented("not asked here"))
     }
 

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accounts;
+pub mod guesses;
 pub mod identity;
 pub mod mapping;
 pub mod options;

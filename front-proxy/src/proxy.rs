@@ -10,7 +10,7 @@ use apiserver::stage::{decode_path, split_cluster};
 use apiserver::{Body, BodyBudget, Connection, Health, Lifecycle, Phase, Query, Refusal, RequestBody, Service};
 use bytes::Bytes;
 use env::Env;
-use fabric::peers::unreachable;
+use fabric::peers::{too_many, unreachable};
 use fabric::upstream::{Answer, UpstreamBody};
 use fabric::{
     Destination, Endpoint, Lane, Lost, PROXY_HEADER, Peers, ShardId, Upstream, UpstreamError, UpstreamOptions,
@@ -24,6 +24,7 @@ use machinery::user::User;
 use parking_lot::RwLock;
 use tenancy::WorkspacePath;
 
+use crate::guesses::Guesses;
 use crate::identity::{GroupFilter, IdentityHeaders};
 use crate::mapping::Mappings;
 use crate::start::ProxyMetrics;
@@ -49,6 +50,7 @@ pub struct Proxy {
     /// Connections that requests are forwarded over, by (mapping, URL).
     pub upstreams: RwLock<BTreeMap<(usize, String), Upstream>>,
     pub bodies: BodyBudget,
+    pub guesses: Guesses,
 }
 
 /// Where a request goes.
@@ -126,10 +128,11 @@ impl Proxy {
             // All clusters of all shards are nobody's business (kcp's facts, H.1).
             Some(("*", _)) => return Err(Refusal::Forbidden(Box::new(all_clusters(&user, &parts)))),
             Some((segment, below)) if path.starts_with(crate::mapping::CLUSTERS) => {
-                self.way_to_cluster(mapping, segment, below).await?
+                self.way_to_cluster(mapping, segment, below, &user).await?
             }
             _ => {
-                self.check_cluster(cluster.or_else(|| cluster_within(&path))).await?;
+                let segment = cluster.or_else(|| cluster_within(&path));
+                self.check_cluster(segment, &user).await?;
                 Way {
                     mapping,
                     url: mapped.backend.clone(),
@@ -184,12 +187,33 @@ impl Proxy {
         }
     }
 
-    async fn way_to_cluster(&self, mapping: usize, segment: &str, below: &str) -> Answered<Way> {
+    async fn way_to_cluster(&self, mapping: usize, segment: &str, below: &str, user: &User) -> Answered<Way> {
         let found = match parse_path(segment) {
-            Some(path) => self.peers.resolve(&path).await,
+            Some(path) => self.find(&path, user).await,
             None => Err(Lost::Unknown),
         };
         self.way(mapping, segment, below, found)
+    }
+
+    /// Where a path leads. For what the index does not know shards are asked, and by one user only so often in vain.
+    async fn find(&self, path: &WorkspacePath, user: &User) -> Result<Destination, Lost> {
+        if let Some(known) = self.peers.known(path) {
+            return known;
+        }
+        let Some(guess) = self.guesses.take(&user.name) else {
+            self.metrics.looked_up("limited");
+            return Err(Lost::Refused(too_many()));
+        };
+        let found = self.peers.look_for(path).await;
+        match &found {
+            Ok(_) => {
+                guess.was_right();
+                self.metrics.looked_up("found");
+            }
+            Err(Lost::Unknown) => self.metrics.looked_up("unknown"),
+            Err(Lost::Refused(_)) => self.metrics.looked_up("refused"),
+        }
+        found
     }
 
     fn way(&self, mapping: usize, segment: &str, below: &str, found: Result<Destination, Lost>) -> Answered<Way> {
@@ -239,11 +263,11 @@ impl Proxy {
     }
 
     /// A cluster in a path that is not a cluster's own must exist, as kcp has it; who asks is known already.
-    async fn check_cluster(&self, segment: Option<&str>) -> Answered<()> {
+    async fn check_cluster(&self, segment: Option<&str>, user: &User) -> Answered<()> {
         let Some(path) = segment.filter(|segment| *segment != "*").and_then(parse_path) else {
             return Ok(());
         };
-        match self.peers.resolve(&path).await {
+        match self.find(&path, user).await {
             Err(Lost::Refused(status)) => Err(status.into()),
             // Views refuse what they do not know, and look the same to everybody.
             Ok(_) | Err(Lost::Unknown) => Ok(()),

@@ -16,11 +16,12 @@ use env::Env;
 use fabric::{Identity, Peers, Routes, UpstreamOptions};
 use http::{HeaderValue, Method, Response, StatusCode};
 use parking_lot::RwLock;
-use telemetry::metrics::{Family, Histogram};
+use telemetry::metrics::{Counter, Family, Histogram};
 use telemetry::{Gauge, Metrics};
 use tenancy::effective::{CLUSTER_NAME, SCOPES};
 
 use crate::accounts::ShardAccounts;
+use crate::guesses::Guesses;
 use crate::identity::GroupFilter;
 use crate::mapping::Mappings;
 use crate::options::ProxyOptions;
@@ -46,6 +47,7 @@ pub struct Running {
 pub struct ProxyMetrics {
     durations: Family<Histogram>,
     indexed: Family<Gauge>,
+    lookups: Family<Counter>,
     pub server: Arc<Metrics>,
 }
 
@@ -150,6 +152,7 @@ fn proxy(env: &Env, options: &ProxyOptions, metrics: ProxyMetrics) -> Result<(Pr
         metrics,
         upstreams: RwLock::default(),
         bodies: BodyBudget::new(BODIES_BYTES_MAX),
+        guesses: Guesses::new(env),
     };
     Ok((proxy, seeds))
 }
@@ -251,7 +254,15 @@ impl Default for ProxyMetrics {
             1000,
             Gauge::default,
         );
+        let lookups = Family::new(
+            "kcp_front_proxy_lookups_total",
+            "Paths and names that the index did not know, by what became of them.",
+            &["outcome"],
+            10,
+            Counter::default,
+        );
         Self {
+            lookups: server.registry.add(lookups),
             durations: server.registry.add(durations),
             indexed: server.registry.add(indexed),
             server,
@@ -276,6 +287,11 @@ impl ProxyMetrics {
             "other"
         };
         self.durations.with(&[method, code.as_str()]).observe_duration(took);
+    }
+
+    /// Shards were asked for what the index does not know, or somebody asks for too much.
+    pub fn looked_up(&self, outcome: &'static str) {
+        self.lookups.with(&[outcome]).inc();
     }
 
     /// `/metrics`.

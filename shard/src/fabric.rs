@@ -7,8 +7,8 @@ use ::fabric::serve::{Batches, Source};
 use ::fabric::wire::index_entry::Entry as Told;
 use ::fabric::wire::resolve_response::Outcome;
 use ::fabric::wire::{
-    ClusterEntry, IndexBatch, IndexEntry, IndexWatchRequest, ReplicateBatch, ReplicateWatchRequest, ResolveRequest,
-    ResolveResponse, WorkspaceEntry,
+    ClusterEntry, IndexBatch, IndexEntry, IndexWatchRequest, LocateRequest, LocateResponse, ReplicateBatch,
+    ReplicateWatchRequest, ResolveRequest, ResolveResponse, WorkspaceEntry, locate_response,
 };
 use api::keys::{cluster, group, object};
 use async_trait::async_trait;
@@ -141,18 +141,20 @@ impl Source for ShardSource {
     }
 
     async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, Status> {
-        // The caller has seen something that the caches here may not have yet.
-        let permit = Permit::internal(Scope::All);
-        let key = ObjectKey::new(Cluster::well_known(cluster::ROOT), "", object::LOGICAL_CLUSTER);
-        match self
-            .store
-            .get(&permit, &logical_clusters_key(), &key, Consistency::Latest)
-            .await
-        {
-            Ok(_) | Err(storage::StorageError::NotFound) => {}
-            Err(error) => return Err(Status::unavailable(error.to_string())),
-        }
+        self.catch_up().await?;
         Ok(self.follow(&request))
+    }
+
+    async fn locate(&self, request: LocateRequest) -> Result<LocateResponse, Status> {
+        self.catch_up().await?;
+        let index = self.facts.index.read();
+        let names = request.clusters.iter().filter_map(|name| Cluster::parse(name).ok());
+        let held = names.filter(|name| index.cluster(name).is_some());
+        let held = held.map(|cluster| locate_response::Held {
+            epoch: self.store.epoch(&cluster).unwrap_or_default(),
+            cluster: cluster.to_string(),
+        });
+        Ok(LocateResponse { held: held.collect() })
     }
 
     async fn replicate(&self, request: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status> {
@@ -161,6 +163,20 @@ impl Source for ShardSource {
 }
 
 impl ShardSource {
+    /// The caller has seen something that the caches here may not have yet.
+    async fn catch_up(&self) -> Result<(), Status> {
+        let permit = Permit::internal(Scope::All);
+        let key = ObjectKey::new(Cluster::well_known(cluster::ROOT), "", object::LOGICAL_CLUSTER);
+        match self
+            .store
+            .get(&permit, &logical_clusters_key(), &key, Consistency::Latest)
+            .await
+        {
+            Ok(_) | Err(storage::StorageError::NotFound) => Ok(()),
+            Err(error) => Err(Status::unavailable(error.to_string())),
+        }
+    }
+
     /// Follows names through the index, over the clusters that are here.
     fn follow(&self, request: &ResolveRequest) -> ResolveResponse {
         let index = self.facts.index.read();

@@ -4,15 +4,17 @@
 //! Invariants
 //! - An index is a cache; the shard that holds a cluster is the authority. Nothing is denied because an index does not know it.
 //! - Every method is for peers alone: a certificate of a component, verified by the server's client CA.
-//! - What a peer says is bounded: entries by the message limit, a look-up by hops and time.
+//! - What a peer says is bounded: entries by the message limit, a look-up by hops and time, and what a shard is asked for names
+//!   by questions a second.
 //! - A dead, frozen or cut-off peer costs a caller a bounded time, and others nothing.
 //!
-//! Read next: [`routes`] (the index), [`peers`] (how it is kept), [`replicas`] (what every shard has of the others), [`serve`]
+//! Read next: [`routes`] (the index), [`peers`] (how it is kept), `names` (clusters that no index knows), [`replicas`] (what every shard has of the others), [`serve`]
 //! (the shard's side), [`upstream`] (connections).
 #![forbid(unsafe_code)]
 
 pub mod delegation;
 pub mod identity;
+mod names;
 pub mod peers;
 pub mod replicas;
 pub mod routes;

@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use tenancy::WorkspacePath;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::names::{Located, Names};
 use crate::routes::{Route, Routes, ShardFacts, ShardId};
 use crate::upstream::{Endpoint, Lane, Upstream, UpstreamOptions};
 use crate::wire::index_client::IndexClient;
@@ -36,6 +37,7 @@ pub struct Peers {
     heard: Notify,
     /// Look-ups that run now: more are refused, so that unknown paths cost the shards little.
     lookups: Semaphore,
+    names: Names,
     /// Shards whose index is being told now.
     live: RwLock<BTreeSet<ShardId>>,
     /// The shard that this process is, which follows nobody of its own name.
@@ -71,10 +73,10 @@ const BACKOFF_MIN: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 /// How long after a start all shards are waited for.
 const WAIT_FOR_ALL: Duration = Duration::from_secs(10);
-/// A path's look-ups, all together.
-const LOOKUP_TIMEOUT: Duration = Duration::from_millis(900);
+/// A path's look-ups, all together, and so a name's.
+pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_millis(900);
 const HOPS_MAX: usize = 8;
-const LOOKUPS_MAX: usize = 256;
+const LOOKUPS_MAX: usize = 1024;
 
 // === impl Peers ===
 
@@ -90,6 +92,7 @@ impl Peers {
             upstreams: RwLock::default(),
             heard: Notify::new(),
             lookups: Semaphore::new(LOOKUPS_MAX),
+            names: Names::new(env),
             live: RwLock::default(),
             own: None,
             listener: None,
@@ -114,6 +117,7 @@ impl Peers {
             upstreams: RwLock::default(),
             heard: Notify::new(),
             lookups: Semaphore::new(LOOKUPS_MAX),
+            names: Names::new(env),
             live: RwLock::default(),
             own: Some(own.to_owned()),
             listener: Some(listener),
@@ -288,54 +292,95 @@ impl Peers {
 
     /// Where a path leads: by the index, and where that has a gap, by asking who has to know.
     pub async fn resolve(&self, path: &WorkspacePath) -> Result<Destination, Lost> {
+        match self.known(path) {
+            Some(known) => known,
+            None => self.look_for(path).await,
+        }
+    }
+
+    /// Where a path leads, by the index alone. `None`: that has a gap.
+    pub fn known(&self, path: &WorkspacePath) -> Option<Result<Destination, Lost>> {
         match self.routes.resolve(path) {
-            Route::Cluster { cluster, shard, .. } => Ok(Destination::Cluster { cluster, shard }),
-            Route::Mount { url, followed } => Ok(Destination::Mount {
+            Route::Cluster { cluster, shard, .. } => Some(Ok(Destination::Cluster { cluster, shard })),
+            Route::Mount { url, followed } => Some(Ok(Destination::Mount {
                 url,
-                rest: path.segments().skip(followed + 1).map(str::to_owned).collect(),
-            }),
-            Route::Unavailable => Err(Lost::Refused(not_available())),
-            // Whether there is such a cluster, a shard may know that was not heard yet.
-            Route::Unknown if !self.is_everything_told() => {
-                Err(Lost::Refused(unreachable("not every shard has told what it holds")))
-            }
-            Route::Unknown => Err(Lost::Unknown),
-            Route::Partial {
-                cluster,
-                shard,
-                followed,
-            } => {
-                let names: Vec<String> = path.segments().skip(followed + 1).map(str::to_owned).collect();
-                self.look_up(cluster, shard, names).await
-            }
+                rest: names_behind(path, followed),
+            })),
+            Route::Unavailable => Some(Err(Lost::Refused(not_available()))),
+            Route::Unknown | Route::Partial { .. } => None,
+        }
+    }
+
+    /// Where a path leads that is not [known](Self::known): the shard of its nearest known ancestor is asked, or, where not even
+    /// the first segment is known, all of them.
+    pub async fn look_for(&self, path: &WorkspacePath) -> Result<Destination, Lost> {
+        if let Some(known) = self.known(path) {
+            return known;
+        }
+        if let Route::Partial {
+            cluster,
+            shard,
+            followed,
+        } = self.routes.resolve(path)
+        {
+            return self.look_up(cluster, shard, names_behind(path, followed)).await;
+        }
+        let (cluster, shard) = self.locate(&first_of(path)?).await?;
+        match names_behind(path, 0) {
+            names if names.is_empty() => Ok(Destination::Cluster { cluster, shard }),
+            names => self.look_up(cluster, shard, names).await,
         }
     }
 
     /// The same, believing nothing but the shards: for when the index has led astray.
     pub async fn resolve_anew(&self, path: &WorkspacePath) -> Result<Destination, Lost> {
-        let first = match path.as_cluster() {
-            Some(cluster) => cluster,
-            None => path
-                .segments()
-                .next()
-                .and_then(|first| Cluster::parse(first).ok())
-                .ok_or(Lost::Unknown)?,
-        };
+        let first = first_of(path)?;
+        let names = names_behind(path, 0);
         let alone = WorkspacePath::parse(first.as_str()).map_err(|_| Lost::Unknown)?;
-        let Route::Cluster { shard, .. } = self.routes.resolve(&alone) else {
+        match self.routes.resolve(&alone) {
+            Route::Cluster { shard, .. } if !names.is_empty() => self.look_up(first, shard, names).await,
+            _ => {
+                let (cluster, shard) = self.locate(&first).await?;
+                match names.is_empty() {
+                    true => Ok(Destination::Cluster { cluster, shard }),
+                    false => self.look_up(cluster, shard, names).await,
+                }
+            }
+        }
+    }
+
+    /// The shard that holds a cluster: all that were reached are asked. One that cannot answer may be it.
+    async fn locate(&self, cluster: &Cluster) -> Result<(Cluster, ShardId), Lost> {
+        if cluster.is_system() {
+            // Every shard has those, for itself.
             return Err(Lost::Unknown);
+        }
+        let counts = |shard: ShardId| {
+            let is_registered = self.routes.facts(shard).is_some_and(|facts| facts.is_registered);
+            is_registered || self.is_live(shard)
         };
-        let names = match path.as_cluster() {
-            Some(_) => Vec::new(),
-            None => path.segments().skip(1).map(str::to_owned).collect(),
-        };
-        self.look_up(first, shard, names).await
+        let reached = self.upstreams.read().clone().into_iter();
+        let shards = reached
+            .filter(|(shard, _)| counts(*shard))
+            .map(|(shard, (_, upstream))| (shard, upstream))
+            .collect();
+        let asking = self.names.locate(cluster, shards);
+        match self.env.clock.timeout(LOOKUP_TIMEOUT, asking).await {
+            Ok(Located::At { shard, epoch }) => {
+                self.routes.learn(None, cluster, shard, epoch);
+                Ok((cluster.clone(), shard))
+            }
+            Ok(Located::Nowhere) if self.is_everything_told() => Err(Lost::Unknown),
+            // Whether there is such a cluster, a shard may know that was not heard yet.
+            Ok(Located::Nowhere) => Err(Lost::Refused(unreachable("not every shard has told what it holds"))),
+            Ok(Located::Unsaid) | Err(_) => Err(Lost::Refused(unreachable("a shard that may hold it does not answer"))),
+            Ok(Located::Busy) => Err(Lost::Refused(too_many())),
+        }
     }
 
     async fn look_up(&self, cluster: Cluster, shard: ShardId, names: Vec<String>) -> Result<Destination, Lost> {
         let Ok(_turn) = self.lookups.try_acquire() else {
-            let busy = "too many workspaces are looked for, please try again later";
-            return Err(Lost::Refused(Status::too_many_requests(busy, 1)));
+            return Err(Lost::Refused(too_many()));
         };
         let asking = self.follow_names(cluster, shard, names);
         match self.env.clock.timeout(LOOKUP_TIMEOUT, asking).await {
@@ -424,6 +469,25 @@ fn resume(position: IndexWatchRequest, error: &tonic::Status) -> IndexWatchReque
         tonic::Code::Aborted => IndexWatchRequest::default(),
         _ => position,
     }
+}
+
+/// The cluster that a path begins with.
+fn first_of(path: &WorkspacePath) -> Result<Cluster, Lost> {
+    let first = || Cluster::parse(path.segments().next()?).ok();
+    path.as_cluster().or_else(first).ok_or(Lost::Unknown)
+}
+
+/// The names behind the first segment of a path and `followed` more.
+fn names_behind(path: &WorkspacePath, followed: usize) -> Vec<String> {
+    match path.as_cluster() {
+        Some(_) => Vec::new(),
+        None => path.segments().skip(followed + 1).map(str::to_owned).collect(),
+    }
+}
+
+/// For who looks for more than shards can be asked for.
+pub fn too_many() -> Status {
+    Status::too_many_requests("too many workspaces are looked for, please try again later", 1)
 }
 
 /// kcp's text for workspaces in phase Unavailable.

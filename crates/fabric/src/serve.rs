@@ -14,6 +14,7 @@ use machinery::user::MASTERS;
 use tonic::{Status, Streaming};
 use tower_service::Service as _;
 
+use crate::names::NAMES_MAX;
 use crate::replicas::{MESSAGE_MAX, Positions, Receiving};
 use crate::wire::cache_server::{Cache, CacheServer};
 use crate::wire::index_server::{Index, IndexServer};
@@ -22,7 +23,8 @@ use crate::wire::replicate_server::{Replicate, ReplicateServer};
 use crate::wire::views_server::{Views, ViewsServer};
 use crate::wire::{
     AllowsRequest, AllowsResponse, AuthenticateRequest, AuthenticateResponse, FindRequest, FindResponse, IndexBatch,
-    IndexWatchRequest, ReplicateBatch, ReplicateWatchRequest, ResolveRequest, ResolveResponse,
+    IndexWatchRequest, LocateRequest, LocateResponse, ReplicateBatch, ReplicateWatchRequest, ResolveRequest,
+    ResolveResponse,
 };
 
 /// A stream of batches, ended by an error that tells the peer to begin again.
@@ -35,6 +37,8 @@ pub trait Source: Send + Sync + 'static {
     async fn watch(&self, request: IndexWatchRequest) -> Result<Batches, Status>;
     /// See `Lookup.Resolve`.
     async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, Status>;
+    /// See `Lookup.Locate`.
+    async fn locate(&self, request: LocateRequest) -> Result<LocateResponse, Status>;
     /// See `Replicate.Watch`.
     async fn replicate(&self, request: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status>;
 }
@@ -204,6 +208,14 @@ impl Lookup for Served {
     ) -> Result<tonic::Response<ResolveResponse>, Status> {
         Ok(tonic::Response::new(self.source.resolve(request.into_inner()).await?))
     }
+
+    async fn locate(&self, request: tonic::Request<LocateRequest>) -> Result<tonic::Response<LocateResponse>, Status> {
+        let request = request.into_inner();
+        if request.clusters.len() > NAMES_MAX {
+            return Err(Status::invalid_argument(format!("more than {NAMES_MAX} names")));
+        }
+        Ok(tonic::Response::new(self.source.locate(request).await?))
+    }
 }
 
 #[async_trait]
@@ -280,6 +292,9 @@ mod tests {
         async fn resolve(&self, _: ResolveRequest) -> Result<ResolveResponse, Status> {
             Err(Status::cancelled("reached"))
         }
+        async fn locate(&self, _: LocateRequest) -> Result<LocateResponse, Status> {
+            Err(Status::cancelled("reached"))
+        }
         async fn replicate(&self, _: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status> {
             Err(Status::cancelled("reached"))
         }
@@ -299,9 +314,10 @@ mod tests {
     }
 
     /// And what a component without anything to say is answered.
-    const METHODS: [(&str, Code); 7] = [
+    const METHODS: [(&str, Code); 8] = [
         ("/kcp.fabric.v1.Index/Watch", Code::Cancelled),
         ("/kcp.fabric.v1.Lookup/Resolve", Code::Cancelled),
+        ("/kcp.fabric.v1.Lookup/Locate", Code::Cancelled),
         ("/kcp.fabric.v1.Replicate/Watch", Code::Cancelled),
         ("/kcp.fabric.v1.Views/Find", Code::Cancelled),
         ("/kcp.fabric.v1.Views/Allows", Code::Cancelled),
@@ -310,6 +326,11 @@ mod tests {
     ];
 
     async fn call(user: Option<User>, path: &str) -> Code {
+        // An empty message.
+        call_with(user, path, vec![0; 5]).await
+    }
+
+    async fn call_with(user: Option<User>, path: &str, message: Vec<u8>) -> Code {
         let certificates = Arc::new(Everybody(user));
         let fabric = match path.starts_with("/kcp.fabric.v1.Cache/") {
             true => {
@@ -320,8 +341,7 @@ mod tests {
             }
             false => Fabric::new(Arc::new(Silent), certificates, Lifecycle::new()).with_views(Arc::new(Silent)),
         };
-        // An empty message.
-        let body = RequestBody::Full(bytes::Bytes::from_static(&[0; 5]));
+        let body = RequestBody::Full(message.into());
         let request = Request::post(path)
             .header(CONTENT_TYPE, "application/grpc")
             .body(body)
@@ -338,6 +358,19 @@ mod tests {
             assert_eq!(call(None, method).await, Code::Unauthenticated, "{method}");
             let component = User::new("shard", &[MASTERS]);
             assert_eq!(call(Some(component), method).await, reached, "{method}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_question_has_a_bound() {
+        for (names, expected) in [(NAMES_MAX, Code::Cancelled), (NAMES_MAX + 1, Code::InvalidArgument)] {
+            // Field 1, a text of one byte, again and again.
+            let message = [0x0a, 1, b'a'].repeat(names);
+            let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+            let whole = [&[0], &length[..], &message].concat();
+            let component = User::new("shard", &[MASTERS]);
+            let code = call_with(Some(component), "/kcp.fabric.v1.Lookup/Locate", whole).await;
+            assert_eq!(code, expected, "{names}");
         }
     }
 

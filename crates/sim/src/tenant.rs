@@ -445,18 +445,25 @@ impl Worker {
         self.territory.places.lock().push(made);
     }
 
-    /// Whoever has seen that a workspace is Ready gets in, through any server, by its path.
+    /// Whoever has seen that a workspace is Ready gets in, through any server, by its path and by its cluster's name: in either
+    /// order, because what the one has led to is known to the other.
     async fn check_entrance(&mut self, parent: &Place, made: &Place) {
         let Some(path) = &made.path else { return };
-        let url = list_url_of(path, CONFIGMAPS);
+        let mut segments = [path.as_str(), made.cluster.as_str()];
+        if self.rng().chance(0.5) {
+            segments.reverse();
+        }
         for at in 0..self.clients.len() {
-            let outcome = self.clients[at].call("GET", &url, &Value::Null).await;
-            if let Outcome::Answered(answer) = outcome
-                && matches!(answer.code, 300..429)
-                && self.territory.has(parent)
-            {
-                let text = format!("{path} is Ready, and GET {url} is answered with {}", answer.code);
-                self.clients[at].site.violation(&self.clients[at].name, text);
+            for segment in segments {
+                let url = list_url_of(segment, CONFIGMAPS);
+                let outcome = self.clients[at].call("GET", &url, &Value::Null).await;
+                if let Outcome::Answered(answer) = outcome
+                    && matches!(answer.code, 300..429)
+                    && self.territory.has(parent)
+                {
+                    let text = format!("{path} is Ready, and GET {url} is answered with {}", answer.code);
+                    self.clients[at].site.violation(&self.clients[at].name, text);
+                }
             }
         }
     }

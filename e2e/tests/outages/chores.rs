@@ -24,8 +24,8 @@ pub async fn all(clients: Arc<Vec<Client>>, lost: Option<Part>, round: usize) ->
             let (clients, lost) = (clients.clone(), lost.clone());
             running.spawn(async move { one(&clients, proxy, team, lost.as_ref(), round).await });
         }
-        let clients = clients.clone();
-        running.spawn(async move { nobodys_path(&clients[proxy]).await });
+        let (clients, lost) = (clients.clone(), lost.clone());
+        running.spawn(async move { strangers(&clients[proxy], lost).await });
     }
     let mut times = Times::default();
     while let Some(done) = running.join_next().await {
@@ -64,11 +64,23 @@ async fn one(clients: &[Client], proxy: usize, team: usize, lost: Option<&Part>,
     }
 }
 
-/// What no shard is known for is refused as ever, whoever is lost.
-async fn nobodys_path(client: &Client) -> Times {
+/// Below what is there, nobody's paths are refused as ever, whoever is lost. A name may be that of a cluster on the shard that is
+/// lost: who has it is told to come back, and nobody that there is none.
+async fn strangers(client: &Client, lost: Option<Part>) -> Times {
     let begun = Instant::now();
-    let path = "/clusters/never-there/api/v1/namespaces";
-    let reply = client.get(path, BOUND).await.expect("it answers");
+    let name = "/clusters/never-there/api/v1/namespaces";
+    let reply = client.get(name, BOUND).await.expect("it answers");
+    let is_right = match lost {
+        Some(Part::Shard(_)) => matches!(reply.code, 403 | 503),
+        _ => reply.code == 403,
+    };
+    assert!(is_right, "{} {}", reply.code, reply.json());
+    let there = (0..TEAMS.len()).find(|team| lost != Some(Part::Shard(*team)));
+    let path = format!(
+        "/clusters/{}:never-there/api/v1/namespaces",
+        TEAMS[there.unwrap_or_default()]
+    );
+    let reply = client.get(&path, BOUND).await.expect("it answers");
     assert_eq!(reply.code, 403, "{}", reply.json());
     Times {
         stranger: begun.elapsed(),

@@ -13,6 +13,7 @@ use hyper_util::rt::TokioIo;
 use super::*;
 
 mod lost;
+mod names;
 
 /// Everybody is jane.
 struct Jane;
@@ -49,6 +50,7 @@ fn proxy(env: &Env, mapping: &str, authenticators: Vec<Arc<dyn Authenticator>>) 
         metrics: ProxyMetrics::default(),
         upstreams: RwLock::default(),
         bodies: BodyBudget::new(1024),
+        guesses: Guesses::new(env),
         env: env.clone(),
     }
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use env::simulated::{Crash, Host};
 use env::{Env, Task};
 use fabric::{Peers, Routes, UpstreamOptions};
+use front_proxy::guesses::Guesses;
 use front_proxy::identity::GroupFilter;
 use front_proxy::mapping::Mappings;
 use front_proxy::proxy::Proxy;
@@ -93,6 +94,7 @@ impl ProxyServer {
             metrics: ProxyMetrics::default(),
             upstreams: RwLock::default(),
             bodies: BodyBudget::new(BODIES_BYTES_MAX),
+            guesses: Guesses::new(env),
             env: env.clone(),
         });
         let seeds = options.seeds.iter().map(|shard| base_url(shard)).collect();

@@ -11,7 +11,8 @@ use std::time::Duration;
 use ::fabric::serve::{Batches, Source};
 use ::fabric::wire::index_entry::Entry as Told;
 use ::fabric::wire::{
-    IndexBatch, IndexEntry, IndexWatchRequest, ReplicateBatch, ReplicateWatchRequest, ResolveRequest, ResolveResponse,
+    IndexBatch, IndexEntry, IndexWatchRequest, LocateRequest, LocateResponse, ReplicateBatch, ReplicateWatchRequest,
+    ResolveRequest, ResolveResponse,
 };
 use async_trait::async_trait;
 use env::simulated::Faults;
@@ -185,6 +186,10 @@ impl Source for Unsteady {
 
     async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, Status> {
         self.inner.resolve(request).await
+    }
+
+    async fn locate(&self, request: LocateRequest) -> Result<LocateResponse, Status> {
+        self.inner.locate(request).await
     }
 
     async fn replicate(&self, request: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status> {

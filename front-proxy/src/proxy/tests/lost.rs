@@ -6,7 +6,8 @@ use env::simulated::{Host, World};
 use fabric::serve::{Batches, Fabric, Source};
 use fabric::wire::resolve_response::Outcome;
 use fabric::wire::{
-    IndexWatchRequest, ReplicateBatch, ReplicateWatchRequest, ResolveRequest, ResolveResponse, ShardEntry,
+    IndexWatchRequest, LocateRequest, LocateResponse, ReplicateBatch, ReplicateWatchRequest, ResolveRequest,
+    ResolveResponse, ShardEntry,
 };
 use futures_util::StreamExt as _;
 use machinery::user::MASTERS;
@@ -79,6 +80,10 @@ impl Source for Told {
             outcome: Outcome::Unknown.into(),
             ..ResolveResponse::default()
         })
+    }
+
+    async fn locate(&self, _: LocateRequest) -> Result<LocateResponse, tonic::Status> {
+        Ok(LocateResponse::default())
     }
 
     async fn replicate(&self, _: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, tonic::Status> {
@@ -157,7 +162,7 @@ fn nothing() -> Body {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_no_shard_is_known_for_is_refused_by_any_that_answers() {
+async fn what_no_shard_holds_is_refused_and_what_a_lost_one_may_hold_is_not_there_now() {
     let (world, env, proxy) = world(nothing, &[]).await;
     let ask = async |path: &str, within: Duration| {
         let begun = env.clock.monotonic();
@@ -168,12 +173,17 @@ async fn what_no_shard_is_known_for_is_refused_by_any_that_answers() {
     };
     let second = Duration::from_secs(1);
     assert_eq!(ask("/clusters/nobodys/api", second).await.0, 403);
+    assert_eq!(ask("/clusters/root:nobodys/api", second).await.0, 403);
     assert_eq!(ask("/clusters/far-cluster/api", second).await, (200, "far".to_owned()));
     for lost in ["root", "far"] {
         world.network().partition("proxy", lost);
-        // Open then, and later.
+        // Open then, and later. It may be the lost one's; below a cluster that another one holds it is nobody's, and any shard
+        // that answers refuses it.
         for within in [second * 2, second] {
             let (status, body) = ask("/clusters/nobodys/api", within).await;
+            assert_eq!((status, body.contains("cannot be reached")), (503, true), "{body}");
+            let other = if lost == "root" { "far-cluster" } else { "root" };
+            let (status, body) = ask(&format!("/clusters/{other}:nobodys/api"), within).await;
             assert_eq!((status, body == lost), (403, false), "{body}");
         }
         world.network().heal();
