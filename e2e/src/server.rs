@@ -186,6 +186,25 @@ impl Server {
         self.cache().run(asked).ok()
     }
 
+    /// `kubectl kcp`, as its administrator calls it: what it prints. Panics when it fails.
+    #[track_caller]
+    pub fn kubectl_kcp(&self, arguments: &[&str]) -> String {
+        let plugin = program("kubectl-kcp");
+        assert!(
+            plugin.is_file(),
+            "the plugin is missing: run `cargo build -p cli --bins`"
+        );
+        let output = Command::new(plugin)
+            .arg("--kubeconfig")
+            .arg(self.kubeconfig())
+            .args(arguments)
+            .output()
+            .expect("the plugin can be started");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl kcp {arguments:?}: {errors}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// A file below its directory.
     pub fn file(&self, path: &str) -> PathBuf {
         self.root_directory.path().join(path)

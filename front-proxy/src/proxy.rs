@@ -397,7 +397,7 @@ impl Proxy {
         }
         let user = self.authenticate(&parts.headers, connection).await?;
         match self.may_read_metrics(&user).await? {
-            true => Ok(self.metrics.page(&self.peers.routes)),
+            true => Ok(self.metrics.page(&self.peers)),
             false => Err(Refusal::plain(StatusCode::FORBIDDEN, "Forbidden")),
         }
     }

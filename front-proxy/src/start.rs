@@ -48,6 +48,7 @@ pub struct ProxyMetrics {
     durations: Family<Histogram>,
     indexed: Family<Gauge>,
     lookups: Family<Counter>,
+    reachable: Family<Gauge>,
     pub server: Arc<Metrics>,
 }
 
@@ -254,6 +255,13 @@ impl Default for ProxyMetrics {
             1000,
             Gauge::default,
         );
+        let reachable = Family::new(
+            "kcp_front_proxy_shard_reachable",
+            "Whether a registered shard tells its index now.",
+            &["shard"],
+            1000,
+            Gauge::default,
+        );
         let lookups = Family::new(
             "kcp_front_proxy_lookups_total",
             "Paths and names that the index did not know, by what became of them.",
@@ -263,6 +271,7 @@ impl Default for ProxyMetrics {
         );
         Self {
             lookups: server.registry.add(lookups),
+            reachable: server.registry.add(reachable),
             durations: server.registry.add(durations),
             indexed: server.registry.add(indexed),
             server,
@@ -295,8 +304,12 @@ impl ProxyMetrics {
     }
 
     /// `/metrics`.
-    pub fn page(&self, routes: &Routes) -> Response<Body> {
-        for ((_, facts), count) in routes.shards().iter().zip(routes.counts()) {
+    pub fn page(&self, peers: &Peers) -> Response<Body> {
+        for ((shard, facts), count) in peers.routes.shards().iter().zip(peers.routes.counts()) {
+            let is_live = facts.is_registered.then(|| i64::from(peers.is_live(*shard)));
+            if let Some(is_live) = is_live {
+                self.reachable.with(&[&facts.name]).set(is_live);
+            }
             self.indexed
                 .with(&[&facts.name])
                 .set(i64::try_from(count).unwrap_or(i64::MAX));

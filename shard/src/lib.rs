@@ -34,6 +34,7 @@ pub mod remote;
 pub mod replicate;
 pub mod shard;
 pub mod stack;
+pub mod standing;
 pub mod start;
 pub mod surface;
 pub mod up;

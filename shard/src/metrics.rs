@@ -11,6 +11,7 @@ use telemetry::metrics::Sample;
 
 use crate::definitions::Conditions;
 use crate::shard::Shard;
+use crate::standing::Standing;
 
 /// The value of labels that would name a tenant's resource.
 const TENANTS: &str = "custom";
@@ -31,6 +32,7 @@ pub fn add(shard: &Arc<Shard>, metrics: &Metrics) {
         let mut samples = queues(&shard);
         samples.extend(stored(&shard));
         samples.extend(tenancy(&shard));
+        samples.extend(standing(&shard));
         samples
     });
 }
@@ -135,6 +137,40 @@ fn tenancy(shard: &Shard) -> Vec<Sample> {
     all.extend(samples(name, help, CONDITION, bindings));
     let (name, help) = ("kcp_apiexport_condition_status", "APIExports by condition.");
     all.extend(samples(name, help, CONDITION, exports));
+    all
+}
+
+/// What stands here, and on which shards what it belongs to is: as many series as there are shards.
+fn standing(shard: &Shard) -> Vec<Sample> {
+    let Standing {
+        exports,
+        workspaces,
+        bindings,
+        ..
+    } = Standing::of(&shard.facts, &shard.neighbours);
+    let own = || shard.name.clone();
+    let by_shard = |counts: BTreeMap<String, usize>| {
+        let counts = counts.into_iter().map(|(other, count)| ([own(), other], count));
+        counts.collect::<Counts<2>>()
+    };
+    let mut all = samples(
+        "kcp_apiexport_count",
+        "APIExports on the shard.",
+        ["shard"],
+        Counts::from([([own()], exports)]),
+    );
+    all.extend(samples(
+        "kcp_apibinding_export_shard_count",
+        "APIBindings on the shard, by the shard that has their export.",
+        ["shard", "export_shard"],
+        by_shard(bindings),
+    ));
+    all.extend(samples(
+        "kcp_workspace_cluster_shard_count",
+        "Workspaces on the shard, by the shard that has their logical cluster.",
+        ["shard", "cluster_shard"],
+        by_shard(workspaces),
+    ));
     all
 }
 

@@ -160,6 +160,17 @@ impl Neighbours {
         }
     }
 
+    /// The shard that holds a cluster, by its name: this one, or another that is known to.
+    pub fn shard_of(&self, of: &Cluster) -> Option<String> {
+        if self.facts.index.read().cluster(of).is_some() {
+            return Some(self.own.clone());
+        }
+        match of.as_str() {
+            cluster::ROOT => Some(ROOT_SHARD.to_owned()),
+            _ => self.routes.holder(of).map(|shard| self.name_of(shard)),
+        }
+    }
+
     pub fn find(&self, name: &str) -> Option<ShardId> {
         self.routes.find_shard(name)
     }

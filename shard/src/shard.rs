@@ -287,6 +287,11 @@ impl Shard {
             ttl: LEASE_TTL,
         };
         let (lease, competing) = Lease::acquire(&self.env, kv, lease);
+        let routed: Arc<dyn Effects> = Arc::new(RoutedEffects {
+            local,
+            others: others.clone(),
+            lease: lease.clone(),
+        });
         let driver = Driver::new(
             self.env.clone(),
             self.store.clone(),
@@ -294,16 +299,24 @@ impl Shard {
             lease.clone(),
             self.catalog.clone(),
             others.clone(),
-            Arc::new(RoutedEffects {
-                local,
-                others,
-                lease: lease.clone(),
-            }),
+            routed.clone(),
             controllers::all(&options.info, Arc::new(options.accounts.clone())),
             DriverOptions::default(),
         );
         self.neighbours.attach(&driver);
         let running = self.env.spawn.spawn("controllers", driver.clone().run());
+        if options.neighbourhood.is_some() {
+            let telling = crate::standing::Telling {
+                env: self.env.clone(),
+                name: self.name.clone(),
+                facts: self.facts.clone(),
+                neighbours: self.neighbours.clone(),
+                lease: lease.clone(),
+                effects: routed,
+                others,
+            };
+            self.tasks.push(self.env.spawn.spawn("standing", telling.run()));
+        }
         self.tasks.extend([competing, running]);
         self.driver = Some(driver);
         self.lease = Some(lease);

@@ -24,7 +24,7 @@ pub fn run(tree: &Tree) -> anyhow::Result<()> {
     let started = Instant::now();
     tidy::run(tree)?;
     cargo(tree, &["fmt", "--all", "--", "--check"]).context("`cargo fmt --all` mends this")?;
-    // The end-to-end tests start the servers' binaries, which cargo builds for their own packages' tests only.
+    // The end-to-end tests start the servers' binaries and a plugin's, which cargo builds for their own packages' tests only.
     cargo(
         tree,
         &[
@@ -37,6 +37,8 @@ pub fn run(tree: &Tree) -> anyhow::Result<()> {
             "cache-server",
             "--package",
             "virtual-workspaces",
+            "--package",
+            "cli",
             "--bins",
         ],
     )?;

@@ -194,6 +194,20 @@ pub enum KcpCommand {
     /// Work with CustomResourceDefinitions
     #[command(subcommand)]
     Crd(CrdCommand),
+    /// Show which shards serve what, or what is lost with one
+    #[command(alias = "shard")]
+    Shards {
+        /// What is lost with this one
+        name: Option<String>,
+        /// Output format
+        #[arg(short, long, value_enum)]
+        output: Option<JsonOnly>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum JsonOnly {
+    Json,
 }
 
 #[derive(Subcommand, Clone, Debug)]
@@ -355,5 +369,9 @@ mod tests {
         ));
         let bind = parse(&["bind", "apiexport", "root:a:e", "--accept-permission-claim", "a.b,c.d"]);
         assert!(matches!(bind, KcpCommand::Bind(BindCommand::Apiexport(b)) if b.accept_permission_claim.len() == 2));
+        let shards = parse(&["shards", "beta", "-o", "json"]);
+        assert!(
+            matches!(shards, KcpCommand::Shards { name: Some(name), output: Some(JsonOnly::Json) } if name == "beta")
+        );
     }
 }

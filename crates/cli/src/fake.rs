@@ -73,7 +73,10 @@ impl Server for Scripted {
             Some(list) => list[0].clone(),
             None => (404, Value::Null),
         };
-        let body = body.to_string().into_bytes();
+        let body = match body {
+            Value::String(page) => page.into_bytes(),
+            object => object.to_string().into_bytes(),
+        };
         Ok(Answer {
             code,
             body,

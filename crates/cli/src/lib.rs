@@ -7,7 +7,7 @@
 //! - Commands reach servers through [`server::Server`] and time and files through `env::Env`, so that their tests need
 //!   neither.
 //!
-//! Read next: [`workspace`] and [`apis`] for the commands, [`kubeconfig`] and [`path`] for what they work on, [`run()`] for
+//! Read next: [`workspace`], [`apis`] and `shards` for the commands, [`kubeconfig`] and [`path`] for what they work on, [`run()`] for
 //! the way there.
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod path;
 mod run;
 pub mod server;
 pub mod session;
+mod shards;
 mod wait;
 pub mod workspace;
 

@@ -17,6 +17,7 @@ use crate::connection::Network;
 use crate::kubeconfig::Sources;
 use crate::output::Console;
 use crate::session::Session;
+use crate::shards::Shards;
 use crate::workspace::{CreateContext, CreateWorkspace, Switch, Tree};
 
 /// One of the plugins.
@@ -86,6 +87,10 @@ impl Surroundings<'_> {
             }
             KcpCommand::Claims(ClaimsCommand::Accept(args)) => self.answer(args, true).await,
             KcpCommand::Claims(ClaimsCommand::Reject(args)) => self.answer(args, false).await,
+            KcpCommand::Shards { name, output } => {
+                let json = output.is_some();
+                Shards { name, json }.run(&self.session(&Target::default())?).await
+            }
             KcpCommand::Crd(CrdCommand::Snapshot {
                 filename,
                 prefix,

@@ -94,6 +94,20 @@ impl Client {
         self.call("GET", path, None, None).await
     }
 
+    /// A page of the server that is no object: `/metrics`.
+    pub async fn text(&self, path: &str) -> Result<String, CallError> {
+        let request = Request {
+            method: "GET",
+            path: path.to_owned(),
+            body: None,
+        };
+        let answer = self.server.send(&request).await.map_err(CallError::Unreachable)?;
+        match answer.code {
+            200 => Ok(String::from_utf8_lossy(&answer.body).into_owned()),
+            _ => Err(CallError::Refused(Box::new(generic("GET", &answer, None)))),
+        }
+    }
+
     pub async fn get(&self, workspace: &WorkspacePath, of: Resource<'_>, name: &str) -> Result<Value, CallError> {
         let path = format!("{}/{name}", of.path(workspace));
         self.call("GET", path, None, Some((of, name))).await

@@ -198,6 +198,11 @@ impl ClusterIndex {
         self.children.values().map(|child| child.phase)
     }
 
+    /// The shard that holds the cluster of every workspace, where it says so.
+    pub fn workspace_shards(&self) -> impl Iterator<Item = Option<&Arc<str>>> {
+        self.children.values().map(|child| child.shard.as_ref())
+    }
+
     /// Resolves a path as kcp's shards do (facts C.2): one segment and `system:…` are names, taken without a look-up (what
     /// a stranger may learn of them is the authorizer's business); longer paths go through the workspaces.
     pub fn resolve(&self, path: &WorkspacePath) -> Resolution {

@@ -23,6 +23,8 @@ pub const UNSCHEDULABLE: &str = "experimental.core.kcp.io/unschedulable";
 pub const SHARD_STORE: &str = "internal.kcp.io/shard-store";
 /// On a Shard: how often that store was started, decimal (not kcp's).
 pub const SHARD_STARTS: &str = "internal.kcp.io/shard-starts";
+/// On a Shard: what stands on it, as JSON, told by itself for operators (not kcp's).
+pub const SHARD_SERVES: &str = "internal.kcp.io/shard-serves";
 /// On a LogicalCluster: path of the migration in progress (A.6).
 pub const MIGRATING: &str = "internal.kcp.io/migrating";
 /// Comma-separated set of reasons to copy the object to the cache server (H.3).
