@@ -33,6 +33,24 @@ spec:
   shardSelector: {matchExpressions: [{key: retired, operator: DoesNotExist}]}
 ";
 
+/// The provider's controller is a service account of its workspace.
+const CONTROLLER: &str = "apiVersion: v1
+kind: ServiceAccount
+metadata: {name: robot, namespace: default}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: robot}
+rules:
+- {apiGroups: [apis.kcp.io], resources: [apiexports/content], resourceNames: [example.io], verbs: ['*']}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: robot}
+subjects: [{kind: ServiceAccount, name: robot, namespace: default}]
+roleRef: {kind: ClusterRole, name: robot, apiGroup: rbac.authorization.k8s.io}
+";
+
 const BINDING: &str = "apiVersion: apis.kcp.io/v1alpha2
 kind: APIBinding
 metadata: {name: example}
@@ -46,6 +64,7 @@ struct Region {
     name: &'static str,
     shard: &'static str,
     consumer: Kubectl,
+    token: String,
     url: String,
     watching: Watching,
 }
@@ -96,20 +115,25 @@ fn consume(server: &mut Server, region: &str, name: &str) -> Kubectl {
     consumer
 }
 
-/// The provider's controller at a URL.
-fn watch(runtime: &Runtime, server: &Server, url: &str) -> Watching {
+/// The provider's controller at a URL of its export, with the token of its account.
+fn watch(runtime: &Runtime, server: &mut Server, token: &str, url: &str) -> Watching {
     let (port, path) = url
         .strip_prefix("https://localhost:")
         .or_else(|| url.strip_prefix("https://127.0.0.1:"))
         .and_then(|rest| rest.split_once('/'))
         .expect("a URL of this machine");
-    let tokens = std::fs::read_to_string(server.file("pki/tokens.csv")).expect("the tokens");
-    let token = tokens.split(',').next().expect("a token");
-    let ca = server.file("pki/server-ca.crt");
-    let client = Client::new(port.parse().expect("a port"), &ca, token);
+    let client = Client::new(port.parse().expect("a port"), &server.file("pki/server-ca.crt"), token);
     let path = format!("/{path}/clusters/*/apis/example.io/v1/widgets?watch=1");
-    let begun = runtime.block_on(client.watch(&path, BOUND));
-    begun.expect("it is answered").expect("it begins")
+    let mut watching = None;
+    server.wait_until("its shard knows what the account may", |_| {
+        match runtime.block_on(client.watch(&path, BOUND)) {
+            Ok(Ok(begun)) => watching = Some(begun),
+            Ok(Err(refused)) => assert!([403, 503].contains(&refused.code), "{refused:?}"),
+            Err(_) => {}
+        }
+        watching.is_some()
+    });
+    watching.expect("it has begun")
 }
 
 // === impl Region ===
@@ -131,11 +155,13 @@ impl Region {
         assert_eq!(placed.ok(), shard);
         server.wait_until("the region's URL is announced", |_| urls(provider, name).len() == 1);
         let url = urls(provider, name).remove(0);
-        let watching = watch(runtime, server, &url);
+        let token = provider.run("create token robot").ok().trim().to_owned();
+        let watching = watch(runtime, server, &token, &url);
         Self {
             name,
             shard,
             consumer,
+            token,
             url,
             watching,
         }
@@ -168,6 +194,7 @@ fn an_application_in_two_regions_outlives_either() {
     // The application's own workspace is in one of the regions that are to be lost.
     let provider = server.create_workspace_by(("region", "east"), "root", "provider");
     provider.create(PROVIDED).ok();
+    provider.create(CONTROLLER).ok();
     provider
         .run("wait --for=jsonpath={.status.count}=3 partitionset/regions --timeout=60s")
         .ok();
@@ -238,6 +265,6 @@ fn lose(server: &mut Server, runtime: &Runtime, left: &mut Region, lost: &mut Re
     .ok();
     server.wait_until("it serves again", |_| lost.consumer.run("get widgets").succeeded());
     // Its own watch may have been cut; the provider comes again.
-    lost.watching = watch(runtime, server, &lost.url);
+    lost.watching = watch(runtime, server, &lost.token, &lost.url);
     lost.works(runtime, &format!("{round}-after"));
 }

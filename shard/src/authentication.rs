@@ -6,21 +6,19 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use api::keys::cluster;
 use apiserver::auth::rbac::Rule;
-use apiserver::auth::service_account::{AccountSource, PublicKey, ServiceAccountOptions};
+use apiserver::auth::service_account::{PublicKey, ServiceAccountOptions};
 use apiserver::auth::{
     AccountBackend, Authenticator, CaBundle, Chain, ClientCertificates, Impersonation, Now, RequestHeader,
     RequestHeaderOptions, ReviewBackend, RuleSource, ServiceAccountTokens, TokenTable,
 };
-use async_trait::async_trait;
 use env::Env;
 use machinery::user::User;
 use permit::Cluster;
 use registry::Backend;
-use serde_json::Value;
-use storage::ResourceKey;
 use tenancy::effective::{CLUSTER_NAME, SCOPES};
 
 use crate::account_signer::AccountSigner;
+use crate::accounts::Accounts;
 use crate::admin::AdminTokens;
 use crate::facts::ShardFacts;
 use crate::options::StartOptions;
@@ -48,9 +46,6 @@ pub struct Components {
     pub proxies: Option<Arc<RequestHeader>>,
 }
 
-/// Accounts and their Secrets as this shard's caches have them.
-struct Accounts(Arc<ShardFacts>);
-
 // === impl Authentication ===
 
 impl Authentication {
@@ -75,7 +70,7 @@ impl Authentication {
             cluster_extra: CLUSTER_NAME.to_owned(),
             scopes_extra: SCOPES.to_owned(),
         };
-        let source = Arc::new(Accounts(shard.facts.clone()));
+        let source = Arc::new(Accounts::new(env, shard.facts.clone(), shard.others.clone()));
         let accounts = ServiceAccountTokens::new(account_options, keys.clone(), source.clone(), now.clone());
         let components = certificates(env, options, &now)?;
         let mut members: Vec<Arc<dyn Authenticator>> = Vec::new();
@@ -138,24 +133,6 @@ fn read(env: &Env, file: &Path) -> Result<Vec<u8>> {
     env.disk
         .read(file)
         .with_context(|| format!("reading {}", file.display()))
-}
-
-#[async_trait]
-impl AccountSource for Accounts {
-    async fn service_account(
-        &self,
-        of: &Cluster,
-        namespace: &str,
-        name: &str,
-    ) -> machinery::status::Result<Option<Arc<Value>>> {
-        Ok(self
-            .0
-            .object(&ResourceKey::builtin("", "serviceaccounts"), of, namespace, name))
-    }
-
-    async fn secret(&self, of: &Cluster, namespace: &str, name: &str) -> machinery::status::Result<Option<Arc<Value>>> {
-        Ok(self.0.object(&ResourceKey::builtin("", "secrets"), of, namespace, name))
-    }
 }
 
 /// Rules for escalation checks: those of the cluster and those that all clusters have.

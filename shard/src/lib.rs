@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account_signer;
+pub mod accounts;
 pub mod admin;
 pub mod admission;
 pub mod authentication;

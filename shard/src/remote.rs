@@ -85,6 +85,11 @@ impl OtherShards {
         self.is_anybody() && self.neighbours.holder(of) == Holder::Elsewhere
     }
 
+    /// Whether another shard may hold a cluster: as long as not all have said what they hold, any that is not here.
+    pub fn may_hold(&self, of: &Cluster) -> bool {
+        self.is_anybody() && self.neighbours.holder(of) != Holder::Here
+    }
+
     /// Where a path leads, if that is on another shard: asked of the shards, for when nothing was told of it yet. What leads
     /// nowhere is not asked for again for a moment.
     pub async fn cluster_at(&self, path: &str) -> Option<Cluster> {

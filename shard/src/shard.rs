@@ -75,6 +75,8 @@ pub struct Shard {
     pub catalog: Arc<ShardCatalog>,
     pub effects: Arc<ShardEffects>,
     pub neighbours: Arc<Neighbours>,
+    /// What has to be asked of them.
+    pub others: Arc<OtherShards>,
     pub authorizer: SharedAuthorizer,
     pub driver: Option<Driver>,
     lease: Option<Arc<Lease>>,
@@ -162,6 +164,7 @@ impl Shard {
             catalog,
             effects,
             neighbours,
+            others,
             authorizer,
             driver: None,
             lease: None,
@@ -174,7 +177,7 @@ impl Shard {
         shard.bootstrap(&options).await?;
         if options.run_controllers {
             let local = (seams.effects)(shard.effects.clone());
-            shard.run_controllers(kv, feed, local, others, &options).await?;
+            shard.run_controllers(kv, feed, local, &options).await?;
         }
         Ok(shard)
     }
@@ -270,7 +273,6 @@ impl Shard {
         kv: Arc<dyn Kv>,
         feed: Arc<EventFeed>,
         local: Arc<dyn Effects>,
-        others: Arc<OtherShards>,
         options: &ShardOptions,
     ) -> Result<()> {
         let key = format!("{}-leases/kcp-controllers", options.prefix);
@@ -286,6 +288,7 @@ impl Shard {
             holder: options.holder.clone(),
             ttl: LEASE_TTL,
         };
+        let others = self.others.clone();
         let (lease, competing) = Lease::acquire(&self.env, kv, lease);
         let routed: Arc<dyn Effects> = Arc::new(RoutedEffects {
             local,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ::fabric::serve::Fabric;
 use api::bootstrap::{Batteries, RootOptions, ShardUrls};
 use api::keys::{annotation, cluster, group};
+use apiserver::auth::service_account::AccountSource;
 use apiserver::auth::{Authenticator, Credentials};
 use apiserver::{Audit, Body, Connection, Health, Lifecycle, RequestBody, Server, ServerOptions, Service, Stack};
 use async_trait::async_trait;
@@ -26,6 +27,7 @@ use plan::ResourceRef;
 use registry::{Backend, Item, Request, Resolved, Subresource, Target};
 use serde_json::{Value, json};
 use shard::account_signer::AccountSigner;
+use shard::accounts::Accounts;
 use shard::admin::AdminTokens;
 use shard::authentication::Authentication;
 use shard::effects::system_request;
@@ -857,4 +859,82 @@ async fn a_partition_set_that_could_select_nothing_sensible_is_refused() {
             .unwrap_or_else(|why| panic!("{right}: {}", why.message));
         a.delete(&team, &partition_sets(), "set").await;
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_is_known_on_every_shard_as_long_as_it_exists() {
+    let pair = Pair::new();
+    let (a, b) = (pair.start_a().await, pair.start_b().await);
+    let root = Cluster::well_known(cluster::ROOT);
+    let provider = a.workspace(&root, "provider", &a).await;
+    let near = a.workspace(&root, "near", &b).await;
+    let robot = |of: &Cluster| ResourceRef::new("", "serviceaccounts").object(of, "default", "robot");
+    let object =
+        json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot", "namespace": "default"}});
+    let accounts = Accounts::new(&b.env, b.shard.facts.clone(), b.shard.others.clone());
+    let uid = async |of: &Cluster, name: &str| {
+        let found = accounts.service_account(of, "default", name).await?;
+        Ok::<_, Status>(found.map(|account| account.uid().to_owned()))
+    };
+    assert_eq!(uid(&provider, "robot").await.unwrap(), None, "it is not there yet");
+    for (site, of) in [(&a, &provider), (&b, &near)] {
+        let created = site
+            .shard
+            .effects
+            .create(&robot(of), object.clone(), "test", Vec::new())
+            .await;
+        assert!(created.unwrap());
+    }
+    assert_eq!(uid(&provider, "robot").await.unwrap(), None, "for a moment");
+    b.env.clock.sleep(Duration::from_secs(2)).await;
+    let known = uid(&provider, "robot").await.unwrap();
+    assert!(known.is_some());
+    assert!(
+        uid(&near, "robot")
+            .await
+            .unwrap()
+            .is_some_and(|near| Some(near) != known)
+    );
+    let nowhere = Cluster::parse("nowhere").unwrap();
+    assert_eq!(uid(&nowhere, "robot").await.unwrap(), None);
+    assert_eq!(uid(&provider, "../../secrets/robot").await.unwrap(), None);
+
+    // Gone there is gone here, a moment later; another one of that name is another one.
+    let target = Target {
+        namespace: "default".to_owned(),
+        ..a.target(&provider, &ResourceRef::new("", "serviceaccounts"), "robot")
+    };
+    let permit = Permit::internal(Scope::One(provider.clone()));
+    let request = system_request(permit, Arc::new(User::new("system", &[MASTERS])), "test", Vec::new());
+    let deleted = a
+        .shard
+        .registry
+        .delete(&request, &target, &DeleteOptions::default())
+        .await;
+    deleted.unwrap();
+    b.env.clock.sleep(Duration::from_secs(11)).await;
+    assert_eq!(uid(&provider, "robot").await.unwrap(), None);
+    let created = a
+        .shard
+        .effects
+        .create(&robot(&provider), object, "test", Vec::new())
+        .await;
+    assert!(created.unwrap());
+    b.env.clock.sleep(Duration::from_secs(2)).await;
+    let again = uid(&provider, "robot").await.unwrap();
+    assert!(again.is_some() && again != known);
+
+    // Whose shard does not answer is neither known nor unknown, once what was known is old; one's own always is.
+    pair.world.network().partition("root", "b");
+    b.env.clock.sleep(Duration::from_secs(11)).await;
+    assert_eq!(uid(&provider, "robot").await.unwrap_err().code, 503);
+    assert!(uid(&near, "robot").await.unwrap().is_some());
+    pair.world.network().heal();
+    for _ in 0..3000 {
+        if uid(&provider, "robot").await.is_ok_and(|found| found == again) {
+            return;
+        }
+        b.env.clock.sleep(Duration::from_millis(20)).await;
+    }
+    panic!("it is never known again");
 }
