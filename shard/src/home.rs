@@ -42,6 +42,10 @@ impl HomeBackend {
             self.make(request, &home).await?;
             return Err(creating());
         };
+        let made_for = found.str_at(&["spec", "createdBy", "username"]);
+        if made_for.is_some_and(|name| name != request.user.name) {
+            return Err(denied(request));
+        }
         if found.str_at(&["status", "phase"]) != Some("Ready") {
             return Err(creating());
         }
@@ -63,16 +67,7 @@ impl HomeBackend {
         if self.authorizer.authorize(&request.user, &access).await.is_allowed() {
             return Ok(());
         }
-        let why = format!(
-            "User {:?} cannot create resource \"workspaces\" in API group \"tenancy.kcp.io\" at the cluster scope: \
-             workspace access not permitted",
-            request.user.name
-        );
-        Err(Status::forbidden(
-            &GroupResource::new(group::TENANCY, "workspaces"),
-            object::HOME_WORKSPACE,
-            why,
-        ))
+        Err(denied(request))
     }
 
     async fn make(&self, request: &Request, home: &Cluster) -> Result<()> {
@@ -93,6 +88,19 @@ impl HomeBackend {
             .await
             .map(drop)
     }
+}
+
+fn denied(request: &Request) -> Status {
+    let why = format!(
+        "User {:?} cannot create resource \"workspaces\" in API group \"tenancy.kcp.io\" at the cluster scope: \
+         workspace access not permitted",
+        request.user.name
+    );
+    Status::forbidden(
+        &GroupResource::new(group::TENANCY, "workspaces"),
+        object::HOME_WORKSPACE,
+        why,
+    )
 }
 
 fn creating() -> Status {

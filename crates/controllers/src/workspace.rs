@@ -218,6 +218,7 @@ impl Run<'_> {
             .want
             .annotation(annotation::SCHEDULED_CLUSTER)
             .and_then(|c| Cluster::parse(c).ok())
+            .filter(|c| !c.is_system() && c.as_str() != keys::cluster::ROOT)
         else {
             return fresh();
         };

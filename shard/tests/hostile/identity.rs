@@ -3,7 +3,7 @@
 use rcgen::{DnType, ExtendedKeyUsagePurpose};
 use serde_json::json;
 
-use crate::world::{Authority, Client, Identity, WORLD, World};
+use crate::world::{Authority, Client, Identity, WORLD, World, eventually};
 
 /// What a request may say of its sender.
 const FORGED: &[(&str, &str)] = &[
@@ -186,5 +186,42 @@ fn tokens_of_one_workspace_are_good_for_nothing_in_another() {
         forged.push(last);
         let forged = world.client(None, &[("authorization", &forged)]);
         assert_eq!(me(&forged, world, &[]).await.0, 401);
+    });
+}
+
+#[test]
+fn a_workspace_does_not_choose_whose_cluster_it_is() {
+    let world = &*WORLD;
+    world.run(async {
+        let alice = world.person("alice");
+        let workspaces = "/clusters/root:alpha/apis/tenancy.kcp.io/v1alpha1/workspaces";
+        let home = api::hashes::home_cluster_name("dave");
+        let taken = ["system:admin", "root", home.as_str(), world.beta.as_str()];
+        for (index, cluster) in taken.into_iter().enumerate() {
+            let name = format!("usurper-{index}");
+            let body = json!({
+                "apiVersion": "tenancy.kcp.io/v1alpha1", "kind": "Workspace",
+                "metadata": {"name": name, "annotations": {
+                    "internal.tenancy.kcp.io/cluster": cluster, "internal.tenancy.kcp.io/abandoned": "nowhere/x",
+                }},
+                "spec": {"type": {"name": "universal", "path": "root"}},
+            });
+            assert_eq!(alice.send("POST", workspaces, &body).await.code, 201);
+            let path = format!("{workspaces}/{name}");
+            let ready = eventually("the workspace is ready", async || {
+                let seen = alice.get(&path).await.json();
+                (seen["status"]["phase"] == "Ready").then_some(seen)
+            })
+            .await;
+            assert_ne!(ready["spec"]["cluster"], cluster);
+            assert_eq!(
+                ready["metadata"]["annotations"]["internal.tenancy.kcp.io/cluster"],
+                ready["spec"]["cluster"]
+            );
+        }
+        let bindings = "/clusters/system:admin/apis/rbac.authorization.k8s.io/v1/clusterrolebindings/workspace-admin";
+        assert_eq!(world.master.get(bindings).await.code, 404);
+        let secrets = format!("/clusters/{}/api/v1/secrets", world.beta);
+        assert_eq!(alice.get(&secrets).await.code, 403);
     });
 }

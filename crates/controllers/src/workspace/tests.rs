@@ -146,6 +146,19 @@ fn a_cluster_of_somebody_else_is_not_taken() {
 }
 
 #[test]
+fn a_cluster_that_is_no_tenants_is_not_taken_either() {
+    for cluster in ["root", "system:admin"] {
+        let mut world = world();
+        let mut object = team(&world);
+        object.set_annotation(annotation::SCHEDULED_CLUSTER, cluster);
+        world.put(&refs::workspaces(), "root", object);
+        let plan = Workspaces::new(shard()).plan(&key(), &world, &context());
+        world.carry_out(&plan.effects);
+        assert_ne!(team(&world).annotation(annotation::SCHEDULED_CLUSTER), Some(cluster));
+    }
+}
+
+#[test]
 fn without_a_fitting_shard_it_says_so() {
     let mut world = world();
     let mut workspace = team(&world);

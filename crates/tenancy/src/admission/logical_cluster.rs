@@ -61,12 +61,29 @@ pub(super) fn validate(review: &Review<'_>) -> Result<(), Status> {
     }
 }
 
+/// What others trust a cluster to be: exports and types are found by its path, what it serves by its bindings. kcp lets the
+/// cluster's own administrators change it. Groups that are required may be added by them, but not taken away.
+const IDENTITY: &[&str] = &[
+    annotation::PATH,
+    annotation::WORKSPACE_TYPE,
+    annotation::SHARD,
+    annotation::RESOURCE_BINDINGS,
+];
+
 fn validate_update(review: &Review<'_>, old: &Value) -> Result<(), Status> {
     let new = review.object();
     if old.at(&["spec", "createdBy"]) != new.at(&["spec", "createdBy"]) {
         let value = new.at(&["spec", "createdBy"]).cloned().unwrap_or_default();
         let error = FieldError::invalid(&Path::new("spec").child("createdBy"), &value, "field is immutable");
         return Err(review.forbidden(error));
+    }
+    if old.at(&["spec", "owner"]) != new.at(&["spec", "owner"]) {
+        return Err(review.forbidden("spec.owner is immutable"));
+    }
+    let changed = |key: &&&str| old.annotation(key) != new.annotation(key);
+    let gate = Some(&annotation::REQUIRED_GROUPS).filter(|key| old.annotation(key).is_some());
+    if let Some(key) = IDENTITY.iter().chain(gate).find(changed) {
+        return Err(review.forbidden(format!("metadata.annotations[{key}] is immutable")));
     }
     if list(old, "spec", "initializers") != list(new, "spec", "initializers") {
         return Err(review.forbidden("spec.initializers is immutable"));

@@ -180,6 +180,71 @@ fn owner_cannot_be_forged() {
     assert!(object.annotation(keys_owner()).unwrap().contains("alice"));
 }
 
+const DECIDED: [&str; 4] = [
+    "internal.tenancy.kcp.io/cluster",
+    "core.kcp.io/shard",
+    "internal.tenancy.kcp.io/shard",
+    "internal.tenancy.kcp.io/abandoned",
+];
+
+#[test]
+fn what_the_scheduler_decides_is_not_the_users_to_write() {
+    let mut object = workspace(json!({}));
+    DECIDED
+        .iter()
+        .for_each(|key| object.set_annotation(key, "system:admin"));
+    let asked = ask("tenancy.kcp.io", "workspaces");
+    asked.run(Verb::Create, Some(&mut object), None).unwrap();
+    for key in DECIDED {
+        assert_eq!(object.annotation(key), None, "{key} of a new one");
+    }
+    let settled = [keys_owner(), "authorization.kcp.io/required-groups"];
+    let mut old = object.clone();
+    for key in DECIDED.iter().chain(&settled) {
+        old.set_annotation(key, "decided");
+    }
+    let mut new = object.clone();
+    DECIDED.iter().for_each(|key| new.set_annotation(key, "system:admin"));
+    settled.iter().for_each(|key| _ = new.remove_annotation(key));
+    new.set_annotation("color", "blue");
+    asked.run(Verb::Update, Some(&mut new), Some(&old)).unwrap();
+    for key in DECIDED.iter().chain(&settled) {
+        assert_eq!(new.annotation(key), Some("decided"), "{key} of one that is changed");
+    }
+    assert_eq!(new.annotation("color"), Some("blue"));
+}
+
+#[test]
+fn what_others_trust_a_cluster_to_be_is_not_its_administrators_to_write() {
+    let annotations = json!({
+        "kcp.io/path": "root:a", "internal.tenancy.kcp.io/type": "root:universal", "core.kcp.io/shard": "root",
+        "internal.apis.kcp.io/resource-bindings": "{}", "authorization.kcp.io/required-groups": "staff",
+    });
+    let old = json!({
+        "metadata": {"name": "cluster", "annotations": annotations, "finalizers": ["core.kcp.io/logicalcluster-deletion"]},
+        "spec": {"owner": {"uid": "1"}}, "status": {"phase": "Ready"},
+    });
+    let asked = ask("core.kcp.io", "logicalclusters");
+    let refused = |mut new: Value| asked.run(Verb::Update, Some(&mut new), Some(&old)).unwrap_err().message;
+    for key in annotations.as_object().unwrap().keys() {
+        let mut changed = old.clone();
+        changed.set_annotation(key, "root:provider");
+        assert!(refused(changed).ends_with(&format!("metadata.annotations[{key}] is immutable")));
+        let mut removed = old.clone();
+        removed.remove_annotation(key);
+        assert!(refused(removed).ends_with(&format!("metadata.annotations[{key}] is immutable")));
+    }
+    let mut owned = old.clone();
+    owned["spec"]["owner"]["uid"] = json!("2");
+    assert!(refused(owned).ends_with("spec.owner is immutable"));
+    // A gate may be put up, not taken away; other annotations are the administrators'.
+    let mut open = old.clone();
+    open.remove_annotation("authorization.kcp.io/required-groups");
+    let mut new = old.clone();
+    new.set_annotation("core.kcp.io/inactive", "true");
+    asked.run(Verb::Update, Some(&mut new), Some(&open)).unwrap();
+}
+
 #[test]
 fn logical_clusters_are_not_made_by_hand() {
     let mut object = json!({"metadata": {"name": "cluster"}});

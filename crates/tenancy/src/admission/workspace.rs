@@ -15,7 +15,39 @@ fn concerns(review: &Review<'_>) -> bool {
     review.is(keys::group::TENANCY, "workspaces") && review.is_main()
 }
 
+/// What the scheduler decided: which cluster of which shard is made, with all rights in it for the workspace's owner.
+const DECIDED: &[&str] = &[
+    annotation::SCHEDULED_CLUSTER,
+    annotation::SHARD,
+    annotation::SHARD_HASH,
+    annotation::ABANDONED,
+];
+
+/// What is decided when the workspace is made.
+const SETTLED: &[&str] = &[annotation::OWNER, annotation::REQUIRED_GROUPS];
+
+/// Leaves to the scheduler what is the scheduler's: whoever could write it would name a cluster that is not theirs, and own it
+/// (kcp lets users write it). Undone rather than refused, so that a manifest taken from a live workspace can be applied again.
+fn keep_decided(review: &mut Review<'_>) {
+    if !review.is(keys::group::TENANCY, "workspaces") || !review.is_write() || review.is_system_privileged() {
+        return;
+    }
+    let old = review.old;
+    let Some(object) = review.object.as_deref_mut() else {
+        return;
+    };
+    let settled = SETTLED.iter().filter(|_| old.is_some());
+    for key in DECIDED.iter().chain(settled) {
+        match old.and_then(|old| old.annotation(key)) {
+            Some(decided) if object.annotation(key) == Some(decided) => {}
+            Some(decided) => object.set_annotation(key, decided),
+            None => _ = object.remove_annotation(key),
+        }
+    }
+}
+
 pub(super) fn mutate(review: &mut Review<'_>, world: &dyn World) -> Result<(), Status> {
+    keep_decided(review);
     if !concerns(review) || review.verb != Verb::Create {
         return Ok(());
     }
