@@ -2,9 +2,10 @@
 
 use super::Shared;
 use super::draft::{Answer, Draft, Work};
-use super::log::{Commit, Failure, Log};
+use super::log::{Commit, Failure, Log, Numbers};
 use crate::{Error, Revision};
 use env::DiskFile;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -100,10 +101,11 @@ impl Committer {
 
     /// The next requests; none: the end. Meanwhile it compacts.
     async fn gather(&mut self) -> Option<Vec<Request>> {
-        if self.closing {
-            return None;
-        }
         let first = loop {
+            // A recovery in here may have taken the request to close.
+            if self.closing {
+                return None;
+            }
             if self.compacts_now() {
                 match self.queue.try_recv() {
                     Ok(first) => break first,
@@ -329,12 +331,15 @@ impl Shared {
             index.apply(batch);
             recent.push(batch.clone());
         }
+        let mut forgotten = VecDeque::new();
         if let Some(compacted) = commit.compacted {
             index.compact(compacted.at);
-            recent.forget(compacted.at);
+            forgotten = recent.forget(compacted.at);
         }
         let revision = index.revision();
+        // What is forgotten last: to free that many small pieces takes long, and every reader would wait.
         drop((index, recent));
+        drop(forgotten);
         self.publish(revision);
     }
 
@@ -350,7 +355,14 @@ impl Shared {
     /// Opens the log and brings it back to what was acknowledged.
     fn reopen_log(&self, stored: u64) -> Result<Arc<Log>, Failure> {
         let log = Log::open(&*self.env.disk, &self.options)?;
-        log.truncate(self.index.read().revision(), &self.leases.lock().seconds())?;
+        let known = {
+            let index = self.index.read();
+            Numbers {
+                compacted: index.compacted(),
+                revision: index.revision(),
+            }
+        };
+        log.truncate(known, &self.leases.lock().seconds())?;
         log.set_stored(stored);
         Ok(Arc::new(log))
     }

@@ -189,23 +189,28 @@ impl Log {
         })
     }
 
-    /// Removes what came after a revision: rows of a commit whose success was never told to anyone. Restores the leases.
-    /// Writes nothing if there is nothing to do, which a full disk allows.
-    pub(super) fn truncate(&self, after: Revision, known: &BTreeMap<i64, u64>) -> Result<(), Failure> {
+    /// Removes what came after the revision that is known: rows of a commit whose success was never told to anyone. Restores
+    /// the leases, and the point of compaction. Writes nothing if there is nothing to do, which a full disk allows.
+    pub(super) fn truncate(&self, known: Numbers, known_leases: &BTreeMap<i64, u64>) -> Result<(), Failure> {
         guarded(|| {
+            let after = known.revision;
             let beyond = RowId::first(after.next()).0..;
             let tables = self.db.begin_read()?.open_table(ROWS)?;
             let has_rows = tables.range(beyond.clone())?.next().is_some() || self.pending.read().revision() > after;
-            if !has_rows && self.leases()? == *known {
+            let has_compacted = self.numbers()?.compacted != known.compacted;
+            if !has_rows && !has_compacted && self.leases()? == *known_leases {
                 return Ok(());
             }
             self.settle_with(&mut self.journal.lock(), |write| {
                 write.open_table(ROWS)?.retain_in(beyond, |_, _| false)?;
                 let mut leases = write.open_table(LEASES)?;
-                leases.retain(|lease, _| known.contains_key(&lease))?;
-                for (lease, seconds) in known {
+                leases.retain(|lease, _| known_leases.contains_key(&lease))?;
+                for (lease, seconds) in known_leases {
                     leases.insert(lease, seconds)?;
                 }
+                let mut numbers = write.open_table(NUMBERS)?;
+                numbers.insert(NUMBER_COMPACTED, known.compacted.0)?;
+                numbers.insert(NUMBER_REVISION, known.revision.0)?;
                 Ok(())
             })
         })

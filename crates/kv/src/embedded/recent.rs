@@ -45,12 +45,22 @@ impl Recent {
     }
 
     /// Forgets the batches up to a revision. Those that were made under load lie all over the memory that it took, and keep
-    /// as many pages of it from the system.
-    pub(super) fn forget(&mut self, revision: Revision) {
-        while self.batches.front().is_some_and(|oldest| oldest.revision <= revision) {
-            self.pop();
+    /// as many pages of it from the system. To be dropped without the lock: they may be very many.
+    #[must_use]
+    pub(super) fn forget(&mut self, revision: Revision) -> VecDeque<Arc<Batch>> {
+        let count = self.batches.partition_point(|batch| batch.revision <= revision);
+        if count == 0 {
+            return VecDeque::new();
         }
-        self.batches.shrink_to(2 * self.batches.len());
+        let kept = self.batches.split_off(count);
+        let forgotten = std::mem::replace(&mut self.batches, kept);
+        let total = |batches: &VecDeque<Arc<Batch>>| batches.iter().map(|batch| weight(batch)).sum::<usize>();
+        self.bytes = match forgotten.len() < self.batches.len() {
+            true => self.bytes - total(&forgotten),
+            false => total(&self.batches),
+        };
+        self.floor = forgotten.back().map_or(self.floor, |newest| newest.revision);
+        forgotten
     }
 
     fn pop(&mut self) {
@@ -104,15 +114,27 @@ mod tests {
     fn what_is_forgotten_is_asked_of_the_log() {
         let mut recent = Recent::new(Revision(1), 1 << 20);
         (2..=6).for_each(|revision| recent.push(batch(revision)));
-        recent.forget(Revision(4));
+        assert_eq!(recent.forget(Revision(4)).len(), 3);
         assert_eq!(recent.bytes, 2 * weight(&batch(0)));
         assert!(matches!(recent.after(Revision(3)), After::TooOld));
         assert!(matches!(recent.after(Revision(4)), After::Batch(next) if next.revision == Revision(5)));
         assert!(recent.event(RowId::first(Revision(4))).is_none());
-        recent.forget(Revision(9));
+        assert_eq!(recent.forget(Revision(9)).len(), 2);
+        assert_eq!((recent.bytes, recent.forget(Revision(9)).len()), (0, 0));
         assert!(matches!(recent.after(Revision(6)), After::Nothing));
         recent.push(batch(10));
         assert!(matches!(recent.after(Revision(6)), After::Batch(next) if next.revision == Revision(10)));
+    }
+
+    #[test]
+    fn what_is_kept_is_counted_whichever_part_is_the_smaller() {
+        for forgotten in [0, 1, 3, 5] {
+            let mut recent = Recent::new(Revision(1), 1 << 20);
+            (2..=6).for_each(|revision| recent.push(batch(revision)));
+            drop(recent.forget(Revision(1 + forgotten)));
+            assert_eq!(recent.bytes, (5 - forgotten as usize) * weight(&batch(0)));
+            assert_eq!(recent.floor, Revision(1 + forgotten));
+        }
     }
 
     #[test]

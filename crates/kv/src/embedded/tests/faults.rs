@@ -227,3 +227,101 @@ async fn slow_watchers_hold_no_memory_and_miss_nothing() {
     }
     assert_eq!(watch.next().await, Ok(crate::WatchItem::Progress(Revision(1001))));
 }
+
+/// The store is being opened anew for the sake of a reader, in the committer's wait for requests, when the request to close
+/// comes.
+#[tokio::test(start_paused = true)]
+async fn closing_ends_while_the_disk_fails() {
+    let (env, host) = simulated(9);
+    let options = EmbeddedOptions {
+        cache_bytes: 0,
+        recent_bytes: 1,
+        journal_bytes: 0,
+        ..options()
+    };
+    let kv = Arc::new(EmbeddedKv::open(&env, options).await.unwrap());
+    put(&kv, "a", 10_000).await.unwrap();
+    put(&kv, "b", 10_000).await.unwrap();
+    host.disk().set_error_rate(1.0);
+    let reader = kv.clone();
+    let reading = env.spawn.spawn("reader", async move { reader.get("a".into()).await });
+    while kv.shared.log.borrow().is_some() {
+        env.clock.sleep(Duration::from_millis(1)).await;
+    }
+    tokio::time::timeout(Duration::from_secs(60), kv.close())
+        .await
+        .expect("it closes");
+    assert_eq!(put(&kv, "c", 1).await, Err(Error::Closed));
+    drop(reading);
+}
+
+/// The frame of a commit whose sync fails may be whole: what its caller was told of must not come to be at the next start.
+#[tokio::test(start_paused = true)]
+async fn a_compaction_that_was_refused_never_takes_effect() {
+    let mut refused = 0;
+    for seed in 0..60 {
+        let (env, host) = simulated(seed);
+        let kv = EmbeddedKv::open(&env, options()).await.unwrap();
+        for _ in 0..4 {
+            put(&kv, "key", 1).await.unwrap();
+        }
+        kv.compact(Revision(2)).await.unwrap();
+        env.clock.sleep(Duration::from_secs(1)).await;
+        host.disk().set_error_rate(0.3);
+        let outcome = kv.compact(Revision(4)).await;
+        host.disk().set_error_rate(0.0);
+        env.clock.sleep(Duration::from_secs(2)).await;
+        let known = match outcome {
+            Ok(()) => Revision(4),
+            Err(_) => Revision(2),
+        };
+        refused += usize::from(outcome.is_err());
+        host.crash(Crash::Process);
+        let kv = EmbeddedKv::open(&host.env(), options()).await.unwrap();
+        let status = kv.status().await.unwrap();
+        assert_eq!((status.compacted, status.revision), (known, Revision(5)), "seed {seed}");
+        put(&kv, "key", 1).await.unwrap();
+    }
+    assert!(refused > 10, "only {refused} were refused");
+}
+
+/// Says whether the store's locks were free when the last of a value went.
+struct Probe {
+    shared: std::sync::Weak<Shared>,
+    was_free: Arc<AtomicBool>,
+}
+
+impl AsRef<[u8]> for Probe {
+    fn as_ref(&self) -> &[u8] {
+        b"value"
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let shared = self.shared.upgrade().expect("the store is open");
+        let is_free = !shared.index.is_locked() && !shared.recent.is_locked();
+        self.was_free.store(is_free, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_compaction_forgets_is_freed_while_readers_may_read() {
+    let (env, _host) = simulated(10);
+    let options = EmbeddedOptions {
+        journal_bytes: 0,
+        ..options()
+    };
+    let kv = EmbeddedKv::open(&env, options).await.unwrap();
+    let was_free = Arc::new(AtomicBool::new(false));
+    let value = Bytes::from_owner(Probe {
+        shared: Arc::downgrade(&kv.shared),
+        was_free: was_free.clone(),
+    });
+    kv.txn(Txn::unguarded(vec![Op::put("key", value)])).await.unwrap();
+    put(&kv, "key", 1).await.unwrap();
+    assert!(!was_free.load(Ordering::SeqCst), "it is kept for watchers");
+    kv.compact(kv.revision().await.unwrap()).await.unwrap();
+    env.clock.sleep(Duration::from_secs(1)).await;
+    assert!(was_free.load(Ordering::SeqCst));
+}
