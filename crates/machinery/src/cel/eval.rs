@@ -292,15 +292,19 @@ impl<'a> Machine<'a> {
         if let Expr::List(items) = list {
             let wanted = self.eval(item)?;
             self.charge(10 + items.len() as u64)?;
-            for (candidate, _) in items {
-                let candidate = self.eval(candidate)?;
-                let units = self.comparison(&candidate, &wanted);
-                self.charge(units)?;
-                if candidate.equals(&wanted) {
-                    return Ok(Val::Bool(true));
+            let mut found = false;
+            for (candidate, optional) in items {
+                // Each is looked at: an error anywhere is one of the list.
+                let Some(candidate) = element(self.eval(candidate)?, *optional)? else {
+                    continue;
+                };
+                if !found {
+                    let units = self.comparison(&candidate, &wanted);
+                    self.charge(units)?;
+                    found = candidate.equals(&wanted);
                 }
             }
-            return Ok(Val::Bool(false));
+            return Ok(Val::Bool(found));
         }
         let (item, list) = (self.eval(item)?, self.eval(list)?);
         if list.is_list() {
@@ -335,11 +339,8 @@ impl<'a> Machine<'a> {
         self.charge(10)?;
         let mut out = Vec::with_capacity(items.len());
         for (item, optional) in items {
-            let value = match (self.eval(item)?, optional) {
-                (Val::Optional(Some(inner)), true) => inner.as_ref().clone(),
-                (Val::Optional(None), true) => continue,
-                (_, true) => return Err(Failure::no_overload()),
-                (value, false) => value,
+            let Some(value) = element(self.eval(item)?, *optional)? else {
+                continue;
             };
             self.keep(&value)?;
             out.push(value);
@@ -353,11 +354,8 @@ impl<'a> Machine<'a> {
         for (key, value, optional) in entries {
             let key = self.eval(key)?;
             let key = self.key(&key)?.ok_or_else(|| Failure::error("unsupported key type"))?;
-            let value = match (self.eval(value)?, optional) {
-                (Val::Optional(Some(inner)), true) => inner.as_ref().clone(),
-                (Val::Optional(None), true) => continue,
-                (_, true) => return Err(Failure::no_overload()),
-                (value, false) => value,
+            let Some(value) = element(self.eval(value)?, *optional)? else {
+                continue;
             };
             self.keep(&value)?;
             if out.insert(key, value).is_some() {
@@ -365,6 +363,15 @@ impl<'a> Machine<'a> {
             }
         }
         Ok(Val::Map(Rc::new(out)))
+    }
+}
+
+/// What an item of a list, or a value of a map, puts there: `?item` nothing if it has no value.
+fn element<'a>(value: Val<'a>, optional: bool) -> Result<Option<Val<'a>>, Failure> {
+    match (value, optional) {
+        (Val::Optional(inner), true) => Ok(inner.map(|inner| inner.as_ref().clone())),
+        (_, true) => Err(Failure::no_overload()),
+        (value, false) => Ok(Some(value)),
     }
 }
 

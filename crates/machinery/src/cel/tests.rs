@@ -174,6 +174,16 @@ fn libraries_do_what_kubernetes_says() {
     ]);
 }
 
+/// As in cel-go, which makes the list before it looks through it.
+#[test]
+fn an_error_in_a_list_wins_over_what_is_found_before_it() {
+    assert_eq!(failure("1 in [1, 1 / 0]"), "division by zero");
+    assert_eq!(
+        failure("1 in [1, ?optional.none().value()]"),
+        "optional.none() dereference"
+    );
+}
+
 #[test]
 fn optionals_carry_absence() {
     all_hold(&[
@@ -181,6 +191,7 @@ fn optionals_carry_absence() {
         "self.?labels.?nope.orValue('x') == 'x' && self.labels[?'app'].value() == 'web'",
         "self.?i.optMap(x, x + 1).orValue(0) == 6",
         "[?self.?s, ?optional.none()] == ['héllo'] && {?'a': self.?i} == {'a': 5}",
+        "'héllo' in [?optional.none(), ?self.?s] && !('' in [?optional.none()]) && self.?s in [self.?s]",
         "optional.of(1).or(optional.of(2)).value() == 1 && !optional.ofNonZeroValue('').hasValue()",
     ]);
     assert_eq!(failure("optional.none().value() == 1"), "optional.none() dereference");
