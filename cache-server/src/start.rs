@@ -211,7 +211,7 @@ fn add_metrics(env: &Env, metrics: &Metrics, receiving: &Arc<Receiving>, replica
             let count = replicas.count(&shard);
             of("kcp_cache_objects", "Objects kept of a shard.", shard, count as f64)
         });
-        telling.chain(kept).collect()
+        telling.chain(kept).chain(replicas.samples()).collect()
     });
 }
 

@@ -33,6 +33,7 @@ pub fn add(shard: &Arc<Shard>, metrics: &Metrics) {
         samples.extend(stored(&shard));
         samples.extend(tenancy(&shard));
         samples.extend(standing(&shard));
+        samples.extend(shard.replicas.samples());
         samples
     });
 }

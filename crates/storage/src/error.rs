@@ -32,6 +32,9 @@ pub enum StorageError {
     /// The request is larger than the store takes.
     #[error("request is too large")]
     TooLarge,
+    /// What was to be written is nothing that is stored, whatever the store's state: it would be refused again.
+    #[error("not to be stored: {0}")]
+    Unstorable(Arc<str>),
     /// The store has no space: writes are refused, reads served.
     #[error("the store is full")]
     Full,

@@ -226,7 +226,7 @@ impl Shared {
         // What is written has to be found again under the same name.
         let is_storable = |path| matches!(path, Parsed::Object(parsed) if parsed.is_of(resource) && parsed.cluster_len == key.cluster.as_str().len() && parsed.namespace_len == key.namespace.len());
         if !is_storable(self.layout.parse(&stored_key)) {
-            return Err(StorageError::Corrupt(
+            return Err(StorageError::Unstorable(
                 format!("{resource}{key} is no key of an object").into(),
             ));
         }
@@ -381,7 +381,7 @@ impl Shared {
 fn stored_value(mut object: Value, key: &ObjectKey, is_copy: bool) -> Result<Bytes, StorageError> {
     let namespace = if is_copy { "" } else { key.namespace.as_str() };
     if object.name() != key.name || object.namespace() != namespace {
-        return Err(StorageError::Corrupt(
+        return Err(StorageError::Unstorable(
             format!("an object is not the one that its key {key} names").into(),
         ));
     }

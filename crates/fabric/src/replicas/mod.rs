@@ -10,6 +10,7 @@
 //! - The place of the namespace in a key is the name of the shard: all that is replicated is cluster-scoped, and two shards
 //!   that tell of the same cluster (one was moved, or lies) never overwrite each other.
 //! - What a shard told at an older revision never replaces what it told at a newer one, unless its store is an older one.
+//! - What cannot be kept is left out, and nothing that is told with it or after it.
 //! - What a shard that tells everything anew does not tell is removed; so is everything of a shard that is no member.
 //!
 //! Read next: [`sink`](self), then `follow`, which takes the streams. The cache server asks nobody: `receive` is told, by
@@ -34,6 +35,7 @@ use parking_lot::RwLock;
 use permit::{Cluster, Permit, Scope};
 use serde_json::Value;
 use storage::{Applied, Entry, ObjectKey, Projection, ResourceKey, StorageError, Store, StoreOptions};
+use telemetry::metrics::{Counter, Sample};
 
 pub(crate) use follow::MESSAGE_MAX;
 pub use follow::{Following, Member, Members};
@@ -51,6 +53,14 @@ pub struct Replicas {
     opening: tokio::sync::Mutex<()>,
     /// Shards that something is kept of.
     shards: Arc<Origins>,
+    unkept: Unkept,
+}
+
+/// Told, but not kept, since this process began.
+#[derive(Default)]
+struct Unkept {
+    unreadable: Counter,
+    unstorable: Counter,
 }
 
 #[derive(Default)]
@@ -125,6 +135,7 @@ impl Replicas {
             store: RwLock::default(),
             opening: tokio::sync::Mutex::default(),
             shards,
+            unkept: Unkept::default(),
         });
         // Once: it was made above.
         let _first = known.set(Arc::downgrade(&replicas));
@@ -199,6 +210,19 @@ impl Replicas {
         let all = LabelSelector::everything();
         let of = |resource: &ResourceKey| self.entries(&store, resource, &Scope::All, shard, &all).len();
         store.resources().iter().map(of).sum()
+    }
+
+    /// What shards told and this process could not keep: two series, whoever told what.
+    pub fn samples(&self) -> Vec<Sample> {
+        let Unkept { unreadable, unstorable } = &self.unkept;
+        let of = |(reason, count): (&str, &Counter)| Sample {
+            name: "kcp_replicas_unkept_total",
+            help: "Objects that other shards told of and that could not be kept here, by reason.",
+            kind: "counter",
+            labels: vec![("reason", reason.to_owned())],
+            value: count.get() as f64,
+        };
+        [("unreadable", unreadable), ("unstorable", unstorable)].map(of).into()
     }
 
     fn entries(

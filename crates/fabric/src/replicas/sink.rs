@@ -81,6 +81,7 @@ impl Teller {
                 Ok(told) => told,
                 Err(why) => {
                     tracing::warn!(shard = self.shard, place, why, "a shard tells what cannot be");
+                    replicas.unkept.unreadable.inc();
                     continue;
                 }
             };
@@ -100,7 +101,7 @@ impl Teller {
             }
         }
         for told in batches {
-            write_all(store, told, self.went_back).await?;
+            write_all(replicas, store, told, self.went_back).await?;
         }
         if batch.complete
             && let Some(told) = self.told.take()
@@ -139,7 +140,7 @@ impl Told {
             true => None,
             false => {
                 let object: Value = machinery::json::decode_stored(&entry.object).map_err(|_| "it cannot be read")?;
-                if object.name() != entry.name || object.uid() != entry.uid {
+                if object.name() != entry.name || object.uid() != entry.uid || !object.namespace().is_empty() {
                     return Err("it is another object");
                 }
                 Some(marked(object, shard, entry.revision))
@@ -164,9 +165,25 @@ fn marked(mut object: Value, shard: &str, revision: u64) -> Value {
     object
 }
 
-async fn write_all(store: &Store, told: Vec<Told>, went_back: bool) -> Result<(), StorageError> {
-    let writes = told.into_iter().map(|told| write(store, told, went_back));
+async fn write_all(replicas: &Replicas, store: &Store, told: Vec<Told>, went_back: bool) -> Result<(), StorageError> {
+    let writes = told.into_iter().map(|told| keep(replicas, store, told, went_back));
     stream::iter(writes).buffer_unordered(WRITES).try_collect().await
+}
+
+/// Writes what can be stored. What cannot be, at this attempt or any other, is left out, or this one object of a tenant would
+/// stop all that its shard tells after it. A replica is some 200 bytes larger than the object, which may have been as large
+/// as can be; what is kept of it stays as it was until the shard tells of a smaller one, or that it is gone.
+async fn keep(replicas: &Replicas, store: &Store, told: Told, went_back: bool) -> Result<(), StorageError> {
+    let place = (told.resource.clone(), told.key.clone());
+    match write(store, told, went_back).await {
+        Err(error @ (StorageError::TooLarge | StorageError::Unstorable(_))) => {
+            let (resource, key) = place;
+            tracing::warn!(shard = %key.namespace, %resource, %key, %error, "an object of a shard cannot be kept");
+            replicas.unkept.unstorable.inc();
+            Ok(())
+        }
+        outcome => outcome,
+    }
 }
 
 async fn write(store: &Store, told: Told, went_back: bool) -> Result<(), StorageError> {

@@ -8,7 +8,7 @@ use machinery::object::{ObjectExt, encode_canonical};
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Scope};
 use serde_json::{Value, json};
-use storage::{Applied, Projection, Store, StoreOptions};
+use storage::{Applied, Change, FenceAction, Projection, Store, StoreOptions, Write};
 
 use super::sink::Teller;
 use super::*;
@@ -100,6 +100,10 @@ impl Bench {
     fn content(&self, name: &str) -> Option<String> {
         let found = self.replicas.get("apis.kcp.io", "apiexports", &cluster("prov"), name)?;
         found.str_at(&["spec", "content"]).map(str::to_owned)
+    }
+
+    fn unkept(&self) -> Vec<f64> {
+        self.replicas.samples().iter().map(|sample| sample.value).collect()
     }
 
     fn names(&self) -> Vec<String> {
@@ -201,11 +205,67 @@ async fn garbage_is_left_out_and_the_rest_is_kept() {
         broken(|entry| entry.namespace = "n".to_owned()),
         broken(|entry| entry.name = "../bad".to_owned()),
         broken(|entry| entry.uid = "another".to_owned()),
+        broken(|entry| {
+            let mut object: Value = serde_json::from_slice(&entry.object).unwrap();
+            object.set_at(&["metadata", "namespace"], json!("n"));
+            entry.object = encode_canonical(&object);
+        }),
         broken(|entry| entry.revision = 0),
         export("good", 6, ""),
     ];
     bench.tell(everything("amber", 9, entries)).await;
     assert_eq!(bench.names(), ["good"]);
+    assert_eq!(bench.unkept(), [9.0, 0.0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_as_large_as_its_shard_takes_keeps_nothing_else_from_being_replicated() {
+    let bench = Bench::new().await;
+    // Its own shard takes it; the replica has annotations and a longer key.
+    let full = |revision| {
+        let content = "x".repeat(kv::MAX_TXN_BYTES - export("full", revision, "").object.len() - 600);
+        export("full", revision, &content)
+    };
+    let own = Store::open(bench.env.clone(), bench.kv.clone(), StoreOptions::default(), Vec::new())
+        .await
+        .unwrap();
+    for (entry, fence) in [(export("a", 4, ""), FenceAction::Open), (full(5), FenceAction::Hold)] {
+        let write = Write {
+            key: ObjectKey::new(cluster("prov"), "", &entry.name),
+            change: Change::Create(serde_json::from_slice(&entry.object).unwrap()),
+            fence,
+            guards: Vec::new(),
+            ttl: None,
+        };
+        let (permit, exports) = (Permit::internal(Scope::All), resource_key("apis.kcp.io", "apiexports"));
+        own.write(&permit, &exports, write).await.unwrap();
+    }
+    let entries = vec![export("a", 4, ""), full(5), export("b", 6, "")];
+    let mut teller = bench.tell(everything("amber", 9, entries)).await;
+    assert!(teller.is_whole(), "everything counts as told");
+    assert_eq!(bench.names(), ["a", "b"]);
+    bench.tell_more(&mut teller, vec![export("full", 10, "small")]).await;
+    assert_eq!(bench.content("full").as_deref(), Some("small"));
+    bench.tell_more(&mut teller, vec![full(11), export("c", 12, "")]).await;
+    assert_eq!(
+        bench.content("full").as_deref(),
+        Some("small"),
+        "as it could be kept last"
+    );
+    bench.tell_more(&mut teller, vec![gone("full", 13)]).await;
+    assert_eq!(bench.names(), ["a", "b", "c"]);
+    assert_eq!(bench.unkept(), [0.0, 2.0], "unreadable, unstorable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_cannot_take_now_is_not_left_out() {
+    let bench = Bench::new().await;
+    let batch = everything("amber", 9, vec![export("e", 7, "x")]);
+    let mut teller = Teller::new(&bench.replicas, &bench.store, &batch);
+    bench.store.close();
+    let refused = teller.take(&bench.replicas, &bench.store, batch).await;
+    assert!(matches!(refused, Err(StorageError::Unavailable(_))));
+    assert_eq!(bench.unkept(), [0.0, 0.0]);
 }
 
 #[tokio::test(start_paused = true)]

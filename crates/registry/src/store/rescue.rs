@@ -26,6 +26,11 @@ pub(super) fn rescue(error: StorageError, of: &GroupResource, name: &str) -> Sta
             Status::forbidden(of, name, "access denied")
         }
         StorageError::TooLarge => Status::too_large("etcdserver: request is too large"),
+        StorageError::Unstorable(why) => {
+            // A defect: what is no object of its key is refused before.
+            tracing::error!(%why, "an object could not be stored");
+            Status::internal("the object cannot be stored")
+        }
         StorageError::Full => {
             let text = "the store is full: writes are refused until space is freed or added; reads are served";
             Status::service_unavailable(text).retry_after(10)

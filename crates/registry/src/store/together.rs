@@ -58,7 +58,8 @@ impl Registry {
                 | StorageError::AlreadyExists
                 | StorageError::NotFound
                 | StorageError::Fenced
-                | StorageError::TooLarge,
+                | StorageError::TooLarge
+                | StorageError::Unstorable(_),
             ) => Ok(Together::Apart),
             Err(StorageError::UnknownOutcome) => Err(Status::timeout("the outcome of a write is unknown", 0)),
             Err(error) => Err(Status::service_unavailable(error.to_string()).retry_after(1)),

@@ -151,7 +151,7 @@ async fn refusals_are_told_apart(bench: Bench) {
     let misnamed = Change::Create(object(&object_key("aaaa", "default", "y"), &[], ""));
     assert!(matches!(
         hand.write(&key, misnamed, FenceAction::Hold).await,
-        Err(StorageError::Corrupt(_))
+        Err(StorageError::Unstorable(_))
     ));
 }
 
