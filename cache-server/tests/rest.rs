@@ -49,7 +49,7 @@ struct Scripted {
     /// Where each stream was to begin.
     asked: Mutex<Vec<ReplicateWatchRequest>>,
     /// Of the last one.
-    telling: Mutex<Option<mpsc::UnboundedSender<ReplicateBatch>>>,
+    telling: Mutex<Option<mpsc::UnboundedSender<Result<ReplicateBatch, Status>>>>,
 }
 
 struct Shard {
@@ -103,7 +103,7 @@ impl Source for Scripted {
         let (sender, receiver) = mpsc::unbounded_channel();
         *self.telling.lock() = Some(sender);
         let batches = stream::unfold(receiver, |mut receiver| async {
-            Some((Ok(receiver.recv().await?), receiver))
+            Some((receiver.recv().await?, receiver))
         });
         Ok(Box::pin(batches))
     }
@@ -259,8 +259,12 @@ impl Shard {
     }
 
     fn tell(&self, batch: ReplicateBatch) {
+        self.send(Ok(batch));
+    }
+
+    fn send(&self, told: Result<ReplicateBatch, Status>) {
         let telling = self.source.telling.lock();
-        telling.as_ref().expect("a stream").send(batch).expect("it is read");
+        telling.as_ref().expect("a stream").send(told).expect("it is read");
     }
 
     fn tell_all(&self, revision: u64, entries: Vec<ReplicateEntry>) {
@@ -382,6 +386,47 @@ async fn what_shards_tell_is_read_by_shard_and_by_cluster() {
         .get(&format!("/services/cache/shards/amber/clusters/*/{EXPORTS}/a"))
         .await;
     assert_eq!(code, 405);
+}
+
+/// The position is the cache server's, which does not hear why a stream ended, and would ask for the same for ever.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_has_forgotten_what_came_after_a_position_tells_everything_anew() {
+    let site = Site::start().await;
+    let amber = site.shard("amber");
+    amber.is_asked(&site, 1).await;
+    amber.tell_all(5, vec![export("prov", "a", 5, "x"), export("prov", "b", 4, "x")]);
+    let all = format!("shards/*/clusters/*/{EXPORTS}");
+    site.until(&all, &["a", "b"]).await;
+    // A stream that is merely cut goes on where it was.
+    amber.send(Err(Status::unavailable("the store is busy")));
+    assert_eq!(amber.is_asked(&site, 2).await.after_revision, 5);
+    amber.send(Err(Status::aborted("replicas cannot be told from here on")));
+    assert_eq!(amber.is_asked(&site, 3).await, ReplicateWatchRequest::default());
+    amber.tell_all(9, vec![export("prov", "c", 8, "x"), export("prov", "a", 5, "x")]);
+    site.until(&all, &["a", "c"]).await;
+}
+
+/// What it had still to say may come behind what a later stream has told, and nobody else would take it back.
+#[tokio::test(start_paused = true)]
+async fn when_one_of_several_streams_of_a_shard_ends_the_others_begin_anew() {
+    let site = Site::start().await;
+    let other_machine = site.world.host("other");
+    let (old, new) = (Shard::start(&other_machine.env(), "amber"), site.shard("amber"));
+    old.is_asked(&site, 1).await;
+    new.is_asked(&site, 1).await;
+    let (a, b) = (export("prov", "a", 5, "x"), export("prov", "b", 4, "x"));
+    old.tell_all(5, vec![a.clone(), b.clone()]);
+    let all = format!("shards/*/clusters/*/{EXPORTS}");
+    site.until(&all, &["a", "b"]).await;
+    new.tell_all(7, vec![b.clone()]);
+    site.until(&all, &["b"]).await;
+    old.tell_more(6, vec![a]);
+    site.until(&all, &["a", "b"]).await;
+    old.telling.abort();
+    site.world.network().reset("other", "cache");
+    assert_eq!(new.is_asked(&site, 2).await, ReplicateWatchRequest::default());
+    new.tell_all(8, vec![b]);
+    site.until(&all, &["b"]).await;
 }
 
 #[tokio::test(start_paused = true)]

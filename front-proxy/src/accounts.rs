@@ -85,7 +85,7 @@ impl ShardAccounts {
         let shard = match self.peers.resolve(&alone).await {
             Ok(Destination::Cluster { shard, .. }) => shard,
             // With its cluster the account is gone.
-            Ok(Destination::Mount { .. }) | Err(Lost::Unknown) => return Ok(None),
+            Ok(Destination::Mount { .. }) | Err(Lost::Unknown(_)) => return Ok(None),
             Err(Lost::Refused(status)) => return Err(status),
         };
         let upstream = self.peers.upstream(shard);

@@ -174,7 +174,7 @@ impl Proxy {
         };
         let found = match parse_path(segment) {
             Some(path) => self.peers.resolve_anew(&path).await,
-            None => Err(Lost::Unknown),
+            None => Err(Lost::Unknown(None)),
         };
         let way = self.way(way.mapping, segment, below, found)?;
         let response = self.send(&way, forwarded).await?;
@@ -190,7 +190,7 @@ impl Proxy {
     async fn way_to_cluster(&self, mapping: usize, segment: &str, below: &str, user: &User) -> Answered<Way> {
         let found = match parse_path(segment) {
             Some(path) => self.find(&path, user).await,
-            None => Err(Lost::Unknown),
+            None => Err(Lost::Unknown(None)),
         };
         self.way(mapping, segment, below, found)
     }
@@ -210,7 +210,7 @@ impl Proxy {
                 guess.was_right();
                 self.metrics.looked_up("found");
             }
-            Err(Lost::Unknown) => self.metrics.looked_up("unknown"),
+            Err(Lost::Unknown(_)) => self.metrics.looked_up("unknown"),
             Err(Lost::Refused(_)) => self.metrics.looked_up("refused"),
         }
         found
@@ -246,10 +246,12 @@ impl Proxy {
                 })
             }
             Err(Lost::Refused(status)) => Err(status.into()),
-            // Whoever answers refuses it as it refuses anybody without access.
-            Err(Lost::Unknown) => {
-                let reached = self.peers.reached().into_iter();
-                let mut urls = reached.filter_map(|shard| self.peers.url(shard)).take(REFUSERS_MAX);
+            // Who said that a workspace has no such child knows who may hear of that, and others do not: which of them refuses
+            // must not be chance. What nobody was asked for any shard refuses, as it refuses anybody without access.
+            Err(Lost::Unknown(asked)) => {
+                let refusers = asked.map_or_else(|| self.peers.reached(), |shard| vec![shard]);
+                let refusers = refusers.into_iter();
+                let mut urls = refusers.filter_map(|shard| self.peers.url(shard)).take(REFUSERS_MAX);
                 let url = urls.next().ok_or_else(|| unreachable("no shard was reached yet"))?;
                 Ok(Way {
                     mapping,
@@ -270,7 +272,7 @@ impl Proxy {
         match self.find(&path, user).await {
             Err(Lost::Refused(status)) => Err(status.into()),
             // Views refuse what they do not know, and look the same to everybody.
-            Ok(_) | Err(Lost::Unknown) => Ok(()),
+            Ok(_) | Err(Lost::Unknown(_)) => Ok(()),
         }
     }
 

@@ -21,4 +21,4 @@ mod watch;
 
 pub use options::ProgramOptions;
 pub use remote::RemoteShard;
-pub use start::{Running, impersonation};
+pub use start::{Parts, Running, impersonation};

@@ -2,6 +2,7 @@
 //! (kcp's facts, D.3, D.4, D.9).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::keys::{annotation, condition, finalizer, label, phase::workspace as phase};
 use api::types::{NewLogicalCluster, reduced_owner};
@@ -19,6 +20,10 @@ mod abandoned;
 
 /// How long a fresh LogicalCluster may be out of sight before the Workspace says so.
 const DISAPPEARED_AFTER_SECONDS: i64 = 60;
+
+/// How often a deletion on another shard is looked at. One that ends while nobody listens there, as the shard is lost, is never
+/// told: whoever is told everything anew hears of what there is, and the Workspace is still Ready, as nobody waits in.
+const LOOKS_AGAIN: Duration = Duration::from_secs(10);
 
 /// Phases in which a Workspace waits for something of a shard.
 const UNSETTLED: [&str; 5] = [
@@ -231,10 +236,7 @@ impl Run<'_> {
 
     /// The shard that holds the logical cluster, if it is another one that does not answer.
     fn dead_shard(&self) -> Option<String> {
-        let name = self.want.annotation(annotation::SHARD)?;
-        if name == self.shard.name || name.is_empty() {
-            return None;
-        }
+        let name = self.elsewhere()?;
         let members = self.view.members();
         let is_live = members.iter().any(|member| member.name == name && member.is_live);
         (!is_live).then(|| format!("shard {name:?} cannot be reached"))
@@ -306,7 +308,7 @@ impl Run<'_> {
         self.finish(Vec::new(), again)
     }
 
-    fn initialize(&mut self, logical_cluster: Option<&Value>) -> Option<std::time::Duration> {
+    fn initialize(&mut self, logical_cluster: Option<&Value>) -> Option<Duration> {
         let now = self.context.now.clone();
         let kind = condition::WORKSPACE_INITIALIZED;
         let reason = condition::reason::INITIALIZER_EXISTS;
@@ -316,7 +318,7 @@ impl Run<'_> {
             let text = format!("LogicalCluster {} not found", self.cluster_name());
             let age = self.age_seconds();
             if age < DISAPPEARED_AFTER_SECONDS {
-                return Some(std::time::Duration::from_secs(1));
+                return Some(Duration::from_secs(1));
             }
             conditions::mark_false(&mut self.want, kind, gone, Severity::Error, &text, &now);
             return None;
@@ -402,7 +404,8 @@ impl Run<'_> {
         } else if logical_cluster::is_closing(&object) {
             self.mirror_deletion(&object);
         }
-        self.finish(effects, None)
+        let again = self.elsewhere().map(|_| LOOKS_AGAIN);
+        self.finish(effects, again)
     }
 
     fn mirror_deletion(&mut self, object: &Value) {
@@ -486,10 +489,16 @@ impl Run<'_> {
         let nowhere = || Cluster::well_known("system:nowhere");
         let cluster = self.cluster().unwrap_or_else(nowhere);
         let of = refs::logical_clusters().object(&cluster, "", keys::object::LOGICAL_CLUSTER);
-        match self.want.annotation(annotation::SHARD) {
-            Some(shard) if shard != self.shard.name && !shard.is_empty() => of.on(shard),
-            _ => of,
+        match self.elsewhere() {
+            Some(shard) => of.on(shard),
+            None => of,
         }
+    }
+
+    /// The shard that holds its cluster, if that is another one.
+    fn elsewhere(&self) -> Option<&str> {
+        let shard = self.want.annotation(annotation::SHARD)?;
+        (shard != self.shard.name && !shard.is_empty()).then_some(shard)
     }
 
     fn age_seconds(&self) -> i64 {
@@ -503,7 +512,7 @@ impl Run<'_> {
         *self.seen != self.want
     }
 
-    fn finish(self, mut effects: Vec<Effect>, requeue: Option<std::time::Duration>) -> Plan {
+    fn finish(self, mut effects: Vec<Effect>, requeue: Option<Duration>) -> Plan {
         if self.differs() {
             effects.insert(
                 0,

@@ -62,8 +62,8 @@ pub enum Destination {
 /// Why a path leads nowhere.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Lost {
-    /// There is no such workspace, as far as who has to know says.
-    Unknown,
+    /// There is no such workspace, as far as who has to know says: a shard that was asked, or the index alone.
+    Unknown(Option<ShardId>),
     /// Who has to know cannot be asked, or it says that it is not available: an answer as it is.
     Refused(Status),
 }
@@ -336,7 +336,7 @@ impl Peers {
     pub async fn resolve_anew(&self, path: &WorkspacePath) -> Result<Destination, Lost> {
         let first = first_of(path)?;
         let names = names_behind(path, 0);
-        let alone = WorkspacePath::parse(first.as_str()).map_err(|_| Lost::Unknown)?;
+        let alone = WorkspacePath::parse(first.as_str()).map_err(|_| Lost::Unknown(None))?;
         match self.routes.resolve(&alone) {
             Route::Cluster { shard, .. } if !names.is_empty() => self.look_up(first, shard, names).await,
             _ => {
@@ -353,7 +353,7 @@ impl Peers {
     async fn locate(&self, cluster: &Cluster) -> Result<(Cluster, ShardId), Lost> {
         if cluster.is_system() {
             // Every shard has those, for itself.
-            return Err(Lost::Unknown);
+            return Err(Lost::Unknown(None));
         }
         let counts = |shard: ShardId| {
             let is_registered = self.routes.facts(shard).is_some_and(|facts| facts.is_registered);
@@ -370,7 +370,7 @@ impl Peers {
                 self.routes.learn(None, cluster, shard, epoch);
                 Ok((cluster.clone(), shard))
             }
-            Ok(Located::Nowhere) if self.is_everything_told() => Err(Lost::Unknown),
+            Ok(Located::Nowhere) if self.is_everything_told() => Err(Lost::Unknown(None)),
             // Whether there is such a cluster, a shard may know that was not heard yet.
             Ok(Located::Nowhere) => Err(Lost::Refused(unreachable("not every shard has told what it holds"))),
             Ok(Located::Unsaid) | Err(_) => Err(Lost::Refused(unreachable("a shard that may hold it does not answer"))),
@@ -396,6 +396,7 @@ impl Peers {
         mut names: Vec<String>,
     ) -> Result<Destination, Lost> {
         for _ in 0..HOPS_MAX {
+            let unknown = Lost::Unknown(Some(shard));
             let answer = self.ask(shard, &cluster, &names).await?;
             let followed = usize::try_from(answer.followed).unwrap_or(usize::MAX).min(names.len());
             let rest = names.split_off(followed);
@@ -406,12 +407,12 @@ impl Peers {
                 }
                 Outcome::Unavailable => return Err(Lost::Refused(not_available())),
                 Outcome::Found | Outcome::Elsewhere => {}
-                Outcome::Unknown | Outcome::Unspecified => return Err(Lost::Unknown),
+                Outcome::Unknown | Outcome::Unspecified => return Err(unknown),
             }
-            let next = Cluster::parse(&answer.cluster).map_err(|_| Lost::Unknown)?;
+            let next = Cluster::parse(&answer.cluster).map_err(|_| unknown.clone())?;
             let holder = match answer.outcome() {
                 Outcome::Found => shard,
-                _ => self.routes.find_shard(&answer.shard).ok_or(Lost::Unknown)?,
+                _ => self.routes.find_shard(&answer.shard).ok_or(unknown)?,
             };
             // Only what its own shard says is kept.
             if let (Outcome::Found, [name]) = (answer.outcome(), names.as_slice()) {
@@ -426,7 +427,7 @@ impl Peers {
             }
             (cluster, shard, names) = (next, holder, rest);
         }
-        Err(Lost::Unknown)
+        Err(Lost::Unknown(Some(shard)))
     }
 
     async fn ask(&self, shard: ShardId, cluster: &Cluster, names: &[String]) -> Result<ResolveResponse, Lost> {
@@ -474,7 +475,7 @@ fn resume(position: IndexWatchRequest, error: &tonic::Status) -> IndexWatchReque
 /// The cluster that a path begins with.
 fn first_of(path: &WorkspacePath) -> Result<Cluster, Lost> {
     let first = || Cluster::parse(path.segments().next()?).ok();
-    path.as_cluster().or_else(first).ok_or(Lost::Unknown)
+    path.as_cluster().or_else(first).ok_or(Lost::Unknown(None))
 }
 
 /// The names behind the first segment of a path and `followed` more.

@@ -77,7 +77,7 @@ fn objects<'a>(history: &'a History, prefix: &'a str) -> impl Iterator<Item = (S
         let version = history.at(key, u64::MAX)?;
         let bytes = version.value.as_ref()?;
         // Parsing everything would cost more than the rest of a run.
-        let is_about_life = bytes.windows(17).any(|part| part == b"deletionTimestamp")
+        let is_about_life = memchr::memmem::find(bytes, b"deletionTimestamp").is_some()
             || [WORKSPACES, CLUSTERS, BINDINGS]
                 .iter()
                 .any(|kind| key.starts_with(kind));

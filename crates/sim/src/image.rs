@@ -92,13 +92,18 @@ impl Setup {
 
     /// Makes a workspace a tenant's, with an API of its own and one that is shared.
     pub async fn furnish(&mut self, home: &str, tenant: &str) -> Result<()> {
-        self.create(home, RBAC_BINDINGS, &owner(tenant)).await?;
+        self.own(home, tenant).await?;
         self.create(home, CRDS, &widgets()).await?;
         self.create(home, BINDINGS, &binding()).await?;
         for path in ["/apis/example.io/v1/widgets", "/apis/provider.example/v1/gadgets"] {
             self.until_served(home, path).await?;
         }
         Ok(())
+    }
+
+    /// Lets a user do everything in a workspace.
+    pub async fn own(&mut self, cluster: &str, user: &str) -> Result<()> {
+        self.create(cluster, RBAC_BINDINGS, &owner(user)).await
     }
 
     pub async fn create(&mut self, cluster: &str, path: &str, body: &Value) -> Result<()> {

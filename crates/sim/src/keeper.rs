@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use controller::Effects;
 use env::simulated::{Crash, Faults, Host};
 use env::{Env, Rng};
-use kv::Guard;
+use kv::{Guard, Kv};
 use machinery::status::Result;
 use parking_lot::Mutex;
 use plan::Effect;
@@ -273,18 +273,34 @@ pub async fn come_up(
             return Err(End::Crash(Crash::Process));
         }
     };
-    if let Err(text) = history::resume(history, &server.kv).await {
+    if let Err(error) = remember(env, host, site, history, name, &server.kv).await {
+        site.note(name, format_args!("does not start: {error:#}"));
+        return Err(End::Crash(Crash::Process));
+    }
+    let revision = server.shard.store.revision();
+    site.note(name, format_args!("serves from revision {revision}"));
+    Ok(server)
+}
+
+/// Holds a store to what was seen in earlier lives, and records this one. An error: the store cannot be read now.
+pub async fn remember(
+    env: &Env,
+    host: &Host,
+    site: &Site,
+    history: &History,
+    name: &'static str,
+    kv: &Arc<dyn Kv>,
+) -> anyhow::Result<()> {
+    if let Err(text) = history::resume(history, kv).await {
         if host.disk().is_powered_off() || text.contains("cannot be read") {
-            return Err(End::Crash(Crash::Process));
+            anyhow::bail!(text);
         }
         site.violation(name, text);
     }
     let record = {
-        let (env, kv, site, history) = (env.clone(), server.kv.clone(), site.clone(), history.clone());
+        let (env, kv, site, history) = (env.clone(), kv.clone(), site.clone(), history.clone());
         history::record(env, kv, history, move |text| site.violation("store", text))
     };
     env.spawn.spawn("recorder", record).detach();
-    let revision = server.shard.store.revision();
-    site.note(name, format_args!("serves from revision {revision}"));
-    Ok(server)
+    Ok(())
 }

@@ -19,10 +19,10 @@ pub struct Seeds {
 // === impl Seeds ===
 
 impl Seeds {
-    /// As the environment says, or else so many seeds from 1 on.
-    pub fn given(count: u64, requests: u64) -> Self {
+    /// As the environment says, or else so many seeds from `start` on.
+    pub fn given(start: u64, count: u64, requests: u64) -> Self {
         Self {
-            start: number("KCP_SIM_START", 1),
+            start: number("KCP_SIM_START", start),
             count: number("KCP_SIM_SEEDS", count),
             requests: number("KCP_SIM_REQUESTS", requests),
         }

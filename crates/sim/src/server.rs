@@ -4,14 +4,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::fabric::serve::Fabric;
+use ::fabric::serve::{Fabric, Source};
+use ::fabric::{Endpoint, Telling, Upstream, UpstreamOptions};
 use anyhow::{Context, Result};
 use api::bootstrap::{RootOptions, ShardUrls};
 use apiserver::{Audit, Health, Lifecycle, Stack};
 use clap::Parser;
 use controller::Effects;
 use controllers::ShardInfo;
-use env::Env;
+use env::{Env, Task};
 use kv::Kv;
 use kv::embedded::{EmbeddedKv, EmbeddedOptions};
 use shard::account_signer::AccountSigner;
@@ -49,6 +50,8 @@ pub struct Server {
     pub shard: Shard,
     pub stack: Arc<Stack>,
     http: apiserver::Server<Checkpoint<Front>>,
+    /// To the cache server, where there is one.
+    telling: Option<Task<()>>,
 }
 
 /// One shard of several.
@@ -59,6 +62,8 @@ pub struct Member {
     /// What happens to what it tells of its index.
     pub tellings: Tellings,
     pub flaw: Option<Flaw>,
+    /// Where the cache server is.
+    pub cache: Option<String>,
 }
 
 /// What differs from one simulated server to the other.
@@ -193,21 +198,25 @@ impl Server {
             issuer: start.service_account_issuer.clone(),
             jwks_uri: start.service_account_jwks_uri.clone(),
         };
-        let stack = shard::stack::build(&shard, parts);
+        let (stack, answers) = shard::stack::build_with_views(&shard, parts);
         let flaw = options.member.as_ref().and_then(|member| member.flaw);
         let keeps_stale_routes = flaw == Some(Flaw::StaleRouteKept);
+        let source = options.member.as_ref().map(|member| {
+            let source = Unsteady::new(Arc::new(ShardSource::new(&shard)), env, &member.tellings);
+            Arc::new(source) as Arc<dyn Source>
+        });
+        let fabric = source.clone().zip(components.clients);
         let front = Front {
             stack: stack.clone(),
-            fabric: options
-                .member
-                .as_ref()
-                .zip(components.clients)
-                .map(|(member, clients)| {
-                    let source = Unsteady::new(Arc::new(ShardSource::new(&shard)), env, &member.tellings);
-                    Fabric::new(Arc::new(source), clients, lifecycle.clone())
-                }),
+            fabric: fabric
+                .map(|(source, clients)| Fabric::new(source, clients, lifecycle.clone()).with_views(Arc::new(answers))),
             proxies: components.proxies.filter(|_| !keeps_stale_routes),
             facts: shard.facts.clone(),
+        };
+        let cache = options.member.as_ref().and_then(|member| member.cache.as_deref());
+        let telling = match source.zip(cache) {
+            Some((source, cache)) => Some(telling(env, &shard.name, source, cache)?),
+            None => None,
         };
         let papers = options.member.as_ref().map(|member| member.papers.clone());
         let http = apiserver::Server::new(
@@ -229,15 +238,27 @@ impl Server {
             kv,
             shard,
             stack,
+            telling: telling.map(|telling| env.spawn.spawn("telling the cache server", telling.run())),
         })
     }
 
     /// Down in order, with everything written.
     pub async fn stop(&self) {
         self.http.shutdown().await;
+        self.telling.iter().for_each(Task::abort);
         self.shard.stop().await;
         self.kv.close().await;
     }
+}
+
+fn telling(env: &Env, shard: &str, source: Arc<dyn Source>, cache: &str) -> Result<Telling> {
+    let endpoint = Endpoint::from_url(cache, None).map_err(anyhow::Error::msg)?;
+    Ok(Telling {
+        env: env.clone(),
+        shard: shard.to_owned(),
+        source,
+        cache: Upstream::new(env.clone(), endpoint, UpstreamOptions::default()),
+    })
 }
 
 /// Writes the file of users: (token, name, groups).

@@ -78,6 +78,8 @@ pub struct Place {
     pub parent: Option<(Box<Place>, String)>,
     /// APIs that were asked for there, besides the built-in ones.
     apis: Vec<&'static str>,
+    /// The view that it is seen through, as URLs begin; none: it is a tenant's own.
+    view: Option<String>,
 }
 
 /// What the workers of one tenant share.
@@ -108,6 +110,15 @@ impl Place {
             holder,
             parent: None,
             apis: vec![WIDGETS.key, GADGETS.key],
+            view: None,
+        }
+    }
+
+    /// Somebody's home, as the provider of an API that is used there sees it.
+    pub fn viewed(cluster: &str, holder: Holder, view: String) -> Self {
+        Self {
+            view: Some(view),
+            ..Self::home(cluster, None, holder)
         }
     }
 
@@ -127,6 +138,7 @@ impl Place {
             holder,
             parent: Some((Box::new(self.clone()), name.to_owned())),
             apis: Vec::new(),
+            view: None,
         }
     }
 }
@@ -135,8 +147,12 @@ impl Place {
 
 impl Territory {
     pub fn new(home: Place, foreign: Vec<String>, holders: Holders) -> Self {
+        Self::of(vec![home], foreign, holders)
+    }
+
+    pub fn of(places: Vec<Place>, foreign: Vec<String>, holders: Holders) -> Self {
         Self {
-            places: Arc::new(Mutex::new(vec![home])),
+            places: Arc::new(Mutex::new(places)),
             foreign: Arc::new(foreign),
             holders,
             asked_for: Arc::default(),
@@ -225,7 +241,12 @@ impl Worker {
             api = CONFIGMAPS;
         }
         let name = format!("o{}", self.rng().below(NAMES));
-        match self.rng().below(1000) {
+        // A view shows objects, and of one API.
+        let most = if place.view.is_some() { 915 } else { 1000 };
+        if place.view.is_some() {
+            api = GADGETS;
+        }
+        match self.rng().below(most) {
             0..150 => drop(self.get(&place, api, &name).await),
             150..250 => self.list(&place, api).await,
             250..480 => self.create(&place, api, &name).await,
@@ -603,7 +624,11 @@ impl Worker {
     }
 
     fn list_url(&self, place: &Place, api: Api) -> String {
-        list_url_of(&place.segment(self.rng()), api)
+        let url = list_url_of(&place.segment(self.rng()), api);
+        match &place.view {
+            Some(view) => format!("{view}{url}"),
+            None => url,
+        }
     }
 
     fn object_url(&self, place: &Place, api: Api, name: &str) -> String {

@@ -90,7 +90,7 @@ impl Watcher {
         loop {
             let Some(from) = self.segment.revision() else {
                 if !self.list().await {
-                    let pause = 20 + self.client.rng.below(80);
+                    let pause = 50 + self.client.rng.below(250);
                     self.client.site.sleep_ms(pause).await;
                 }
                 continue;
@@ -101,7 +101,8 @@ impl Watcher {
                 Ok(stream) => self.follow(stream).await,
                 Err(Outcome::Answered(answer)) if answer.code == 410 => self.expire(),
                 Err(_) => {
-                    let pause = 10 + self.client.rng.below(50);
+                    // What comes as fast as it can leaves the others no requests.
+                    let pause = 50 + self.client.rng.below(250);
                     self.client.site.sleep_ms(pause).await;
                 }
             }

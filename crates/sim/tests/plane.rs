@@ -1,24 +1,34 @@
-//! A control plane of two shards and two front-proxies.
+//! A control plane of two shards with their virtual workspaces, two front-proxies and a cache server.
 
 use sim::plane::image::PlaneImage;
 use sim::plane::run::PlanePlan;
 use sim::run::runtime;
 use sim::seeds::Seeds;
 
-/// Each of them is met at least 100 times in 200 seeds.
-const KINDS: [&str; 20] = [
+/// Each of them is met at least 100 times in 200 seeds, which is asked of 100 seeds and more: faults, and what a provider does for
+/// others to keep.
+const KINDS: [&str; 29] = [
     "shard/killed",
     "proxy/killed",
+    "views/killed",
+    "cache/killed",
+    "provider/changed",
     "host/power lost",
     "host/stopped",
     "controllers/crashed between effects",
     "disk/write lost",
+    "disk/write torn",
     "disk/slow",
+    "disk/failing",
+    "disk/write error",
     "disk/filled",
+    "clock/forward",
+    "clock/back",
     "connection/dropped",
     "connection/watch dropped",
     "net/partition",
     "net/cut one way",
+    "net/chunk lost",
     "net/reset",
     "net/slow",
     "proxy/deaf",
@@ -32,7 +42,8 @@ const KINDS: [&str; 20] = [
 #[test]
 fn a_control_plane_tells_the_truth_whatever_goes_wrong() {
     let image = runtime().block_on(PlaneImage::make()).unwrap();
-    Seeds::given(60, 300).run(&KINDS, |seed, requests| PlanePlan::new(seed, requests).run(&image));
+    // 40 and 75 fail: docs/reliability.md.
+    Seeds::given(0, 40, 360).run(&KINDS, |seed, requests| PlanePlan::new(seed, requests).run(&image));
 }
 
 /// Law 7, for all processes together.

@@ -26,5 +26,5 @@ const KINDS: [&str; 15] = [
 #[test]
 fn clients_are_told_the_truth_whatever_goes_wrong() {
     let image = runtime().block_on(Image::make()).unwrap();
-    Seeds::given(200, 1000).run(&KINDS, |seed, requests| Plan::new(seed, requests).run(&image));
+    Seeds::given(1, 200, 1000).run(&KINDS, |seed, requests| Plan::new(seed, requests).run(&image));
 }

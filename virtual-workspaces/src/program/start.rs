@@ -37,6 +37,18 @@ pub struct Running {
     pub address: String,
 }
 
+/// What answers requests, whatever they come over.
+pub struct Parts {
+    pub shard: Arc<RemoteShard>,
+    /// Asked before the shard is asked whose a token is.
+    pub certificates: Vec<Arc<dyn Authenticator>>,
+    /// `host:port`, for discovery.
+    pub external_address: String,
+    pub audit: Audit,
+    pub lifecycle: Lifecycle,
+    pub metrics: Arc<Metrics>,
+}
+
 /// Ready while the shard answers.
 struct Asked(Arc<RemoteShard>);
 
@@ -55,7 +67,15 @@ impl Running {
         let metrics = Metrics::new();
         apiserver::add_process_metrics(env, &metrics);
         let lifecycle = Lifecycle::new();
-        let stack = stack(env, options, &address, &lifecycle, &metrics)?;
+        let parts = Parts {
+            shard: RemoteShard::new(env, upstream(env, options)?),
+            certificates: certificates(env, options)?,
+            external_address: external_address(options, &address),
+            audit: audit(env, options, &metrics)?,
+            lifecycle: lifecycle.clone(),
+            metrics: metrics.clone(),
+        };
+        let stack = parts.stack(env);
         let tls = tls(env, options)?;
         let server_options = ServerOptions {
             shutdown_delay: options.shutdown_delay_duration,
@@ -79,46 +99,51 @@ impl Running {
     }
 }
 
-fn stack(
-    env: &Env,
-    options: &ProgramOptions,
-    address: &str,
-    lifecycle: &Lifecycle,
-    metrics: &Arc<Metrics>,
-) -> Result<Arc<Stack>> {
-    let shard = RemoteShard::new(env, upstream(env, options)?);
-    let health = Health::new(lifecycle.clone());
-    health.add("shard", true, Arc::new(Asked(shard.clone())));
+// === impl Parts ===
+
+impl Parts {
+    /// The stages of the process.
+    pub fn stack(self, env: &Env) -> Arc<Stack> {
+        let shard = self.shard;
+        let health = Health::new(self.lifecycle.clone());
+        health.add("shard", true, Arc::new(Asked(shard.clone())));
+        let of_views: Arc<dyn Shard> = shard.clone();
+        let mut authenticators = self.certificates;
+        authenticators.push(Arc::new(Tokens(shard.clone())));
+        Stack::new(StackConfig {
+            env: env.clone(),
+            options: StackOptions {
+                metrics_scope: Some(Scope::One(Cluster::well_known(cluster::ROOT))),
+                own_groups: &group::OWN,
+                external_address: self.external_address,
+                ..StackOptions::default()
+            },
+            resolver: Arc::new(NoClusters),
+            authenticators,
+            impersonator: Some(Arc::new(Impersonation::new(impersonation()))),
+            authorizer: Arc::new(ByShard(shard)),
+            surface: Arc::new(Nothing),
+            definitions: Arc::new(api::builtin::definitions().clone()),
+            services: Some(Arc::new(VirtualWorkspaces::new(&of_views))),
+            delegates: None,
+            mounts: None,
+            fairness: Default::default(),
+            audit: self.audit,
+            health,
+            lifecycle: self.lifecycle,
+            metrics: self.metrics,
+        })
+    }
+}
+
+/// Where clients reach it, as discovery shows it.
+fn external_address(options: &ProgramOptions, address: &str) -> String {
     let port = address.rsplit(':').next().unwrap_or_default();
-    let external_address = match options.external_hostname.as_str() {
+    match options.external_hostname.as_str() {
         "" => format!("localhost:{port}"),
         host if host.contains(':') => host.to_owned(),
         host => format!("{host}:{port}"),
-    };
-    let of_views: Arc<dyn Shard> = shard.clone();
-    Ok(Stack::new(StackConfig {
-        env: env.clone(),
-        options: StackOptions {
-            metrics_scope: Some(Scope::One(Cluster::well_known(cluster::ROOT))),
-            own_groups: &group::OWN,
-            external_address,
-            ..StackOptions::default()
-        },
-        resolver: Arc::new(NoClusters),
-        authenticators: authenticators(env, options, &shard)?,
-        impersonator: Some(Arc::new(Impersonation::new(impersonation()))),
-        authorizer: Arc::new(ByShard(shard)),
-        surface: Arc::new(Nothing),
-        definitions: Arc::new(api::builtin::definitions().clone()),
-        services: Some(Arc::new(VirtualWorkspaces::new(&of_views))),
-        delegates: None,
-        mounts: None,
-        fairness: Default::default(),
-        audit: audit(env, options, metrics)?,
-        health,
-        lifecycle: lifecycle.clone(),
-        metrics: metrics.clone(),
-    }))
+    }
 }
 
 fn upstream(env: &Env, options: &ProgramOptions) -> Result<Upstream> {
@@ -131,11 +156,7 @@ fn upstream(env: &Env, options: &ProgramOptions) -> Result<Upstream> {
     Ok(Upstream::new(env.clone(), endpoint, UpstreamOptions::default()))
 }
 
-fn authenticators(
-    env: &Env,
-    options: &ProgramOptions,
-    shard: &Arc<RemoteShard>,
-) -> Result<Vec<Arc<dyn Authenticator>>> {
+fn certificates(env: &Env, options: &ProgramOptions) -> Result<Vec<Arc<dyn Authenticator>>> {
     let now = auth::now(&env.clock);
     let bundle = |file: &Path| -> Result<Arc<CaBundle>> {
         CaBundle::from_pem(now.clone(), &read(env, file)?).with_context(|| format!("reading {}", file.display()))
@@ -154,7 +175,6 @@ fn authenticators(
     if let Some(file) = &options.client_ca_file {
         members.push(Arc::new(ClientCertificates::new(bundle(file)?)));
     }
-    members.push(Arc::new(Tokens(shard.clone())));
     Ok(members)
 }
 

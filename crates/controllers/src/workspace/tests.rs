@@ -418,3 +418,30 @@ fn deletion_waits_for_a_dead_shard_and_says_so() {
     world.settle(&controller, &key());
     assert!(!world.objects.contains_key(&of));
 }
+
+/// Its end may come while the other shard is lost: whoever is told everything anew hears nothing of what is no more.
+#[test]
+fn a_deletion_on_another_shard_is_looked_at_again_without_being_told() {
+    let mut world = world_of_two();
+    let controller = Workspaces::new(shard());
+    world.carry_out(&controller.plan(&key(), &world, &context()).effects);
+    let (name, mut object) = logical_cluster(&world);
+    object.add_finalizer(finalizer::LOGICAL_CLUSTER_DELETION);
+    world.put(&refs::logical_clusters(), &name, object);
+    set_phase(&mut world, "Ready");
+    world.settle(&controller, &key());
+    let of = refs::workspaces().object(&cluster("root"), "", "team");
+    world.carry_out(&[Effect::Delete {
+        of: of.clone(),
+        uid: String::new(),
+        resource_version: None,
+    }]);
+    world.settle(&controller, &key());
+    assert_eq!(team(&world).label(label::PHASE), Some("Ready"));
+    let waiting = controller.plan(&key(), &world, &context());
+    assert!(waiting.effects.is_empty(), "{waiting:?}");
+    assert_eq!(waiting.requeue, Some(LOOKS_AGAIN));
+    world.objects.retain(|of, _| of.cluster.as_str() != name);
+    world.settle(&controller, &key());
+    assert!(!world.objects.contains_key(&of));
+}

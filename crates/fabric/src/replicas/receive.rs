@@ -14,6 +14,7 @@ use machinery::selector::LabelSelector;
 use parking_lot::Mutex;
 use permit::Scope;
 use storage::{StorageError, Store};
+use tokio::sync::Notify;
 use tonic::{Status, Streaming};
 
 use super::Replicas;
@@ -39,6 +40,10 @@ struct State {
     streams: usize,
     /// Everything up to here is kept.
     position: ReplicateWatchRequest,
+    /// How many ended beside others.
+    endings: u64,
+    /// Another one did.
+    ended: Arc<Notify>,
 }
 
 /// One stream.
@@ -52,6 +57,11 @@ struct Receipt {
     /// Where it goes on was answered.
     is_answered: bool,
     teller: Option<Teller>,
+    /// The endings that there had been when it began.
+    endings: u64,
+    ended: Arc<Notify>,
+    /// It ends so that everything is told anew.
+    is_over: bool,
 }
 
 // === impl Receiving ===
@@ -88,11 +98,11 @@ impl Receiving {
             return Err(Status::invalid_argument("the shard does not say who it is"));
         }
         let store = self.replicas.store().await.map_err(unavailable)?;
-        let position = {
+        let (position, endings, ended) = {
             let mut tellers = self.tellers.lock();
             let state = tellers.entry(shard.clone()).or_default();
             state.streams += 1;
-            state.position.clone()
+            (state.position.clone(), state.endings, state.ended.clone())
         };
         tracing::info!(shard, after = position.after_revision, "a shard tells");
         let receipt = Receipt {
@@ -103,6 +113,9 @@ impl Receiving {
             position,
             is_answered: false,
             teller: None,
+            endings,
+            ended,
+            is_over: false,
         };
         Ok(Box::pin(stream::unfold(receipt, |mut receipt| async move {
             let answer = receipt.next().await?;
@@ -154,7 +167,17 @@ impl Receipt {
             return Some(Ok(self.position.clone()));
         }
         loop {
-            let batch = match self.incoming.message().await {
+            let ended = self.ended.clone();
+            let other_ended = ended.notified();
+            if self.is_overtaken() {
+                return Some(Err(self.begin_anew()));
+            }
+            let next = tokio::select! {
+                biased;
+                () = other_ended => continue,
+                next = self.incoming.message() => next,
+            };
+            let batch = match next {
                 Ok(Some(batch)) => batch,
                 Ok(None) => return None,
                 Err(status) => return Some(Err(status)),
@@ -167,6 +190,23 @@ impl Receipt {
                 return Some(Ok(self.position.clone()));
             }
         }
+    }
+
+    /// What a stream had still to say when its shard had given it up may have been taken in behind what a later one has told,
+    /// and nobody would ever take it back. So whenever one ends beside others, these begin anew.
+    fn is_overtaken(&self) -> bool {
+        let tellers = self.receiving.tellers.lock();
+        tellers
+            .get(&self.shard)
+            .is_some_and(|state| state.endings != self.endings)
+    }
+
+    fn begin_anew(&mut self) -> Status {
+        self.is_over = true;
+        if let Some(state) = self.receiving.tellers.lock().get_mut(&self.shard) {
+            state.position = ReplicateWatchRequest::default();
+        }
+        Status::aborted("another stream of this shard has ended: everything is to be told anew")
     }
 
     /// Keeps one batch.
@@ -208,6 +248,12 @@ impl Drop for Receipt {
         tracing::info!(shard = self.shard, "a shard does not tell any more");
         if let Some(state) = self.receiving.tellers.lock().get_mut(&self.shard) {
             state.streams = state.streams.saturating_sub(1);
+            // One that ends for another's sake is no reason for a third.
+            if state.streams > 0 && !self.is_over {
+                state.endings += 1;
+                state.position = ReplicateWatchRequest::default();
+                state.ended.notify_waiters();
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 //! costs an attempt now and then, and is told what it has missed, or everything, when it is back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use env::Env;
@@ -37,9 +38,10 @@ impl Telling {
         let mut backoff = BACKOFF_MIN;
         // Said once: one that is away for days is tried all the time.
         let mut said = None;
+        let anew = Arc::new(AtomicBool::new(false));
         loop {
             let mut advanced = false;
-            let ended = self.tell(&mut advanced).await;
+            let ended = self.tell(&mut advanced, &anew).await;
             let status = ended.err().unwrap_or_else(|| Status::unavailable("the stream ended"));
             if advanced {
                 (backoff, said) = (BACKOFF_MIN, None);
@@ -57,10 +59,11 @@ impl Telling {
         }
     }
 
-    async fn tell(&self, advanced: &mut bool) -> Result<(), Status> {
+    /// `anew`: what came after the position that the other end has cannot be told any more, as the last stream showed.
+    async fn tell(&self, advanced: &mut bool, anew: &Arc<AtomicBool>) -> Result<(), Status> {
         let (begin, position) = oneshot::channel();
         let mut client = CacheClient::new(self.cache.calls(Lane::Long));
-        let mut answers = client.tell(self.batches(position)).await?.into_inner();
+        let mut answers = client.tell(self.batches(position, anew.clone())).await?.into_inner();
         let Some(first) = answers.message().await? else {
             return Ok(());
         };
@@ -76,21 +79,33 @@ impl Telling {
     fn batches(
         &self,
         position: oneshot::Receiver<ReplicateWatchRequest>,
+        anew: Arc<AtomicBool>,
     ) -> impl futures_util::Stream<Item = ReplicateBatch> + Send + 'static {
         let hello = ReplicateBatch {
             shard: self.shard.clone(),
             ..ReplicateBatch::default()
         };
-        let source = self.source.clone();
+        let (source, begins_anew) = (self.source.clone(), anew.clone());
         let told = async move {
             let position = position.await.unwrap_or_default();
+            let position = match begins_anew.swap(false, Ordering::Relaxed) {
+                true => ReplicateWatchRequest::default(),
+                false => position,
+            };
             match source.replicate(position).await {
                 Ok(batches) => batches,
                 Err(status) => Box::pin(stream::once(async { Err(status) })),
             }
         };
-        // What cannot be told from here on ends the stream: the next one begins anew.
-        let told = stream::once(told).flatten();
+        // What cannot be told from here on ends the stream. The other end hears no more than that, and would ask for the same.
+        let told = stream::once(told).flatten().map(move |batch| {
+            let is_over = |status: &Status| status.code() == tonic::Code::Aborted;
+            batch.inspect_err(|status| {
+                if is_over(status) {
+                    anew.store(true, Ordering::Relaxed);
+                }
+            })
+        });
         let told = told.take_while(|batch| std::future::ready(batch.is_ok()));
         stream::once(async { hello }).chain(told.filter_map(|batch| std::future::ready(batch.ok())))
     }

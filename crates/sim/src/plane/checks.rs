@@ -1,24 +1,16 @@
 //! What has to be true of a whole control plane when the faults have stopped and some time has passed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
-use api::keys::annotation;
-use api::replicated;
 use fabric::Route;
-use machinery::object::ObjectExt;
-use permit::Cluster;
-use serde_json::Value;
-use tenancy::WorkspacePath;
 
-use crate::health::{leftovers, owned, unsettled};
-use crate::history::{self, History};
+use crate::health::{leftovers, owned};
+use crate::history;
+use crate::plane::truth::Truth;
 use crate::plane::{Plane, SETTLE_BOUND, ShardSeat};
 
-const CLUSTERS: &str = "core.kcp.io/logicalclusters/";
-const WORKSPACES: &str = "tenancy.kcp.io/workspaces/";
-const FENCES: &str = "/registry-fences/";
-const REPLICAS: &str = "/registry-replicas/";
 /// How long a cluster may stay that was begun on a shard which did not answer: what was on its way there may arrive a minute
 /// late, and is looked for every ten seconds (`controllers::workspace::abandoned`).
 const SWEEP_BOUND: Duration = Duration::from_secs(150);
@@ -93,40 +85,45 @@ impl Plane {
                 unwell.push(format!("{name}: its history is behind"));
             }
         }
+        for views in self.views.iter().filter(|views| views.up().is_none()) {
+            unwell.push(format!("{} is down", views.seat.name));
+        }
+        match self.cache.up() {
+            None => unwell.push(format!("{} is down", self.cache.seat.name)),
+            Some(up) if self.cache.history.lock().last < up.store.revision() => {
+                unwell.push(format!("{}: its history is behind", self.cache.seat.name));
+            }
+            Some(_) => {}
+        }
         if !unwell.is_empty() {
             // What follows costs more.
             return unwell;
         }
-        for shard in &self.shards {
-            let unsettled = unsettled(&shard.history.lock());
-            unwell.extend(unsettled.into_iter().map(|text| format!("{}: {text}", shard.seat.name)));
-        }
-        unwell.extend(self.differing_indexes());
-        for at in &self.shards {
-            for of in self.shards.iter().filter(|of| of.seat.name != at.seat.name) {
-                unwell.extend(differing_replicas(at, of));
-            }
-        }
+        let truth = self.truth();
+        unwell.extend(truth.unwell.iter().cloned());
+        unwell.extend(self.differing_indexes(&truth));
         unwell
     }
 
-    /// Every proxy's index, and what every shard knows of the other, against what the shards hold.
-    fn differing_indexes(&self) -> Vec<String> {
-        let (mut wrong, mut truth) = (Vec::new(), BTreeMap::new());
-        for shard in &self.shards {
-            let history = shard.history.lock();
-            let ever = history.keys(FENCES).filter_map(|key| key.strip_prefix(FENCES));
-            // Every shard has those of the system.
-            for cluster in ever.filter(|cluster| !cluster.starts_with("system:")) {
-                truth.entry(cluster.to_owned()).or_insert(None);
-            }
-            for key in history.keys(CLUSTERS) {
-                let cluster = key[CLUSTERS.len()..].split('/').next().unwrap_or_default();
-                if history.at(key, u64::MAX).is_some() && !cluster.starts_with("system:") {
-                    truth.insert(cluster.to_owned(), Some(shard.seat.name));
-                }
+    /// What the histories say now; read anew only when one has grown, for everything is asked again and again.
+    fn truth(&self) -> Arc<Truth> {
+        let mut known = self.truth.lock();
+        let histories = self.shards.iter().map(|shard| &shard.history);
+        let histories = histories.chain([&self.cache.history]);
+        let now: Vec<u64> = histories.map(|history| history.lock().last).collect();
+        match &*known {
+            Some(truth) if truth.revisions == now => truth.clone(),
+            _ => {
+                let truth = Arc::new(Truth::read(&self.shards, &self.cache, now));
+                *known = Some(truth.clone());
+                truth
             }
         }
+    }
+
+    /// Every proxy's index, and what every shard knows of the other, against what the shards hold.
+    fn differing_indexes(&self, truth: &Truth) -> Vec<String> {
+        let mut wrong = Vec::new();
         for proxy in &self.proxies {
             let name = proxy.seat.name;
             let Some(up) = proxy.up() else {
@@ -134,59 +131,34 @@ impl Plane {
                 continue;
             };
             let routes = &up.proxy.peers.routes;
-            for (cluster, holder) in &truth {
-                let Ok(cluster) = Cluster::parse(cluster) else { continue };
-                let found = routes.holder(&cluster).and_then(|shard| routes.facts(shard));
+            for (cluster, holder) in &truth.holders {
+                let found = routes.holder(cluster).and_then(|shard| routes.facts(shard));
                 let found = found.map(|facts| facts.name);
                 if found.as_deref() != *holder {
                     wrong.push(format!("{name} finds {cluster} on {found:?}, it is on {holder:?}"));
                 }
             }
-            wrong.extend(self.differing_names(name, routes));
+            for (path, cluster) in &truth.names {
+                let found = match routes.resolve(path) {
+                    Route::Cluster { cluster, .. } => Some(cluster.to_string()),
+                    _ => None,
+                };
+                if found != *cluster {
+                    wrong.push(format!("{name} finds {path} in {found:?}, it is {cluster:?}"));
+                }
+            }
         }
         for shard in &self.shards {
             let Some(up) = shard.up() else { continue };
             let neighbours = &up.shard.neighbours;
-            for (cluster, holder) in &truth {
-                let Ok(parsed) = Cluster::parse(cluster) else { continue };
-                let other = holder.filter(|holder| *holder != shard.seat.name && cluster != "root");
-                let found = neighbours.whose(&parsed).filter(|_| cluster != "root");
+            for (cluster, holder) in truth.holders.iter().filter(|(cluster, _)| cluster.as_str() != "root") {
+                let other = holder.filter(|holder| *holder != shard.seat.name);
+                let found = neighbours.whose(cluster);
                 if found != other.and_then(|other| neighbours.find(other)) {
                     wrong.push(format!(
                         "{} finds {cluster} on {found:?}, it is on {holder:?}",
                         shard.seat.name
                     ));
-                }
-            }
-        }
-        wrong
-    }
-
-    /// A proxy's names of workspaces, against the Workspaces.
-    fn differing_names(&self, proxy: &str, routes: &fabric::Routes) -> Vec<String> {
-        let mut wrong = Vec::new();
-        for shard in &self.shards {
-            let history = shard.history.lock();
-            for key in history.keys(WORKSPACES) {
-                let Some((parent, name)) = key[WORKSPACES.len()..].split_once('/') else {
-                    continue;
-                };
-                let Ok(path) = WorkspacePath::parse(&format!("{parent}:{name}")) else {
-                    continue;
-                };
-                let workspace = history.at(key, u64::MAX).and_then(|version| {
-                    let bytes = version.value.as_ref()?;
-                    serde_json::from_slice::<Value>(bytes).ok()
-                });
-                let cluster = workspace
-                    .as_ref()
-                    .and_then(|object| object.str_at(&["spec", "cluster"]));
-                let found = match routes.resolve(&path) {
-                    Route::Cluster { cluster, .. } => Some(cluster.to_string()),
-                    _ => None,
-                };
-                if found.as_deref() != cluster {
-                    wrong.push(format!("{proxy} finds {path} in {found:?}, it is {cluster:?}"));
                 }
             }
         }
@@ -211,91 +183,30 @@ impl Plane {
             .collect()
     }
 
-    /// The states that the histories lead to are those that the stores hold.
+    /// The states that the histories lead to are those that the stores hold, and nothing has panicked.
     pub async fn compare_stores(&self) -> Result<(), String> {
+        let down = || "a process is down without a reason".to_owned();
+        let mut envs = Vec::new();
         for shard in &self.shards {
-            let up = shard.up().ok_or("a shard is down without a reason")?;
+            let up = shard.up().ok_or_else(down)?;
             history::compare(&shard.history, &up.kv).await?;
-            let (panics, text) = up.env.spawn.panics();
+            envs.push(up.env.clone());
+        }
+        let cache = self.cache.up().ok_or_else(down)?;
+        history::compare(&self.cache.history, &cache.kv).await?;
+        envs.push(cache.env.clone());
+        for proxy in &self.proxies {
+            envs.push(proxy.up().ok_or_else(down)?.proxy.env.clone());
+        }
+        for views in &self.views {
+            envs.push(views.up().ok_or_else(down)?.env.clone());
+        }
+        for env in envs {
+            let (panics, text) = env.spawn.panics();
             if panics > 0 {
                 return Err(format!("{panics} tasks panicked, at last {text:?}"));
             }
         }
         Ok(())
     }
-}
-
-/// What a shard keeps of another one against what that one holds: the same objects in the same places.
-fn differing_replicas(at: &ShardSeat, of: &ShardSeat) -> Vec<String> {
-    let kept = replicas(&at.history.lock(), of.seat.name);
-    let original = originals(&of.history.lock());
-    let mut wrong = Vec::new();
-    for (place, version) in &kept {
-        if original.get(place) != Some(version) {
-            let text = format!(
-                "{place:?} of {} as {version:?}, it is {:?}",
-                of.seat.name,
-                original.get(place)
-            );
-            wrong.push(format!("{} keeps {text}", at.seat.name));
-        }
-    }
-    for place in original.keys().filter(|place| !kept.contains_key(*place)) {
-        wrong.push(format!("{} does not keep {place:?} of {}", at.seat.name, of.seat.name));
-    }
-    wrong
-}
-
-/// `group/resource/cluster/name`, and by uid, revision and content which version it is.
-type Versions = BTreeMap<String, (String, String, String)>;
-
-fn replicas(history: &History, of: &str) -> Versions {
-    let mut found = Versions::new();
-    for key in history.keys(REPLICAS) {
-        let parts: Vec<&str> = key[REPLICAS.len()..].split('/').collect();
-        let ([group, resource, cluster, shard, name], Some(object)) = (parts.as_slice(), read(history, key)) else {
-            continue;
-        };
-        if *shard == of {
-            let text = |name: &str| object.annotation(name).unwrap_or_default().to_owned();
-            let version = (
-                text(annotation::ORIGINAL_UID),
-                text(annotation::ORIGINAL_RESOURCE_VERSION),
-                content(&object),
-            );
-            found.insert(format!("{group}/{resource}/{cluster}/{name}"), version);
-        }
-    }
-    found
-}
-
-/// What a shard has to tell the others.
-fn originals(history: &History) -> Versions {
-    let mut found = Versions::new();
-    for of in replicated::RESOURCES {
-        let prefix = format!("{}/{}/", of.group, of.resource);
-        for key in history.keys(&prefix) {
-            let Some(object) = read(history, key) else { continue };
-            let is_tenants = !key[prefix.len()..].starts_with("system:");
-            if is_tenants && (!of.marked || replicated::is_marked(&object)) {
-                let revision = history.at(key, u64::MAX).map(|version| version.revision.to_string());
-                let version = (object.uid().to_owned(), revision.unwrap_or_default(), content(&object));
-                found.insert(key.to_owned(), version);
-            }
-        }
-    }
-    found
-}
-
-fn read(history: &History, key: &str) -> Option<Value> {
-    serde_json::from_slice(history.at(key, u64::MAX)?.value.as_ref()?).ok()
-}
-
-/// What an object says, without what it says of itself.
-fn content(object: &Value) -> String {
-    let mut object = object.clone();
-    if let Some(members) = object.as_object_mut() {
-        members.remove("metadata");
-    }
-    object.to_string()
 }

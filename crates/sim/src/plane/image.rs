@@ -15,7 +15,9 @@ use crate::server::{self, Member, Server, ServerOptions};
 use crate::trace::Trace;
 
 /// Who comes through proxies; tokens are names.
-pub const USERS: [&str; 3] = TENANTS;
+pub const USERS: [&str; 4] = [TENANTS[0], TENANTS[1], TENANTS[2], PROVIDER];
+/// Whose export the tenants use.
+pub const PROVIDER: &str = "pat";
 
 /// See the module.
 #[derive(Clone)]
@@ -60,6 +62,7 @@ impl PlaneImage {
         };
         let provider = on_root.workspace("provider", Some(SHARDS[1])).await?;
         on_beta.offer(&provider).await?;
+        on_beta.own(&provider, PROVIDER).await?;
         let mut homes = Vec::new();
         for (tenant, shard) in TENANTS.into_iter().zip([SHARDS[0], SHARDS[1], SHARDS[0]]) {
             let cluster = on_root.workspace(tenant, Some(shard)).await?;
@@ -93,13 +96,14 @@ impl PlaneImage {
 
 async fn start(world: &World, host: &Host, papers: &Papers) -> Result<Server> {
     let env = host.env();
-    server::write_users(&env, &[(ADMIN, "system:masters")])?;
+    server::write_users(&env, &[(ADMIN, "system:masters"), (PROVIDER, "")])?;
     server::write_authorities(&env, papers)?;
     let member = Member {
         name: host.name().to_owned(),
         papers: papers.clone(),
         tellings: Tellings::new(world.faults().clone(), world.rng(), None),
         flaw: None,
+        cache: None,
     };
     let options = ServerOptions {
         member: Some(member),

@@ -1,20 +1,25 @@
-//! A control plane in a simulated world: two shards with their stores, two front-proxies with their indexes, each on a machine
-//! of its own that can crash, be cut off, and have its clock moved.
+//! A control plane in a simulated world: two shards with their stores and their virtual workspaces as programs beside them, two
+//! front-proxies with their indexes, a cache server, each on a machine of its own that can crash, be cut off, and have its clock
+//! moved.
 //!
 //! Invariants
 //! - Everything above TLS is what production runs; what TLS would show is in [`papers`].
-//! - Whoever is a process here is a [`Seat`]: faults strike seats, and know nothing of what sits there. The cache server and
-//!   the virtual workspaces, as programs of their own, are two more of them.
+//! - Whoever is a process here is a [`Seat`]: faults strike seats, and know nothing of what sits there.
 //!
 //! Read next: [`Plane`], [`image`] (what runs begin with), [`run`], [`checks`], [`nemesis`].
 
+pub mod cache;
 pub mod checks;
 pub mod image;
 pub mod nemesis;
 pub mod papers;
+pub mod process;
+pub mod provider;
 pub mod proxy;
 pub mod run;
 pub mod tellings;
+pub mod truth;
+pub mod views;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,10 +35,14 @@ use crate::history::Shared as History;
 use crate::keeper::{End, Fragile, Keeper, Program, Reaper, Serving, come_up};
 use crate::ledger::Ledger;
 use crate::nemesis::CLIENTS;
+use crate::plane::cache::{CacheLife, CacheStart};
 use crate::plane::image::PlaneImage;
 use crate::plane::papers::{Kind, Papers};
-use crate::plane::proxy::{ProxyOptions, ProxyProgram, ProxyServer};
+use crate::plane::process::{Process, Start, Up};
+use crate::plane::proxy::{ProxyOptions, ProxyServer};
 use crate::plane::tellings::Tellings;
+use crate::plane::truth::Truth;
+use crate::plane::views::{ViewsLife, ViewsStart};
 use crate::server::{Member, Server, ServerOptions};
 use crate::tenant::{Holder, Holders};
 use crate::trace::Trace;
@@ -43,6 +52,9 @@ pub const SHARDS: [&str; 2] = ["root", "beta"];
 pub const PROXIES: [&str; 2] = ["east", "west"];
 /// The machines that proxies hear shards through.
 pub const EARS: [&str; 2] = ["east-ears", "west-ears"];
+/// The programs of virtual workspaces, in the order of [`SHARDS`].
+pub const VIEWS: [&str; 2] = ["root-views", "beta-views"];
+pub const CACHE: &str = "cache";
 
 /// How long everything may take to become well when the faults have stopped.
 pub const SETTLE_BOUND: Duration = Duration::from_secs(180);
@@ -55,8 +67,12 @@ pub struct Plane {
     pub rng: Rng,
     pub shards: Vec<ShardSeat>,
     pub proxies: Vec<ProxySeat>,
+    pub views: Vec<ViewsSeat>,
+    pub cache: CacheSeat,
     keepers: Vec<Task<()>>,
     flaw: Option<Flaw>,
+    /// As it was read last.
+    truth: Mutex<Option<Arc<Truth>>>,
 }
 
 /// Faults put in on purpose, which the checkers have to find.
@@ -70,8 +86,12 @@ pub enum Flaw {
     StaleRouteKept,
     /// What another shard has told is kept in another cluster's place.
     ReplicaMisplaced,
+    /// Those who keep what others have told are not told what is gone.
+    ReplicaKept,
     /// A proxy takes everybody for the same user.
     UsersMixedUp,
+    /// Both programs of virtual workspaces ask the same shard.
+    ViewsMixedUp,
 }
 
 /// A process, and the machines that it is known by in the network.
@@ -87,12 +107,23 @@ pub struct ShardSeat {
     pub history: History,
     pub ledger: Ledger,
     pub tellings: Tellings,
-    up: Arc<Mutex<Option<Arc<Server>>>>,
+    up: Up<Server>,
 }
 
 pub struct ProxySeat {
     pub seat: Seat,
-    up: Arc<Mutex<Option<Arc<ProxyServer>>>>,
+    up: Up<ProxyServer>,
+}
+
+pub struct ViewsSeat {
+    pub seat: Seat,
+    up: Up<ViewsLife>,
+}
+
+pub struct CacheSeat {
+    pub seat: Seat,
+    pub history: History,
+    up: Up<CacheLife>,
 }
 
 /// A shard that is kept running.
@@ -102,7 +133,7 @@ struct ShardProgram {
     site: Site,
     history: History,
     options: ServerOptions,
-    up: Arc<Mutex<Option<Arc<Server>>>>,
+    up: Up<Server>,
 }
 
 // === impl Plane ===
@@ -113,21 +144,37 @@ impl Plane {
         let world = World::new(seed, SimOptions::default());
         let trace = Trace::default();
         let site = Site::new(world.host(CLIENTS).env(), world.faults().clone(), trace.clone());
+        let rng = world.rng();
+        let mut keepers = Vec::new();
+        let cache = CacheSeat::new(&world, &site, &rng, &mut keepers, &image.papers);
         let mut plane = Self {
-            rng: world.rng(),
+            rng,
             world,
             site,
             trace,
             shards: Vec::new(),
             proxies: Vec::new(),
-            keepers: Vec::new(),
+            views: Vec::new(),
+            cache,
+            keepers,
             flaw,
+            truth: Mutex::default(),
         };
         for (name, disk) in SHARDS.iter().zip(&image.shards) {
             let host = plane.world.host(name);
             host.disk().load(disk);
             let options = options(&plane.rng);
             plane.add_shard(name, host, options, image.papers.clone());
+        }
+        for (name, shard) in VIEWS.into_iter().zip(SHARDS) {
+            let up = Up::default();
+            let host = plane.world.host(name);
+            let shard = match flaw {
+                Some(Flaw::ViewsMixedUp) => SHARDS[0],
+                _ => shard,
+            };
+            let seat = plane.process(name, vec![host], ViewsStart { shard }, &up);
+            plane.views.push(ViewsSeat { seat, up });
         }
         for (name, ears) in PROXIES.into_iter().zip(EARS) {
             plane.add_proxy(name, ears);
@@ -142,6 +189,7 @@ impl Plane {
             flaw: self.flaw,
             papers,
             tellings: tellings.clone(),
+            cache: Some(cache::URL.to_owned()),
         };
         let (history, up) = (History::default(), Arc::default());
         let program = Arc::new(ShardProgram {
@@ -168,35 +216,40 @@ impl Plane {
     fn add_proxy(&mut self, name: &'static str, ears: &str) {
         let (host, ears) = (self.world.host(name), self.world.host(ears));
         proxy::write_users(&host.env(), &image::USERS).expect("a fresh disk takes a file");
-        let up = Arc::default();
-        let program = Arc::new(ProxyProgram {
-            name,
-            site: self.site.clone(),
-            options: ProxyOptions {
-                seeds: SHARDS.map(str::to_owned).to_vec(),
-                ears: ears.clone(),
-                flaw: self.flaw,
-            },
-            up: Arc::clone(&up),
-        });
-        let seat = self.keep(vec![host, ears], program);
+        let up = Up::default();
+        let options = ProxyOptions {
+            seeds: SHARDS.map(str::to_owned).to_vec(),
+            ears: ears.clone(),
+            flaw: self.flaw,
+        };
+        let seat = self.process(name, vec![host, ears], options, &up);
         self.proxies.push(ProxySeat { seat, up });
     }
 
+    fn process<S: Start>(&mut self, name: &'static str, hosts: Vec<Host>, start: S, up: &Up<S::Running>) -> Seat
+    where
+        Arc<S::Running>: Serving,
+    {
+        let program = Arc::new(Process {
+            name,
+            site: self.site.clone(),
+            start,
+            up: up.clone(),
+        });
+        self.keep(hosts, program)
+    }
+
     fn keep(&mut self, hosts: Vec<Host>, program: Arc<dyn Program>) -> Seat {
-        let name = program.name();
-        let keeper = Keeper::new(hosts.clone(), self.site.clone(), program, self.rng.fork());
-        let reaper = keeper.reaper();
-        self.keepers.push(self.spawn("keeper", keeper.run()));
-        Seat { name, hosts, reaper }
+        keep(&self.site, &self.rng, &mut self.keepers, hosts, program)
     }
 
     /// All processes.
     pub fn seats(&self) -> Vec<Seat> {
-        let shards = self.shards.iter().map(|shard| shard.seat.clone());
-        shards
-            .chain(self.proxies.iter().map(|proxy| proxy.seat.clone()))
-            .collect()
+        let shards = self.shards.iter().map(|shard| &shard.seat);
+        let proxies = self.proxies.iter().map(|proxy| &proxy.seat);
+        let views = self.views.iter().map(|views| &views.seat);
+        let all = shards.chain(proxies).chain(views).chain([&self.cache.seat]);
+        all.cloned().collect()
     }
 
     /// A connection to a proxy.
@@ -253,7 +306,9 @@ impl Plane {
             up.is_some_and(|up| up.proxy.peers.reached().len() == SHARDS.len() && up.proxy.peers.is_everything_told())
         };
         self.until("everything serves", || {
-            self.shards.iter().all(|shard| shard.up().is_some()) && self.proxies.iter().all(is_told)
+            let shards = self.shards.iter().all(|shard| shard.up().is_some());
+            let views = self.views.iter().all(|views| views.up().is_some());
+            shards && views && self.cache.up().is_some() && self.proxies.iter().all(is_told)
         })
         .await
     }
@@ -263,6 +318,14 @@ impl Drop for Plane {
     fn drop(&mut self) {
         self.keepers.iter().for_each(Task::abort);
     }
+}
+
+fn keep(site: &Site, rng: &Rng, keepers: &mut Vec<Task<()>>, hosts: Vec<Host>, program: Arc<dyn Program>) -> Seat {
+    let name = program.name();
+    let keeper = Keeper::new(hosts.clone(), site.clone(), program, rng.fork());
+    let reaper = keeper.reaper();
+    keepers.push(site.env().spawn.spawn("keeper", keeper.run()));
+    Seat { name, hosts, reaper }
 }
 
 // === impl ShardSeat ===
@@ -278,6 +341,40 @@ impl ShardSeat {
 
 impl ProxySeat {
     pub fn up(&self) -> Option<Arc<ProxyServer>> {
+        self.up.lock().clone()
+    }
+}
+
+// === impl ViewsSeat ===
+
+impl ViewsSeat {
+    pub fn up(&self) -> Option<Arc<ViewsLife>> {
+        self.up.lock().clone()
+    }
+}
+
+// === impl CacheSeat ===
+
+impl CacheSeat {
+    fn new(world: &World, site: &Site, rng: &Rng, keepers: &mut Vec<Task<()>>, papers: &Papers) -> Self {
+        let (host, history, up) = (world.host(CACHE), History::default(), Up::default());
+        let start = CacheStart {
+            host: host.clone(),
+            site: site.clone(),
+            history: history.clone(),
+            papers: papers.clone(),
+        };
+        let program = Arc::new(Process {
+            name: CACHE,
+            site: site.clone(),
+            start,
+            up: up.clone(),
+        });
+        let seat = keep(site, rng, keepers, vec![host], program);
+        Self { seat, history, up }
+    }
+
+    pub fn up(&self) -> Option<Arc<CacheLife>> {
         self.up.lock().clone()
     }
 }
@@ -310,7 +407,11 @@ impl Program for ShardProgram {
 
 /// Certificates for all machines that have any.
 fn papers() -> anyhow::Result<Papers> {
-    let components = SHARDS.iter().chain(&EARS).map(|host| (host, Kind::Component));
+    let components = SHARDS
+        .iter()
+        .chain(&EARS)
+        .chain(&VIEWS)
+        .map(|host| (host, Kind::Component));
     let all = components.chain(PROXIES.iter().map(|host| (host, Kind::Proxy)));
     let hosts: Vec<(String, Kind)> = all.map(|(host, kind)| ((*host).to_owned(), kind)).collect();
     Papers::new(&hosts)

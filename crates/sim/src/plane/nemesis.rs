@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use env::Rng;
 use env::simulated::{Crash, Network};
+use futures_util::future::join_all;
 
 use crate::client::Site;
 use crate::keeper::End;
 use crate::nemesis::CLIENTS;
 use crate::plane::tellings::{Deaf, Tellings};
-use crate::plane::{EARS, PROXIES, Plane, SHARDS, Seat};
+use crate::plane::{CACHE, EARS, PROXIES, Plane, SHARDS, Seat, VIEWS};
 
 /// Lives that a run ends at most: each start is worth many operations.
 const ENDS_MAX: u32 = 5;
@@ -26,9 +27,12 @@ enum Fault {
     PowerLoss,
     KillShard,
     KillProxy,
+    KillViews,
+    KillCache,
     CrashBetweenEffects,
     Stop,
     SlowDisk,
+    FailingDisk,
     FullDisk,
     ClockJump,
     /// Nothing passes between two machines, in one direction or both.
@@ -46,63 +50,81 @@ enum Fault {
     IndexCut,
 }
 
-/// Some stand here more than once: they are chosen more often.
-const ALL: [Fault; 31] = [
-    Fault::PowerLoss,
-    Fault::PowerLoss,
-    Fault::PowerLoss,
-    Fault::KillShard,
-    Fault::KillShard,
-    Fault::KillProxy,
-    Fault::KillProxy,
-    Fault::CrashBetweenEffects,
-    Fault::CrashBetweenEffects,
-    Fault::CrashBetweenEffects,
-    Fault::Stop,
-    Fault::Stop,
-    Fault::SlowDisk,
-    Fault::FullDisk,
-    Fault::FullDisk,
-    Fault::ClockJump,
-    Fault::Partition,
-    Fault::Partition,
-    Fault::Partition,
-    Fault::Reset,
-    Fault::SlowNetwork,
-    Fault::SlowNetwork,
-    Fault::Deaf,
-    Fault::IndexPaused,
-    Fault::IndexPaused,
-    Fault::IndexDelayed,
-    Fault::IndexReordered,
-    Fault::IndexReordered,
-    Fault::IndexRepeated,
-    Fault::IndexCut,
-    Fault::IndexCut,
+/// Each hand strikes by itself, so that what it does meets what the others do; of a hand's kinds those that stand here more
+/// than once are chosen more often. With the longest pause between two strikes, in milliseconds.
+const HANDS: [(&[Fault], u64); 4] = [
+    (
+        &[
+            Fault::PowerLoss,
+            Fault::PowerLoss,
+            Fault::PowerLoss,
+            Fault::KillShard,
+            Fault::KillShard,
+            Fault::CrashBetweenEffects,
+            Fault::CrashBetweenEffects,
+            Fault::CrashBetweenEffects,
+            Fault::Stop,
+        ],
+        900,
+    ),
+    (
+        &[Fault::KillProxy, Fault::KillViews, Fault::KillCache, Fault::Stop],
+        1000,
+    ),
+    (
+        &[
+            Fault::Partition,
+            Fault::Partition,
+            Fault::Reset,
+            Fault::SlowNetwork,
+            Fault::Deaf,
+        ],
+        400,
+    ),
+    (
+        &[
+            Fault::SlowDisk,
+            Fault::FailingDisk,
+            Fault::FailingDisk,
+            Fault::FullDisk,
+            Fault::ClockJump,
+            Fault::ClockJump,
+        ],
+        500,
+    ),
 ];
 
+/// Of a hand for each shard's index.
+const INDEX: (&[Fault], u64) = (
+    &[
+        Fault::IndexPaused,
+        Fault::IndexDelayed,
+        Fault::IndexReordered,
+        Fault::IndexRepeated,
+        Fault::IndexRepeated,
+        Fault::IndexCut,
+    ],
+    200,
+);
+
 /// See the module.
+#[derive(Clone)]
 pub struct Nemesis {
     network: Network,
     site: Site,
     shards: Vec<Seat>,
     proxies: Vec<Seat>,
+    views: Vec<Seat>,
+    cache: Seat,
+    /// What this hand may lay hold of.
     tellings: Vec<Tellings>,
     rng: Rng,
-    kinds: Vec<Fault>,
-    ends: u32,
 }
 
 // === impl Nemesis ===
 
 impl Nemesis {
     pub fn new(plane: &Plane) -> Self {
-        let rng = plane.rng.fork();
-        // Leaving kinds out lets the others reach states that all together would not.
-        let mut kinds: Vec<Fault> = ALL.into_iter().filter(|_| rng.chance(0.75)).collect();
-        if kinds.is_empty() {
-            kinds.push(Fault::Partition);
-        }
         plane.site.set_drop_rate(DROP_RATE);
         plane.world.network().set_weather(LATENCY, 0.003, 0.0003);
         Self {
@@ -110,28 +132,48 @@ impl Nemesis {
             site: plane.site.clone(),
             shards: plane.shards.iter().map(|shard| shard.seat.clone()).collect(),
             proxies: plane.proxies.iter().map(|proxy| proxy.seat.clone()).collect(),
+            views: plane.views.iter().map(|views| views.seat.clone()).collect(),
+            cache: plane.cache.seat.clone(),
             tellings: plane.shards.iter().map(|shard| shard.tellings.clone()).collect(),
-            rng,
-            kinds,
-            ends: 0,
+            rng: plane.rng.fork(),
         }
     }
 
     /// Strikes again and again, until it is dropped.
-    pub async fn run(mut self) {
-        self.site.note("nemesis", format_args!("{:?}", self.kinds));
-        loop {
-            let pause = 20 + self.rng.below(150);
+    pub async fn run(self) {
+        let hand = |tellings: &[Tellings]| Self {
+            rng: self.rng.fork(),
+            tellings: tellings.to_vec(),
+            ..self.clone()
+        };
+        let mut hands = Vec::new();
+        for (kinds, pause) in HANDS {
+            hands.push(hand(&[]).work(kinds, pause));
+        }
+        for tellings in &self.tellings {
+            let (kinds, pause) = INDEX;
+            hands.push(hand(std::slice::from_ref(tellings)).work(kinds, pause));
+        }
+        join_all(hands).await;
+    }
+
+    async fn work(self, all: &[Fault], pause: u64) {
+        // Leaving kinds out lets the others reach states that all together would not.
+        let kinds: Vec<Fault> = all.iter().copied().filter(|_| self.rng.chance(0.75)).collect();
+        self.site.note("nemesis", format_args!("{kinds:?}"));
+        let mut ends = 0;
+        while !kinds.is_empty() {
+            let pause = 20 + self.rng.below(pause);
             self.site.sleep_ms(pause).await;
-            let fault = *choose(&self.rng, &self.kinds);
+            let fault = *choose(&self.rng, &kinds);
             let is_end = matches!(
                 fault,
                 Fault::PowerLoss | Fault::KillShard | Fault::CrashBetweenEffects | Fault::Stop
             );
-            if is_end && self.ends >= ENDS_MAX {
+            if is_end && ends >= ENDS_MAX {
                 continue;
             }
-            self.ends += u32::from(is_end);
+            ends += u32::from(is_end);
             self.site.note("nemesis", format_args!("{fault:?}"));
             self.strike(fault).await;
         }
@@ -143,7 +185,8 @@ impl Nemesis {
         let faults = self.site.faults();
         match fault {
             Fault::PowerLoss => {
-                if let Some(host) = shard.hosts.first() {
+                let seat = if self.rng.chance(0.2) { &self.cache } else { shard };
+                if let Some(host) = seat.hosts.first() {
                     host.disk().power_loss_after(self.rng.below(30));
                 }
             }
@@ -155,15 +198,25 @@ impl Nemesis {
                 faults.count("proxy/killed");
                 choose(&self.rng, &self.proxies).reaper.end(End::Crash(Crash::Process));
             }
-            Fault::CrashBetweenEffects => shard.reaper.end_after_effects(1 + self.rng.below(6)),
-            Fault::Stop => {
-                let all: Vec<&Seat> = self.shards.iter().chain(&self.proxies).collect();
-                choose(&self.rng, &all).reaper.end(End::Stop);
+            Fault::KillViews => {
+                faults.count("views/killed");
+                choose(&self.rng, &self.views).reaper.end(End::Crash(Crash::Process));
             }
-            Fault::SlowDisk | Fault::FullDisk => self.strike_disk(fault, shard, length).await,
+            Fault::KillCache => {
+                faults.count("cache/killed");
+                self.cache.reaper.end(End::Crash(Crash::Process));
+            }
+            Fault::CrashBetweenEffects => shard.reaper.end_after_effects(1 + self.rng.below(6)),
+            Fault::Stop => choose(&self.rng, &self.all()).reaper.end(End::Stop),
+            Fault::SlowDisk | Fault::FailingDisk | Fault::FullDisk => {
+                let seat = if self.rng.chance(0.2) { &self.cache } else { shard };
+                self.strike_disk(fault, seat, length).await;
+            }
             Fault::ClockJump => {
-                let all: Vec<&Seat> = self.shards.iter().chain(&self.proxies).collect();
-                let by = Duration::from_millis(self.rng.below(10_000));
+                let all = self.all();
+                // Now and then by so much that everything that is told by the wall clock has run out, or lies ahead.
+                let most = if self.rng.chance(0.2) { 3_600_000 } else { 10_000 };
+                let by = Duration::from_millis(self.rng.below(most));
                 if let Some(host) = choose(&self.rng, &all).hosts.first() {
                     match self.rng.chance(0.5) {
                         true => host.clock_forward(by),
@@ -182,19 +235,32 @@ impl Nemesis {
         }
     }
 
-    async fn strike_disk(&self, fault: Fault, shard: &Seat, length: u64) {
-        let Some(disk) = shard.hosts.first().map(|host| host.disk()) else {
+    fn all(&self) -> Vec<&Seat> {
+        let seats = self.shards.iter().chain(&self.proxies).chain(&self.views);
+        seats.chain([&self.cache]).collect()
+    }
+
+    async fn strike_disk(&self, fault: Fault, seat: &Seat, length: u64) {
+        let Some(disk) = seat.hosts.first().map(|host| host.disk()) else {
             return;
         };
-        if fault == Fault::SlowDisk {
-            self.site.faults().count("disk/slow");
-            disk.set_sync_delay(Duration::from_millis(50 + self.rng.below(700)));
-        } else {
-            self.site.faults().count("disk/filled");
-            disk.set_capacity(disk.used() + (self.rng.below(3) << 19));
+        match fault {
+            Fault::SlowDisk => {
+                self.site.faults().count("disk/slow");
+                disk.set_sync_delay(Duration::from_millis(50 + self.rng.below(700)));
+            }
+            Fault::FailingDisk => {
+                self.site.faults().count("disk/failing");
+                disk.set_error_rate(0.01 * (1 + self.rng.below(12)) as f64);
+            }
+            _ => {
+                self.site.faults().count("disk/filled");
+                disk.set_capacity(disk.used() + (self.rng.below(3) << 19));
+            }
         }
         self.site.sleep_ms(length).await;
         disk.set_sync_delay(SYNC_DELAY);
+        disk.set_error_rate(0.0);
         disk.set_capacity(u64::MAX);
     }
 
@@ -225,11 +291,14 @@ impl Nemesis {
     /// Two machines that have to do with each other, in either order.
     fn two(&self, fault: Fault) -> (&'static str, &'static str) {
         let rng = &self.rng;
-        let shard = *choose(rng, &SHARDS);
-        let pair = match (fault, rng.below(4)) {
+        let at = rng.below(SHARDS.len() as u64) as usize;
+        let shard = SHARDS[at];
+        let pair = match (fault, rng.below(6)) {
             (Fault::Deaf, _) => (shard, *choose(rng, &EARS)),
             (_, 0) => (SHARDS[0], SHARDS[1]),
             (_, 1) => (CLIENTS, *choose(rng, &PROXIES)),
+            (_, 2) => (shard, VIEWS[at]),
+            (_, 3) => (shard, CACHE),
             (_, _) => (shard, *choose(rng, &PROXIES)),
         };
         match rng.chance(0.5) {
@@ -248,7 +317,7 @@ impl Nemesis {
                 tellings.delay(Duration::from_millis(100));
                 tellings.shuffle(0.9);
             }
-            Fault::IndexRepeated => tellings.repeat(0.5),
+            Fault::IndexRepeated => tellings.repeat(0.9),
             _ => tellings.cut(0.3),
         }
         self.site.sleep_ms(length).await;
@@ -261,15 +330,15 @@ pub fn heal(plane: &Plane) {
     let network = plane.world.network();
     network.heal();
     network.set_weather(LATENCY, 0.0, 0.0);
-    for shard in &plane.shards {
-        shard.tellings.heal();
-        for disk in shard.seat.hosts.iter().map(|host| host.disk()) {
-            disk.set_sync_delay(SYNC_DELAY);
-            disk.set_capacity(u64::MAX);
-            disk.power_loss_after(u64::MAX);
-        }
+    plane.shards.iter().for_each(|shard| shard.tellings.heal());
+    let seats = plane.seats();
+    for disk in seats.iter().flat_map(|seat| &seat.hosts).map(|host| host.disk()) {
+        disk.set_sync_delay(SYNC_DELAY);
+        disk.set_error_rate(0.0);
+        disk.set_capacity(u64::MAX);
+        disk.power_loss_after(u64::MAX);
     }
-    plane.seats().iter().for_each(|seat| seat.reaper.disarm());
+    seats.iter().for_each(|seat| seat.reaper.disarm());
     plane.site.set_drop_rate(0.0);
     plane.site.note("nemesis", format_args!("leaves"));
 }

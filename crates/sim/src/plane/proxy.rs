@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use apiserver::auth::{Authenticator, TokenTable};
 use apiserver::{BodyBudget, Health, Lifecycle};
 use async_trait::async_trait;
-use env::simulated::{Crash, Host};
+use env::simulated::Host;
 use env::{Env, Task};
 use fabric::{Peers, Routes, UpstreamOptions};
 use front_proxy::guesses::Guesses;
@@ -15,10 +15,10 @@ use front_proxy::mapping::Mappings;
 use front_proxy::proxy::Proxy;
 use front_proxy::start::ProxyMetrics;
 use machinery::user::MASTERS;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
-use crate::client::Site;
-use crate::keeper::{End, Program, Reaper, Serving};
+use crate::keeper::Serving;
+use crate::plane::process::Start;
 use crate::plane::{Flaw, image};
 use crate::server::base_url;
 
@@ -45,18 +45,19 @@ pub struct ProxyOptions {
     pub flaw: Option<Flaw>,
 }
 
-/// Kept running.
-pub struct ProxyProgram {
-    pub name: &'static str,
-    pub site: Site,
-    pub options: ProxyOptions,
-    pub up: Arc<Mutex<Option<Arc<ProxyServer>>>>,
-}
-
 // === impl ProxyServer ===
 
+#[async_trait]
+impl Start for ProxyOptions {
+    type Running = ProxyServer;
+
+    async fn start(&self, env: &Env) -> Result<ProxyServer> {
+        ProxyServer::start(env, self).await
+    }
+}
+
 impl ProxyServer {
-    pub async fn start(env: &Env, options: &ProxyOptions) -> Result<Self> {
+    async fn start(env: &Env, options: &ProxyOptions) -> Result<Self> {
         let listener = env.net.listen(PORT).await.context("listening")?;
         let mapping = format!(
             "- path: /clusters/\n- path: /services/\n  backend: {}\n",
@@ -123,33 +124,4 @@ impl Serving for Arc<ProxyServer> {
 pub fn write_users(env: &Env, users: &[&str]) -> std::io::Result<()> {
     let lines: String = users.iter().map(|name| format!("{name},{name},{name}\n")).collect();
     env.disk.write_atomic(std::path::Path::new(TOKENS), lines.as_bytes())
-}
-
-// === impl ProxyProgram ===
-
-#[async_trait]
-impl Program for ProxyProgram {
-    async fn live(&self, env: Env, _reaper: Reaper) -> End {
-        let (starting_env, options) = (env.clone(), self.options.clone());
-        let starting = async move { ProxyServer::start(&starting_env, &options).await };
-        match env.spawn.spawn("start", starting).await {
-            Ok(Ok(server)) => {
-                self.site.note(self.name, format_args!("serves"));
-                *self.up.lock() = Some(Arc::new(server));
-                std::future::pending().await
-            }
-            Ok(Err(error)) => self.site.note(self.name, format_args!("does not start: {error:#}")),
-            Err(stopped) => self.site.note(self.name, format_args!("does not start: {stopped}")),
-        }
-        End::Crash(Crash::Process)
-    }
-
-    fn leave(&self) -> Option<Box<dyn Serving>> {
-        let server = self.up.lock().take()?;
-        Some(Box::new(server))
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use env::{Rng, Task};
 
 use crate::client::Client;
-use crate::image::{ADMIN, EXPORT};
-use crate::plane::image::{Home, PlaneImage};
+use crate::image::EXPORT;
+use crate::plane::image::{Home, PROVIDER, PlaneImage};
 use crate::plane::nemesis::{Nemesis, heal};
-use crate::plane::{Flaw, PROXIES, Plane, ShardSeat};
+use crate::plane::provider::Provider;
+use crate::plane::{Flaw, PROXIES, Plane, SHARDS, ShardSeat, VIEWS, proxy, views};
 use crate::run::{Report, runtime, subject};
 use crate::server::ServerOptions;
 use crate::tenant::{CONFIGMAPS, GADGETS, Holders, Place, Territory, WIDGETS, Worker};
@@ -113,6 +114,21 @@ impl PlanePlan {
                 workers.push(plane.spawn("worker", worker.work(self.requests)));
             }
         }
+        let provider = Provider {
+            clients: plane.clients("pat", PROVIDER),
+            segments: vec![image.provider.clone(), "root:provider".to_owned()],
+        };
+        workers.push(plane.spawn("provider", provider.work(self.requests)));
+        for (at, shard) in SHARDS.into_iter().enumerate() {
+            let view = view_of(image);
+            let homes = image.homes.iter().filter(|home| home.shard == shard);
+            let places = homes.map(|home| Place::viewed(&home.cluster, holders[shard].clone(), view.clone()));
+            let territory = Territory::of(places.collect(), Vec::new(), Arc::clone(&holders));
+            let doors = doors(plane, at).into_iter();
+            let clients = doors.map(|(name, address)| provider_at(plane, &format!("pat@{name}"), &address));
+            let worker = Worker::new(clients.collect(), territory);
+            workers.push(plane.spawn("worker", worker.work(self.requests)));
+        }
         workers
     }
 }
@@ -127,6 +143,30 @@ fn vary(rng: &Rng, options: &ServerOptions) -> ServerOptions {
         options.log_bytes = 16 << 10;
     }
     options
+}
+
+/// Where the provider's view of a shard's consumers is to be had: at the shard, at the program beside it, and of the root shard
+/// through proxies, which lead `/services/` there.
+fn doors(plane: &Plane, shard: usize) -> Vec<(String, String)> {
+    let own = plane.shards[shard].seat.name;
+    let mut doors = vec![
+        (own.to_owned(), format!("{own}:6443")),
+        (VIEWS[shard].to_owned(), format!("{}{}", VIEWS[shard], views::PORT)),
+    ];
+    if own == SHARDS[0] {
+        let proxies = PROXIES.iter();
+        doors.extend(proxies.map(|proxy| ((*proxy).to_owned(), format!("{proxy}{}", proxy::PORT))));
+    }
+    doors
+}
+
+fn provider_at(plane: &Plane, name: &str, address: &str) -> Client {
+    Client::at(address, &plane.site, name, PROVIDER, plane.rng.fork())
+}
+
+/// What URLs of the provider's view begin with.
+fn view_of(image: &PlaneImage) -> String {
+    format!("/services/apiexport/{}/{EXPORT}", image.provider)
 }
 
 fn territory(home: &Home, image: &PlaneImage, holders: &Holders) -> Territory {
@@ -156,19 +196,17 @@ fn watchers(plane: &Plane, image: &PlaneImage) -> Vec<Watched> {
             watch(shard, seat, client, subject);
         }
     }
-    // What the provider sees of all who use its API, shard by shard.
+    // What the provider sees of all who use its API, shard by shard, wherever that is to be had.
     for (shard, seat) in plane.shards.iter().enumerate() {
-        let address = format!("{}:6443", seat.seat.name);
-        let name = format!("provider@{}", seat.seat.name);
-        let client = Client::at(&address, &plane.site, &name, ADMIN, plane.rng.fork());
-        let of = &image.provider;
-        let url = format!("/services/apiexport/{of}/{EXPORT}/clusters/*{}/gadgets", GADGETS.prefix);
-        let all = Subject {
-            url,
-            resource: GADGETS.key.to_owned(),
-            cluster: None,
-        };
-        watch(shard, seat, client, all);
+        for (name, address) in doors(plane, shard) {
+            let client = provider_at(plane, &format!("provider@{name}"), &address);
+            let all = Subject {
+                url: format!("{}/clusters/*{}/gadgets", view_of(image), GADGETS.prefix),
+                resource: GADGETS.key.to_owned(),
+                cluster: None,
+            };
+            watch(shard, seat, client, all);
+        }
     }
     watched
 }

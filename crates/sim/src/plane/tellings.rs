@@ -194,11 +194,12 @@ impl Source for Unsteady {
 
     async fn replicate(&self, request: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, Status> {
         let batches = self.inner.replicate(request).await?;
-        if self.tellings.0.flaw != Some(Flaw::ReplicaMisplaced) {
-            return Ok(batches);
-        }
-        let misplaced = batches.map(|batch| batch.map(misplace));
-        Ok(Box::pin(misplaced))
+        let spoil = match self.tellings.0.flaw {
+            Some(Flaw::ReplicaMisplaced) => misplace,
+            Some(Flaw::ReplicaKept) => keep_back,
+            _ => return Ok(batches),
+        };
+        Ok(Box::pin(batches.map(move |batch| batch.map(spoil))))
     }
 }
 
@@ -277,6 +278,12 @@ fn misplace(mut batch: ReplicateBatch) -> ReplicateBatch {
     if let Some(first) = batch.entries.first_mut() {
         "0elsewhere000000".clone_into(&mut first.cluster);
     }
+    batch
+}
+
+/// A batch without what is gone.
+fn keep_back(mut batch: ReplicateBatch) -> ReplicateBatch {
+    batch.entries.retain(|entry| !entry.gone);
     batch
 }
 

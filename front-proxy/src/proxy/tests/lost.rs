@@ -191,6 +191,26 @@ async fn what_no_shard_holds_is_refused_and_what_a_lost_one_may_hold_is_not_ther
     }
 }
 
+/// It knows who may look into the workspace above, and so who is told that there is no such one (404) and who is not (403).
+#[tokio::test(start_paused = true)]
+async fn what_a_workspace_does_not_have_is_refused_by_the_shard_that_holds_it() {
+    let (world, env, proxy) = world(nothing, &[]).await;
+    for (holder, path) in [
+        ("root", "/clusters/root:nowhere/api"),
+        ("far", "/clusters/far-cluster:nowhere/api"),
+    ] {
+        let (status, body) = get(&proxy, path).await;
+        assert_eq!((status, body.as_str()), (StatusCode::FORBIDDEN, holder), "{path}");
+        // Without it nobody knows.
+        world.network().partition("proxy", holder);
+        for _ in 0..2 {
+            assert_eq!(get(&proxy, path).await.0, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        }
+        world.network().heal();
+        env.clock.sleep(Duration::from_secs(3)).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_proxy_that_has_not_heard_every_shard_serves_the_others_and_refuses_nobody_for_good() {
     for (lost, told, untold) in [

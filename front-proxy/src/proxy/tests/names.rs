@@ -288,7 +288,7 @@ async fn however_many_names_are_tried_shards_are_asked_few_questions() {
         clock.sleep(Duration::from_micros(500)).await;
     }
     for looking in last {
-        assert_eq!(looking.join().await.unwrap(), Err(Lost::Unknown));
+        assert_eq!(looking.join().await.unwrap(), Err(Lost::Unknown(None)));
     }
     let took = plane.env.clock.monotonic().saturating_sub(begun).as_millis() as usize;
     let questions = plane.questions();
