@@ -47,6 +47,14 @@ struct Missed {
     paths: BTreeSet<String>,
 }
 
+/// What rules can do without while a shard does not answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Without {
+    Nothing,
+    /// Where a path leads.
+    Place,
+}
+
 /// Types that lead to each other, one fetched after the other.
 const FETCHES_MAX: usize = 32;
 
@@ -62,7 +70,10 @@ impl TenancyAdmission {
     }
 
     /// Runs rules until they lack nothing that another shard has. Without other shards they run once.
-    async fn knowing<T>(&self, mut rules: impl FnMut(&Known<'_>) -> T) -> Result<T> {
+    ///
+    /// # Errors
+    /// A shard does not say what it has, unless `without` takes that for nothing.
+    async fn knowing<T>(&self, without: Without, mut rules: impl FnMut(&Known<'_>) -> T) -> Result<T> {
         let mut fetched = Fetches::default();
         loop {
             let (outcome, missed) = {
@@ -81,7 +92,10 @@ impl TenancyAdmission {
                 return Ok(outcome);
             }
             for path in missed.paths {
-                let found = self.others.cluster_at(&path).await;
+                let found = match self.others.cluster_at(&path).await {
+                    Err(_) if without == Without::Place => None,
+                    found => found?,
+                };
                 fetched.paths.insert(path, found);
             }
             for (of, name) in types {
@@ -219,8 +233,14 @@ impl Admission for TenancyAdmission {
         let is_typed = self.others.is_anybody() && &*attributes.def.group == api::keys::group::TENANCY;
         let original = is_typed.then(|| object.clone());
         let mut is_first = true;
+        // The label of an export, which is all that a path is looked up for here, is made of the path where it leads nowhere yet:
+        // what is there already must be written while a shard is away, its last finalizer removed.
+        let without = match attributes.old {
+            Some(_) => Without::Place,
+            None => Without::Nothing,
+        };
         let outcome = self
-            .knowing(|known| {
+            .knowing(without, |known| {
                 if !std::mem::take(&mut is_first)
                     && let Some(original) = &original
                 {
@@ -240,11 +260,125 @@ impl Admission for TenancyAdmission {
         let settled = attributes.object.as_deref();
         let reviewed = review(attributes, None, settled);
         let checks = self
-            .knowing(|known| tenancy::admission::validate(&reviewed, known))
+            .knowing(Without::Nothing, |known| tenancy::admission::validate(&reviewed, known))
             .await??;
         for check in checks {
             self.require(attributes, check).await?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ::fabric::wire::index_entry::Entry;
+    use ::fabric::wire::{ClusterEntry, IndexBatch, IndexEntry};
+    use apiserver::auth::{Authorizer, Decision, Rules};
+    use env::Env;
+    use env::simulated::SimOptions;
+    use machinery::user::User;
+
+    use super::*;
+    use crate::catalog::ShardCatalog;
+    use crate::definitions::Definitions;
+    use crate::neighbours::{Neighbourhood, Neighbours, ROOT_SHARD};
+    use crate::owners::OwnerIndex;
+
+    /// Allows nobody anything.
+    struct Strict;
+
+    #[async_trait]
+    impl Authorizer for Strict {
+        async fn authorize(&self, _: &User, _: &Access) -> Decision {
+            Decision::no_opinion("")
+        }
+
+        async fn rules(&self, _: &User, _: &Scope, _: &str) -> Rules {
+            Rules::default()
+        }
+    }
+
+    /// A shard `beta` whose root shard cannot be reached.
+    fn beside_nobody(env: &Env) -> (TenancyAdmission, Arc<Neighbours>) {
+        let definitions = Definitions::new();
+        let facts = ShardFacts::new(definitions.clone());
+        let neighbours = Neighbours::new(env, "beta", facts.clone());
+        let neighbourhood = Neighbourhood {
+            tls: None,
+            root: Some("http://root:7000".to_owned()),
+        };
+        neighbours.follow(env, &neighbourhood).detach();
+        let owners = Arc::new(OwnerIndex::default());
+        let catalog = ShardCatalog::new(definitions, owners, neighbours.clone(), facts.clone());
+        let others = OtherShards::new(env, neighbours.clone(), catalog);
+        let admission = TenancyAdmission::new(facts, Arc::new(Strict), others);
+        (admission, neighbours)
+    }
+
+    /// The root shard tells what it holds.
+    fn tell(neighbours: &Neighbours, held: &[&str]) {
+        let routes = &neighbours.peers().unwrap().routes;
+        let entry = |name: &&str| IndexEntry {
+            entry: Some(Entry::Cluster(ClusterEntry {
+                name: (*name).to_owned(),
+                epoch: 1,
+                ..ClusterEntry::default()
+            })),
+        };
+        let batch = IndexBatch {
+            shard: ROOT_SHARD.to_owned(),
+            begins_anew: true,
+            complete: true,
+            revision: 1,
+            entries: held.iter().map(entry).collect(),
+            ..IndexBatch::default()
+        };
+        routes.apply(routes.find_shard(ROOT_SHARD).unwrap(), &batch);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_shard_does_not_say_is_nobodys_lack_of_rights() {
+        let (env, _host) = Env::simulated(1, SimOptions::default());
+        let (admission, neighbours) = beside_nobody(&env);
+        let ask = async |without, path: &'static str| admission.knowing(without, |known| known.cluster_at(path)).await;
+        for path in ["root:org", "nobodys"] {
+            assert_eq!(ask(Without::Nothing, path).await.unwrap_err().code, 503, "{path}");
+            assert_eq!(ask(Without::Place, path).await, Ok(None), "{path}");
+        }
+        // An outage is not remembered, and what is said is.
+        tell(&neighbours, &["root"]);
+        assert_eq!(ask(Without::Nothing, "nobodys").await, Ok(None));
+        tell(&neighbours, &["root", "nobodys"]);
+        assert_eq!(ask(Without::Nothing, "nobodys").await, Ok(None));
+        env.clock.sleep(Duration::from_secs(1)).await;
+        let found = Cluster::parse("nobodys").ok();
+        assert_eq!(ask(Without::Nothing, "nobodys").await, Ok(found));
+        neighbours.detach();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_root_shard_knows_what_nobody_holds_when_all_others_have_said() {
+        let (env, _host) = Env::simulated(1, SimOptions::default());
+        let neighbours = Neighbours::new(&env, ROOT_SHARD, ShardFacts::new(Definitions::new()));
+        let neighbourhood = Neighbourhood { tls: None, root: None };
+        neighbours.follow(&env, &neighbourhood).detach();
+        let peers = neighbours.peers().unwrap();
+        assert!(peers.is_everything_told(), "there is nobody else");
+        neighbours.introduce(&::fabric::wire::ShardEntry {
+            name: "beta".to_owned(),
+            ..::fabric::wire::ShardEntry::default()
+        });
+        assert!(!peers.is_everything_told());
+        let beta = peers.routes.find_shard("beta").unwrap();
+        let told = IndexBatch {
+            begins_anew: true,
+            complete: true,
+            ..IndexBatch::default()
+        };
+        peers.routes.apply(beta, &told);
+        assert!(peers.is_everything_told());
+        neighbours.detach();
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::fabric::upstream::{Answer, UpstreamBody};
-use ::fabric::{Destination, Lane, ShardId, Upstream};
+use ::fabric::{Destination, Lane, Lost, ShardId, Upstream};
 use api::keys::header;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -92,24 +92,28 @@ impl OtherShards {
 
     /// Where a path leads, if that is on another shard: asked of the shards, for when nothing was told of it yet. What leads
     /// nowhere is not asked for again for a moment.
-    pub async fn cluster_at(&self, path: &str) -> Option<Cluster> {
-        let parsed = WorkspacePath::parse(path).ok()?;
+    ///
+    /// # Errors
+    /// Who has to know does not say: nobody may conclude that there is no such cluster.
+    pub async fn cluster_at(&self, path: &str) -> Result<Option<Cluster>> {
+        let (Ok(parsed), Some(peers)) = (WorkspacePath::parse(path), self.neighbours.peers()) else {
+            return Ok(None);
+        };
         let now = self.env.clock.monotonic();
         if self.nowhere.lock().get(path).is_some_and(|until| now < *until) {
-            return None;
+            return Ok(None);
         }
-        let found = match self.neighbours.peers()?.resolve(&parsed).await {
-            Ok(Destination::Cluster { cluster, .. }) => Some(cluster),
-            Ok(Destination::Mount { .. }) | Err(_) => None,
-        };
-        if found.is_none() {
-            let mut nowhere = self.nowhere.lock();
-            nowhere.retain(|_, until| now < *until);
-            if nowhere.len() < NOWHERE_MAX {
-                nowhere.insert(path.to_owned(), self.env.clock.monotonic() + NOWHERE);
-            }
+        match peers.resolve(&parsed).await {
+            Ok(Destination::Cluster { cluster, .. }) => return Ok(Some(cluster)),
+            Ok(Destination::Mount { .. }) | Err(Lost::Unknown) => {}
+            Err(Lost::Refused(status)) => return Err(status),
         }
-        found
+        let mut nowhere = self.nowhere.lock();
+        nowhere.retain(|_, until| now < *until);
+        if nowhere.len() < NOWHERE_MAX {
+            nowhere.insert(path.to_owned(), self.env.clock.monotonic() + NOWHERE);
+        }
+        Ok(None)
     }
 
     /// Whether the shard that holds the cluster of an access lets a user have it; asked as a component asks, which skips

@@ -173,7 +173,9 @@ impl Peers {
         let root = Cluster::well_known(cluster::ROOT);
         let is_told =
             |facts: &ShardFacts| facts.complete || !facts.is_registered || self.own.as_ref() == Some(&facts.name);
-        self.routes.holder(&root).is_some() && self.routes.shards().iter().all(|(_, facts)| is_told(facts))
+        // A shard holds root itself, or begins with the one that does as a shard that has told nothing.
+        let knows_root = self.own.is_some() || self.routes.holder(&root).is_some();
+        knows_root && self.routes.shards().iter().all(|(_, facts)| is_told(facts))
     }
 
     /// Whether the index is good enough to be used: everything is told, or, a while after the start, what those shards hold
