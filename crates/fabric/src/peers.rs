@@ -29,7 +29,7 @@ pub struct Peers {
     /// When it was made, on the monotonic clock.
     begun: Duration,
     pub routes: Arc<Routes>,
-    /// By URL; aborted when the last that is interested goes.
+    /// By URL; aborted when no shard is there any more, or the last that is interested goes.
     followed: Mutex<BTreeMap<String, Option<Task<()>>>>,
     /// Which URL a shard answers at: what the index was heard from.
     upstreams: RwLock<BTreeMap<ShardId, (String, Upstream)>>,
@@ -126,16 +126,34 @@ impl Peers {
 
     /// Follows the shards at `seeds`, and every shard that any of them tells of. Never returns.
     pub async fn run(self: Arc<Self>, seeds: Vec<String>) {
-        for seed in seeds {
-            self.follow(&seed);
-        }
+        let seeds: BTreeSet<String> = seeds.iter().map(|url| trimmed(url)).collect();
         loop {
-            for (_, facts) in self.routes.shards() {
-                if !facts.base_url.is_empty() && self.own.as_ref() != Some(&facts.name) {
-                    self.follow(&facts.base_url);
-                }
-            }
+            self.follow_all(&seeds);
             self.heard.notified().await;
+        }
+    }
+
+    /// Follows the registered shards where they are, and lets go of where they were. One that is registered no more is
+    /// followed for as long as it answers, for what it holds.
+    fn follow_all(self: &Arc<Self>, seeds: &BTreeSet<String>) {
+        let mut wanted = seeds.clone();
+        for (shard, facts) in self.routes.shards() {
+            if facts.is_registered && !facts.base_url.is_empty() && self.own.as_ref() != Some(&facts.name) {
+                wanted.insert(trimmed(&facts.base_url));
+            }
+            if self.is_live(shard) {
+                wanted.extend(self.url(shard));
+            }
+        }
+        self.followed.lock().retain(|url, task| {
+            let stays = wanted.contains(url);
+            if let Some(task) = task.as_ref().filter(|_| !stays) {
+                task.abort();
+            }
+            stays
+        });
+        for url in wanted {
+            self.follow(url);
         }
     }
 
@@ -186,8 +204,7 @@ impl Peers {
         self.is_everything_told() || (has_waited() && is_anything_told())
     }
 
-    fn follow(self: &Arc<Self>, url: &str) {
-        let url = url.trim_end_matches('/').to_owned();
+    fn follow(self: &Arc<Self>, url: String) {
         let mut followed = self.followed.lock();
         if followed.contains_key(&url) {
             return;
@@ -220,6 +237,8 @@ impl Peers {
             tracing::info!(url, %error, "the index of a shard is not told any more");
             if let Some(teller) = teller {
                 self.set_live(teller, false);
+                // It may be none of the shards any more.
+                self.heard.notify_one();
             }
             position = resume(position, &error);
             if position.after_revision != before {
@@ -414,7 +433,11 @@ impl Peers {
             let next = Cluster::parse(&answer.cluster).map_err(|_| unknown.clone())?;
             let holder = match answer.outcome() {
                 Outcome::Found => shard,
-                _ => self.routes.find_shard(&answer.shard).ok_or(unknown)?,
+                // Who has to know is named, and has said nothing.
+                _ => self
+                    .routes
+                    .find_shard(&answer.shard)
+                    .ok_or_else(|| Lost::Refused(unreachable("the shard that holds it was not heard of yet")))?,
             };
             // Only what its own shard says is kept.
             if let (Outcome::Found, [name]) = (answer.outcome(), names.as_slice()) {
@@ -429,7 +452,7 @@ impl Peers {
             }
             (cluster, shard, names) = (next, holder, rest);
         }
-        Err(Lost::Unknown(Some(shard)))
+        Err(Lost::Refused(unreachable("the shards refer to each other")))
     }
 
     async fn ask(&self, shard: ShardId, cluster: &Cluster, names: &[String]) -> Result<ResolveResponse, Lost> {
@@ -448,6 +471,10 @@ impl Peers {
             Err(status) => Err(Lost::Refused(unreachable(status.message()))),
         }
     }
+}
+
+fn trimmed(url: &str) -> String {
+    url.trim_end_matches('/').to_owned()
 }
 
 /// Takes a batch into account that was applied.
@@ -509,41 +536,4 @@ pub fn unreachable(why: &str) -> Status {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn seen(incarnation: &str, after_revision: u64) -> IndexWatchRequest {
-        IndexWatchRequest {
-            after_revision,
-            incarnation: incarnation.to_owned(),
-        }
-    }
-
-    #[test]
-    fn a_telling_that_was_cut_before_its_end_is_not_resumed() {
-        let mut position = seen("before the restart", 100);
-        let head = IndexBatch {
-            shard: "root".to_owned(),
-            incarnation: "after it".to_owned(),
-            begins_anew: true,
-            ..IndexBatch::default()
-        };
-        advance(&mut position, &head);
-        advance(&mut position, &IndexBatch::default());
-        assert_eq!(position, seen("after it", 0));
-        let last = IndexBatch {
-            complete: true,
-            revision: 120,
-            ..IndexBatch::default()
-        };
-        advance(&mut position, &last);
-        assert_eq!(position, seen("after it", 120));
-        assert_eq!(resume(position.clone(), &tonic::Status::unavailable("cut")), position);
-    }
-
-    #[test]
-    fn what_a_shard_cannot_tell_any_more_is_not_asked_for_again() {
-        let expired = tonic::Status::aborted("the index cannot be told from here on");
-        assert_eq!(resume(seen("x", 100), &expired), IndexWatchRequest::default());
-    }
-}
+mod tests;
