@@ -24,11 +24,12 @@ use futures_util::stream;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
 use kv::model::ModelKv;
+use kv::{Error, Kv, LeaseId, RangeRequest, RangeResponse, Revision, Txn, TxnOutcome, Watch};
 use machinery::object::{ObjectExt, encode_canonical};
 use machinery::user::{MASTERS, User};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc};
 use tonic::Status;
 
 const ADDRESS: &str = "http://cache:7000";
@@ -64,9 +65,18 @@ struct NoCache {
     calls: AtomicUsize,
 }
 
+/// A store that comes to what it is asked to write, whoever has given it up meanwhile.
+struct Unhurried {
+    inner: Arc<ModelKv>,
+    env: Env,
+    /// Held by a test: nothing is written.
+    disk: Arc<RwLock<()>>,
+    begun: AtomicUsize,
+}
+
 struct Site {
     world: World,
-    kv: Arc<ModelKv>,
+    kv: Arc<Unhurried>,
     front: Arc<Front>,
     server: Server<Front>,
     replicas: Arc<Replicas>,
@@ -116,16 +126,71 @@ impl Service for NoCache {
     }
 }
 
+#[async_trait]
+impl Kv for Unhurried {
+    async fn range(&self, request: RangeRequest) -> Result<RangeResponse, Error> {
+        self.inner.range(request).await
+    }
+
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, Error> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+        let (inner, disk) = (self.inner.clone(), self.disk.clone());
+        let writing = async move {
+            let _turn = disk.read().await;
+            inner.txn(txn).await
+        };
+        self.env.spawn.spawn("disk", writing).await.expect("it ends")
+    }
+
+    async fn watch(&self, from: Revision) -> Result<Box<dyn Watch>, Error> {
+        self.inner.watch(from).await
+    }
+
+    async fn revision(&self) -> Result<Revision, Error> {
+        self.inner.revision().await
+    }
+
+    async fn compact(&self, revision: Revision) -> Result<(), Error> {
+        self.inner.compact(revision).await
+    }
+
+    async fn lease_grant(&self, ttl: Duration) -> Result<LeaseId, Error> {
+        self.inner.lease_grant(ttl).await
+    }
+
+    async fn lease_keep_alive(&self, lease: LeaseId) -> Result<(), Error> {
+        self.inner.lease_keep_alive(lease).await
+    }
+
+    async fn lease_revoke(&self, lease: LeaseId) -> Result<(), Error> {
+        self.inner.lease_revoke(lease).await
+    }
+
+    async fn status(&self) -> Result<kv::Status, Error> {
+        self.inner.status().await
+    }
+
+    async fn close(&self) {
+        self.inner.close().await;
+    }
+}
+
 // === impl Site ===
 
 impl Site {
     async fn start() -> Self {
         let world = World::new(1, SimOptions::default());
-        let kv = Arc::new(ModelKv::new(&world.host("cache").env()));
+        let env = world.host("cache").env();
+        let kv = Arc::new(Unhurried {
+            inner: Arc::new(ModelKv::new(&env)),
+            env,
+            disk: Arc::default(),
+            begun: AtomicUsize::new(0),
+        });
         Self::over(world, kv).await
     }
 
-    async fn over(world: World, kv: Arc<ModelKv>) -> Self {
+    async fn over(world: World, kv: Arc<Unhurried>) -> Self {
         let env = world.host("cache").env();
         let options = Line::parse_from(["cache-server"]).options;
         let parts = Parts::new(&env, &options, kv.clone(), Arc::new(Named)).await.unwrap();
@@ -427,6 +492,31 @@ async fn when_one_of_several_streams_of_a_shard_ends_the_others_begin_anew() {
     assert_eq!(new.is_asked(&site, 2).await, ReplicateWatchRequest::default());
     new.tell_all(8, vec![b]);
     site.until(&all, &["b"]).await;
+}
+
+/// A write that was begun goes on without its stream, and what tells everything anew has to find it, to take it back.
+#[tokio::test(start_paused = true)]
+async fn what_an_ended_stream_was_writing_comes_in_before_what_the_next_one_tells() {
+    let site = Site::start().await;
+    let amber = site.shard("amber");
+    amber.is_asked(&site, 1).await;
+    let kept = export("prov", "kept", 4, "x");
+    amber.tell_all(5, vec![kept.clone()]);
+    let all = format!("shards/*/clusters/*/{EXPORTS}");
+    site.until(&all, &["kept"]).await;
+    let busy = site.kv.disk.clone().write_owned().await;
+    let begun = site.kv.begun.load(Ordering::Relaxed);
+    amber.tell_more(6, vec![export("prov", "late", 6, "x")]);
+    while site.kv.begun.load(Ordering::Relaxed) == begun {
+        site.env().clock.sleep(Duration::from_millis(1)).await;
+    }
+    site.world.network().reset("amber", "cache");
+    amber.is_asked(&site, 2).await;
+    amber.tell_all(9, vec![kept]);
+    site.env().clock.sleep(Duration::from_secs(1)).await;
+    drop(busy);
+    site.env().clock.sleep(Duration::from_secs(1)).await;
+    assert_eq!(site.names(&all).await, ["kept"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -380,6 +380,8 @@ impl Peers {
             let is_registered = self.routes.facts(shard).is_some_and(|facts| facts.is_registered);
             is_registered || self.is_live(shard)
         };
+        // Before it is asked: a shard that is heard meanwhile was not.
+        let is_everything_told = self.is_everything_told();
         let reached = self.upstreams.read().clone().into_iter();
         let shards = reached
             .filter(|(shard, _)| counts(*shard))
@@ -391,7 +393,7 @@ impl Peers {
                 self.routes.learn(None, cluster, shard, epoch);
                 Ok((cluster.clone(), shard))
             }
-            Ok(Located::Nowhere) if self.is_everything_told() => Err(Lost::Unknown(None)),
+            Ok(Located::Nowhere) if is_everything_told => Err(Lost::Unknown(None)),
             // Whether there is such a cluster, a shard may know that was not heard yet.
             Ok(Located::Nowhere) => Err(Lost::Refused(unreachable("not every shard has told what it holds"))),
             Ok(Located::Unsaid) | Err(_) => Err(Lost::Refused(unreachable("a shard that may hold it does not answer"))),

@@ -14,7 +14,7 @@ use machinery::selector::LabelSelector;
 use parking_lot::Mutex;
 use permit::Scope;
 use storage::{StorageError, Store};
-use tokio::sync::Notify;
+use tokio::sync::{Mutex as Turn, Notify, OwnedMutexGuard};
 use tonic::{Status, Streaming};
 
 use super::Replicas;
@@ -44,24 +44,37 @@ struct State {
     endings: u64,
     /// Another one did.
     ended: Arc<Notify>,
+    /// Whose batch is taken in. A stream may end meanwhile: what it has begun to write comes in yet, and before whatever the next
+    /// one tells, which would not find it to take it back.
+    turn: Arc<Turn<()>>,
 }
 
 /// One stream.
 struct Receipt {
+    incoming: Streaming<ReplicateBatch>,
+    /// `None` while a batch is taken in.
+    intake: Option<Intake>,
+    /// Where it goes on was answered.
+    is_answered: bool,
+    shard: String,
+    receiving: Arc<Receiving>,
+    ended: Arc<Notify>,
+    turn: Arc<Turn<()>>,
+    /// The endings that there had been when it began.
+    endings: u64,
+    /// It ends so that everything is told anew.
+    is_over: bool,
+}
+
+/// What takes a stream's batches in, whether or not the stream is there to hear of it.
+struct Intake {
     receiving: Arc<Receiving>,
     store: Store,
     shard: String,
-    incoming: Streaming<ReplicateBatch>,
     /// Everything up to here is kept.
     position: ReplicateWatchRequest,
-    /// Where it goes on was answered.
-    is_answered: bool,
     teller: Option<Teller>,
-    /// The endings that there had been when it began.
     endings: u64,
-    ended: Arc<Notify>,
-    /// It ends so that everything is told anew.
-    is_over: bool,
 }
 
 // === impl Receiving ===
@@ -98,23 +111,31 @@ impl Receiving {
             return Err(Status::invalid_argument("the shard does not say who it is"));
         }
         let store = self.replicas.store().await.map_err(unavailable)?;
-        let (position, endings, ended) = {
+        let (position, endings, ended, turn) = {
             let mut tellers = self.tellers.lock();
             let state = tellers.entry(shard.clone()).or_default();
             state.streams += 1;
-            (state.position.clone(), state.endings, state.ended.clone())
+            let (ended, turn) = (state.ended.clone(), state.turn.clone());
+            (state.position.clone(), state.endings, ended, turn)
         };
         tracing::info!(shard, after = position.after_revision, "a shard tells");
-        let receipt = Receipt {
+        let intake = Intake {
             receiving: self.clone(),
             store,
-            shard,
-            incoming,
+            shard: shard.clone(),
             position,
-            is_answered: false,
             teller: None,
             endings,
+        };
+        let receipt = Receipt {
+            incoming,
+            intake: Some(intake),
+            is_answered: false,
+            shard,
+            receiving: self.clone(),
             ended,
+            turn,
+            endings,
             is_over: false,
         };
         Ok(Box::pin(stream::unfold(receipt, |mut receipt| async move {
@@ -164,7 +185,8 @@ impl Receipt {
     /// The next answer: where to begin, then what is kept. `None`: the shard has ended.
     async fn next(&mut self) -> Option<Result<ReplicateWatchRequest, Status>> {
         if !std::mem::replace(&mut self.is_answered, true) {
-            return Some(Ok(self.position.clone()));
+            let position = self.intake.as_ref().map(|intake| intake.position.clone());
+            return Some(Ok(position.unwrap_or_default()));
         }
         loop {
             let ended = self.ended.clone();
@@ -183,11 +205,10 @@ impl Receipt {
                 Err(status) => return Some(Err(status)),
             };
             let leads = batch.revision > 0;
-            if let Err(status) = self.take(batch).await {
-                return Some(Err(status));
-            }
-            if leads {
-                return Some(Ok(self.position.clone()));
+            match self.take(batch).await {
+                Ok(position) if leads => return Some(Ok(position)),
+                Ok(_) => {}
+                Err(status) => return Some(Err(status)),
             }
         }
     }
@@ -209,9 +230,25 @@ impl Receipt {
         Status::aborted("another stream of this shard has ended: everything is to be told anew")
     }
 
-    /// Keeps one batch.
-    async fn take(&mut self, batch: ReplicateBatch) -> Result<(), Status> {
-        let Self { receiving, store, .. } = self;
+    /// Keeps one batch, to the end: in a task of its own, which a stream that is dropped leaves running.
+    async fn take(&mut self, batch: ReplicateBatch) -> Result<ReplicateWatchRequest, Status> {
+        let turn = self.turn.clone().lock_owned().await;
+        let gone = || Status::unavailable("what is told cannot be taken in any more");
+        let intake = self.intake.take().ok_or_else(gone)?;
+        let spawn = &self.receiving.replicas.env.spawn;
+        let taken = spawn.spawn("taking in", intake.take(batch, turn)).await;
+        let intake = taken.map_err(|_| gone())??;
+        let position = intake.position.clone();
+        self.intake = Some(intake);
+        Ok(position)
+    }
+}
+
+// === impl Intake ===
+
+impl Intake {
+    async fn take(mut self, batch: ReplicateBatch, _turn: OwnedMutexGuard<()>) -> Result<Self, Status> {
+        let (receiving, store) = (&self.receiving.clone(), &self.store.clone());
         let mut teller = match self.teller.take() {
             Some(teller) if batch.shard.is_empty() => teller,
             None if batch.shard == self.shard => {
@@ -230,7 +267,9 @@ impl Receipt {
         taken.map_err(unavailable)?;
         self.teller = Some(teller);
         self.position = after;
-        if let Some(state) = receiving.tellers.lock().get_mut(&self.shard) {
+        if let Some(state) = receiving.tellers.lock().get_mut(&self.shard)
+            && state.endings == self.endings
+        {
             state.position = self.position.clone();
         }
         if completes {
@@ -239,7 +278,7 @@ impl Receipt {
         if concerns_shards || completes {
             receiving.collect(store).await.map_err(unavailable)?;
         }
-        Ok(())
+        Ok(self)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Writing what is told.
 
 use std::collections::BTreeSet;
+use std::future::ready;
 use std::sync::Arc;
 
 use api::keys::annotation;
 use api::replicated;
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use permit::{Cluster, Permit, Scope};
@@ -167,7 +168,14 @@ fn marked(mut object: Value, shard: &str, revision: u64) -> Value {
 
 async fn write_all(replicas: &Replicas, store: &Store, told: Vec<Told>, went_back: bool) -> Result<(), StorageError> {
     let writes = told.into_iter().map(|told| keep(replicas, store, told, went_back));
-    stream::iter(writes).buffer_unordered(WRITES).try_collect().await
+    finished(stream::iter(writes).buffer_unordered(WRITES)).await
+}
+
+/// One that fails does not cancel the others, which would come in behind what is told next.
+async fn finished(outcomes: impl Stream<Item = Result<(), StorageError>>) -> Result<(), StorageError> {
+    outcomes
+        .fold(Ok(()), |all: Result<(), StorageError>, one| ready(all.and(one)))
+        .await
 }
 
 /// Writes what can be stored. What cannot be, at this attempt or any other, is left out, or this one object of a tenant would
@@ -278,6 +286,6 @@ impl Replicas {
                 Err(error) => Err(error),
             }
         });
-        stream::iter(deletions).buffer_unordered(WRITES).try_collect().await
+        finished(stream::iter(deletions).buffer_unordered(WRITES)).await
     }
 }

@@ -13,6 +13,7 @@ use futures_util::StreamExt as _;
 use machinery::user::MASTERS;
 use parking_lot::Mutex;
 use telemetry::Metrics;
+use tokio::sync::Notify;
 
 use super::*;
 
@@ -27,6 +28,8 @@ struct Shard {
     /// How many names it was asked for, question by question.
     questions: Mutex<Vec<usize>>,
     is_silent: Mutex<bool>,
+    /// Until when it says nothing.
+    speaks: Notify,
 }
 
 struct Site {
@@ -40,7 +43,7 @@ struct Component;
 struct Anybody;
 
 struct Plane {
-    _world: World,
+    world: World,
     env: Env,
     proxy: Arc<Proxy>,
     shards: Vec<Arc<Shard>>,
@@ -115,7 +118,7 @@ impl Source for Paused {
     async fn locate(&self, request: LocateRequest) -> Result<LocateResponse, tonic::Status> {
         self.0.questions.lock().push(request.clusters.len());
         if *self.0.is_silent.lock() {
-            std::future::pending::<()>().await;
+            self.0.speaks.notified().await;
         }
         let held = self.0.held.lock();
         let known = request.clusters.into_iter().filter(|name| held.contains(name));
@@ -147,29 +150,36 @@ impl Service for Site {
 
 impl Plane {
     async fn new() -> Self {
+        let plane = Self::of(&SHARDS).await;
+        assert!(plane.proxy.peers.is_everything_told());
+        plane
+    }
+
+    /// With some shards that are up.
+    async fn of(up: &[&str]) -> Self {
         let world = World::new(3, SimOptions::default());
         let env = world.host("proxy").env();
-        let mut shards = Vec::new();
-        for name in SHARDS {
-            let shard = Arc::new(Shard {
+        let shards = SHARDS.map(|name| {
+            Arc::new(Shard {
                 name,
                 held: Mutex::default(),
                 questions: Mutex::default(),
                 is_silent: Mutex::default(),
-            });
-            serve(&world.host(name).env(), shard.clone()).await;
-            shards.push(shard);
+                speaks: Notify::new(),
+            })
+        });
+        for shard in shards.iter().filter(|shard| up.contains(&shard.name)) {
+            serve(&world.host(shard.name).env(), shard.clone()).await;
         }
         let proxy = Arc::new(proxy(&env, "- path: /clusters/", vec![Arc::new(Anybody)]));
         let seeds = SHARDS.map(|name| format!("http://{name}:{PORT}")).to_vec();
         env.spawn.spawn("peers", proxy.peers.clone().run(seeds)).detach();
         env.clock.sleep(Duration::from_secs(2)).await;
-        assert!(proxy.peers.is_everything_told());
         Self {
-            _world: world,
+            world,
             env,
             proxy,
-            shards,
+            shards: shards.to_vec(),
         }
     }
 
@@ -257,6 +267,30 @@ async fn a_shard_that_says_nothing_holds_up_no_name_that_another_one_has() {
     *plane.shards[2].is_silent.lock() = false;
     plane.env.clock.sleep(Duration::from_secs(1)).await;
     assert_eq!(plane.get("jane", "nobodys").await.0, 403);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_is_heard_while_others_are_asked_may_hold_it() {
+    let plane = Plane::of(&["beta", "gamma"]).await;
+    plane.hold("root", "fresh");
+    let (root, beta) = (&plane.shards[0], &plane.shards[1]);
+    *beta.is_silent.lock() = true;
+    let heard = async {
+        while beta.questions.lock().is_empty() {
+            plane.env.clock.sleep(Duration::from_millis(1)).await;
+        }
+        serve(&plane.world.host("root").env(), root.clone()).await;
+        while !plane.proxy.peers.is_everything_told() {
+            plane.env.clock.sleep(Duration::from_millis(1)).await;
+        }
+        beta.speaks.notify_one();
+    };
+    let ((status, body, took), ()) = tokio::join!(plane.get("jane", "fresh"), heard);
+    assert_eq!(status, 503, "{body}");
+    assert!(took < Duration::from_millis(800), "beta has answered: {took:?}");
+    *beta.is_silent.lock() = false;
+    let (status, body, _) = plane.get("jane", "fresh").await;
+    assert_eq!((status, body.as_str()), (200, "root"));
 }
 
 #[tokio::test(start_paused = true)]
