@@ -292,16 +292,7 @@ impl ShardEffects {
             }
             Effect::Touch { of } => {
                 let target = self.target(of, Subresource::Main)?;
-                let request = self.request(of, controller, guards);
-                let patch = Patch::Merge(json!({}));
-                match self
-                    .registry
-                    .patch(&request, &target, patch, &WriteOptions::default())
-                    .await
-                {
-                    Err(status) if status.is_not_found() => Ok(()),
-                    other => other.map(drop),
-                }
+                self.touch(controller, of, &target, guards).await
             }
             Effect::Remove { of, resource_version } => self.remove(of, resource_version, &guards).await,
             Effect::Purge { of } => self.purge(of, guards).await,
@@ -310,6 +301,38 @@ impl ShardEffects {
 }
 
 impl ShardEffects {
+    async fn touch(&self, controller: &'static str, of: &ObjectRef, target: &Target, guards: Vec<Guard>) -> Result<()> {
+        let request = self.request(of, controller, guards);
+        let (patch, options) = (Patch::Merge(json!({})), WriteOptions::default());
+        match self.registry.patch(&request, target, patch, &options).await {
+            Err(status) if status.is_not_found() => Ok(()),
+            other => other.map(drop),
+        }
+    }
+
+    /// None of them waits for another: an object that cannot be written as it is (what admission adds may make it too large)
+    /// fails the run, but only after those behind it had their turn. Without a store the rest is for the next run.
+    async fn touch_all(&self, controller: &'static str, touches: &[Effect], tenure: &Guard) -> Result<()> {
+        let mut outcome = Ok(());
+        for effect in touches {
+            let Effect::Touch { of } = effect else { continue };
+            let one = match self.target(of, Subresource::Main) {
+                Ok(target) => self.touch(controller, of, &target, vec![tenure.clone()]).await,
+                // Of this resource alone.
+                Err(status) => {
+                    outcome = outcome.and(Err(status));
+                    continue;
+                }
+            };
+            let is_over = matches!(&one, Err(status) if matches!(status.code, 503 | 504));
+            outcome = outcome.and(one);
+            if is_over {
+                break;
+            }
+        }
+        outcome
+    }
+
     /// Effects that may share a transaction.
     async fn carry_out_neighbours(&self, controller: &'static str, now: &[Effect], tenure: &Guard) -> Result<()> {
         let guards = vec![tenure.clone()];
@@ -343,6 +366,12 @@ impl Effects for ShardEffects {
     async fn carry_out(&self, controller: &'static str, effects: &[Effect], tenure: &Guard) -> Result<()> {
         let mut rest = effects;
         while !rest.is_empty() {
+            let (touches, later) = rest.split_at(touches(rest));
+            if !touches.is_empty() {
+                self.touch_all(controller, touches, tenure).await?;
+                rest = later;
+                continue;
+            }
             let (crowd, later) = rest.split_at(crowd(rest));
             if crowd.is_empty() {
                 let (now, later) = rest.split_at(neighbours(rest));
@@ -362,6 +391,14 @@ fn is_refusal(error: &StorageError) -> bool {
         error,
         StorageError::Conflict | StorageError::NotFound | StorageError::Fenced | StorageError::TooLarge
     )
+}
+
+/// How many of the first effects are touches.
+fn touches(effects: &[Effect]) -> usize {
+    effects
+        .iter()
+        .take_while(|effect| matches!(effect, Effect::Touch { .. }))
+        .count()
 }
 
 /// How many of the first effects are deletions that go in any order. A namespace waits for its content, and a cluster's last

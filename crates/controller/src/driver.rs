@@ -21,7 +21,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::events::{Event, EventFeed, Waiting};
 use crate::lease::Lease;
-use crate::queue::Queue;
+use crate::queue::{Again, Queue};
 use crate::view::{Seeing, StoreView, Told};
 
 /// Rounds of needs that a run may take before it is put off: a plan finds out one after the other what it lacks.
@@ -76,7 +76,7 @@ pub trait Remote: Send + Sync {
 }
 
 /// Carries the effects of one plan out as API writes under the controllers' identity: in their order, neighbours in one
-/// transaction where that can be. A failure ends the run.
+/// transaction where that can be. A failure ends the run, after the touches next to the one that failed.
 #[async_trait]
 pub trait Effects: Send + Sync {
     ///
@@ -446,7 +446,7 @@ impl Driver {
         controller: &Arc<dyn Controller>,
         key: &Key,
         tenure: &Guard,
-    ) -> Result<Option<Duration>> {
+    ) -> Result<Option<Again>> {
         if self.0.catalog.holder(&key.cluster) == Holder::Elsewhere && !controller.spans_shards() {
             // Its own shard's business.
             return Ok(None);
@@ -460,7 +460,10 @@ impl Driver {
         }
         match plan.error {
             Some(why) => Err(Status::internal(why)),
-            None => Ok(plan.requeue),
+            None => Ok(plan.requeue.map(|least| Again {
+                least,
+                most: plan.requeue_max.unwrap_or(least),
+            })),
         }
     }
 

@@ -17,6 +17,15 @@ pub struct Queue {
     /// Keys in a run; true if they became due meanwhile.
     running: BTreeMap<Key, Option<Duration>>,
     failures: BTreeMap<Key, u32>,
+    /// Since when the runs of a key have asked for another one after a time that grows.
+    waiting: BTreeMap<Key, Duration>,
+}
+
+/// When a key runs again though nothing failed: after `least`, or as long as it has asked for this already, up to `most`.
+#[derive(Clone, Copy, Debug)]
+pub struct Again {
+    pub least: Duration,
+    pub most: Duration,
 }
 
 // === impl Queue ===
@@ -56,9 +65,17 @@ impl Queue {
     }
 
     /// A run ended well. `again` asks for another after that time.
-    pub fn succeeded(&mut self, key: &Key, now: Duration, again: Option<Duration>) {
+    pub fn succeeded(&mut self, key: &Key, now: Duration, again: Option<Again>) {
         self.failures.remove(key);
-        self.finish(key, again.map(|after| now + after));
+        let growing = again.filter(|again| again.least < again.most);
+        let waited = match growing {
+            Some(_) => now.saturating_sub(*self.waiting.entry(key.clone()).or_insert(now)),
+            None => {
+                self.waiting.remove(key);
+                Duration::ZERO
+            }
+        };
+        self.finish(key, again.map(|again| now + waited.min(again.most).max(again.least)));
     }
 
     /// A run failed: it is tried again with back-off (jittered by `random`), or sooner when an event came.
@@ -166,6 +183,28 @@ mod tests {
         queue.take(NOW);
         queue.succeeded(&key("a"), NOW, None);
         assert!(queue.failures.is_empty() && queue.is_empty());
+    }
+
+    #[test]
+    fn who_asks_on_and_on_is_run_ever_less_often() {
+        let (least, most) = (Duration::from_millis(100), Duration::from_secs(5));
+        let (mut queue, mut now, mut runs) = (Queue::default(), NOW, 0);
+        queue.add(key("a"), now);
+        let run = |queue: &mut Queue, now, most| {
+            assert_eq!(queue.take(now), Some(key("a")));
+            queue.succeeded(&key("a"), now, Some(Again { least, most }));
+            queue.next_due().unwrap() - now
+        };
+        while now < NOW + Duration::from_secs(60) {
+            let after = run(&mut queue, now, most);
+            assert!((least..=most).contains(&after));
+            assert!(after <= least.max(now - NOW), "never longer than it has waited");
+            (now, runs) = (now + after, runs + 1);
+        }
+        assert!(runs < 20, "{runs} runs in a minute");
+        assert_eq!(run(&mut queue, now, least), least, "who asks for no more gets no more");
+        now += least;
+        assert_eq!(run(&mut queue, now, most), least, "and begins anew");
     }
 
     #[test]

@@ -25,7 +25,8 @@ use crate::refs;
 /// How often a binding that waits for something without events is looked at.
 const RETRY: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// How soon one whose claims are being applied is looked at again: labels make events of other resources.
+/// How soon one whose claims are being applied is looked at again: labels make events of other resources. Grows to [`RETRY`]
+/// with the time that it takes, as every look lists what is claimed.
 const LABELLING: std::time::Duration = std::time::Duration::from_millis(100);
 
 pub struct Bindings;
@@ -307,6 +308,7 @@ impl Run<'_> {
         Plan {
             effects: self.effects,
             requeue,
+            requeue_max: self.again.map(|_| RETRY),
             ..Plan::default()
         }
     }

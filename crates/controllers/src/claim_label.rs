@@ -41,12 +41,16 @@ impl Controller for ClaimLabels {
         vec![Key::of_cluster(trigger.cluster)]
     }
 
-    fn plan(&self, key: &Key, view: &dyn View, _: &Context) -> Plan {
+    fn plan(&self, key: &Key, view: &dyn View, context: &Context) -> Plan {
         let scope = Scope::One(key.cluster.clone());
         let all = LabelSelector::everything();
         let bindings = view.list(&refs::bindings(), &scope, "", &all);
         let mut effects = Vec::new();
-        for (resource, _) in view.contents(&key.cluster) {
+        let mut contents = view.contents(&key.cluster);
+        // Begun elsewhere each time: a batch of objects that cannot be labelled does not keep the other resources from it.
+        let begin = usize::from(context.seed[0]) % contents.len().max(1);
+        contents.rotate_left(begin);
+        for (resource, _) in contents {
             if effects.len() >= BATCH_MAX {
                 continue;
             }
@@ -112,7 +116,7 @@ mod tests {
         let leftover = json!({"metadata": {"name": "s", "namespace": "n", "labels": {key: "x"}}});
         world.put(&refs::secrets(), "abc", leftover);
         let plan = ClaimLabels.plan(&Key::of_cluster(&cluster("abc")), &world, &context());
-        let touched: Vec<&str> = plan
+        let mut touched: Vec<&str> = plan
             .effects
             .iter()
             .map(|e| {
@@ -123,7 +127,31 @@ mod tests {
                 }
             })
             .collect();
+        touched.sort_unstable();
         assert_eq!(touched, ["bare", "s"]);
+    }
+
+    /// Of objects that cannot be labelled there may be as many as a batch holds.
+    #[test]
+    fn every_resource_has_its_turn_before_a_full_batch_of_another() {
+        let mut world = Literals::default();
+        let labels = json!({api::hashes::claim_label_key("prov", "e"): "x"});
+        for index in 0..BATCH_MAX {
+            let stuck = json!({"metadata": {"name": format!("stuck{index}"), "namespace": "n", "labels": labels}});
+            world.put(&refs::config_maps(), "abc", stuck);
+        }
+        let other = json!({"metadata": {"name": "other", "namespace": "n", "labels": labels}});
+        world.put(&refs::secrets(), "abc", other);
+        let has_turn = |seed: u8| {
+            let context = Context {
+                seed: [seed; 32],
+                ..context()
+            };
+            let plan = ClaimLabels.plan(&Key::of_cluster(&cluster("abc")), &world, &context);
+            let is_other = |effect: &Effect| matches!(effect, Effect::Touch { of } if of.name == "other");
+            plan.effects.iter().any(is_other)
+        };
+        assert!((0..10).any(has_turn));
     }
 
     #[test]

@@ -149,7 +149,8 @@ pub enum Effect {
     /// Takes away an object of a cluster that is being deleted, if resourceVersion is still this: one that nobody holds, or
     /// only the plan's own finalizer, whose work the plan has seen done. Those next to each other go in any order.
     Remove { of: ObjectRef, resource_version: String },
-    /// Writes an object as it is (empty patch), so that admission sets what it derives.
+    /// Writes an object as it is (empty patch), so that admission sets what it derives. Those next to each other are all tried,
+    /// whichever fails.
     Touch { of: ObjectRef },
     /// Removes an object of a cluster that does not exist any more, finalizers or not.
     Purge { of: ObjectRef },
@@ -164,6 +165,8 @@ pub struct Plan {
     pub effects: Vec<Effect>,
     /// Run again after this time, whatever happens.
     pub requeue: Option<Duration>,
+    /// What that time grows to, in proportion to how long the runs of the key have asked for it without a break.
+    pub requeue_max: Option<Duration>,
     /// Why nothing can be done now; logged, retried with back-off.
     pub error: Option<String>,
 }

@@ -144,7 +144,7 @@ fn claims_are_applied_once_the_objects_show_it() {
     let key = Key::new(&cluster("cons"), "", "b");
     // Nothing will tell that the label is there.
     let plan = Bindings.plan(&key, &world, &crate::testing::context());
-    assert_eq!(plan.requeue, Some(LABELLING));
+    assert_eq!((plan.requeue, plan.requeue_max), (Some(LABELLING), Some(RETRY)));
     let label = hashes::claim_label_value("", "configmaps", "");
     object.set_label(&hashes::claim_label_key("prov", "e"), &label);
     world.put(&refs::config_maps(), "cons", object);
