@@ -3,6 +3,7 @@
 //!
 //! One server for all tests, since it is the same server for all tenants. Read next: `world/mod.rs`, then a test.
 
+mod claims;
 mod closing;
 mod existence;
 mod faults;
