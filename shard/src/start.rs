@@ -244,7 +244,7 @@ async fn open_store(env: &Env, options: &StartOptions) -> Result<Arc<dyn Kv>> {
         let directory = options.store_directory();
         // The objects are in memory already: what the log has read or written is hardly ever asked for again.
         let embedded = EmbeddedOptions {
-            cache_bytes: 8 << 20,
+            cache_bytes: 2 << 20,
             recent_bytes: 4 << 20,
             ..EmbeddedOptions::new(&directory)
         };

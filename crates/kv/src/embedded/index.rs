@@ -223,6 +223,10 @@ impl Index {
     /// Drops the `count` oldest superfluous rows, which were removed from the log with these keys.
     pub(super) fn forget(&mut self, count: usize, removed: &[(RowId, Box<[u8]>)]) {
         self.superseded.drain(..count.min(self.superseded.len()));
+        // What many changes at once had grown does not stay as large once they are compacted.
+        if self.superseded.len() < self.superseded.capacity() / 4 {
+            self.superseded.shrink_to(self.superseded.len() * 2);
+        }
         for (row, key) in removed {
             let Some(history) = self.keys.get_mut(key) else {
                 continue;
@@ -310,5 +314,28 @@ mod tests {
             (first.versions.len(), first.count, first.rest.as_deref()),
             (1, 2, Some(&b"c"[..]))
         );
+    }
+
+    #[test]
+    fn compacted_changes_leave_no_room_behind() {
+        let mut index = index(&[]);
+        for revision in 1..=10_000 {
+            let row = RowId::first(Revision(revision));
+            let (create_revision, version, lease) = (Revision(1), revision, 0);
+            let version = Version {
+                row,
+                create_revision,
+                version,
+                lease,
+            };
+            index.push(b"key", version);
+        }
+        index.compact(Revision(10_000));
+        while index.has_superfluous() {
+            let rows = index.superfluous(1000);
+            let removed: Vec<_> = rows.iter().map(|row| (*row, (*b"key").into())).collect();
+            index.forget(rows.len(), &removed);
+        }
+        assert!(index.superseded.capacity() < 100, "{}", index.superseded.capacity());
     }
 }

@@ -17,6 +17,8 @@ use std::sync::Arc;
 
 /// The file grows by this, in zeros: a length that changes costs the file system a write of its own.
 const GROWTH_BYTES: usize = 64 << 10;
+/// What is kept for the next commits of what a large one needed.
+const BUFFER_KEPT: usize = 64 << 10;
 
 /// Magic, length of the body, generation, place in the row of frames, checksum of all that and of the body; little endian.
 const HEADER_BYTES: usize = 4 + 4 + 8 + 8 + 4;
@@ -138,6 +140,8 @@ impl Journal {
     /// The tables have what is in it, and named the next generation.
     pub(super) fn begin(&mut self, generation: u64) {
         (self.generation, self.frames, self.at) = (generation, 0, 0);
+        self.buffer.clear();
+        self.buffer.shrink_to(BUFFER_KEPT);
     }
 
     /// Forgets whatever a file holds: it belongs to tables that are no longer there.
