@@ -105,7 +105,7 @@ impl OtherShards {
         }
         match peers.resolve(&parsed).await {
             Ok(Destination::Cluster { cluster, .. }) => return Ok(Some(cluster)),
-            Ok(Destination::Mount { .. }) | Err(Lost::Unknown) => {}
+            Ok(Destination::Mount { .. }) | Err(Lost::Unknown(_)) => {}
             Err(Lost::Refused(status)) => return Err(status),
         }
         let mut nowhere = self.nowhere.lock();

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use env::{Clock, Env, Stream};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
@@ -168,6 +168,7 @@ impl State {
             true => None,
             false => Some(client_verifier(&material.client_ca, provider.clone())?),
         };
+        let tickets = rustls::crypto::ring::Ticketer::new()?;
         let builder = ServerConfig::builder_with_details(provider, Arc::new(WallTime(clock.clone())))
             .with_safe_default_protocol_versions()?;
         let builder = match &clients {
@@ -176,6 +177,9 @@ impl State {
         };
         let mut config = builder.with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // What a client resumes it brings along, as with Go's servers: nothing is kept of those that do not come back.
+        config.ticketer = tickets;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             clients,

@@ -129,6 +129,41 @@ async fn client_certificates_are_optional_and_checked() {
     );
 }
 
+/// Whether a connection was resumed. It has been used: what it is resumed with comes after the handshake.
+async fn is_resumed(stream: tokio_rustls::client::TlsStream<tokio::io::DuplexStream>, world: &World) -> bool {
+    let kind = stream.get_ref().1.handshake_kind();
+    let mut client = Client::http1(stream, &world.env).await.acting_as("kcp-admin");
+    assert_eq!(client.get("/clusters/root/api").await.code, 200);
+    kind == Some(rustls::HandshakeKind::Resumed)
+}
+
+/// Nothing is kept for it, so a number of clients that do not come back costs nothing.
+#[tokio::test(start_paused = true)]
+async fn connections_are_resumed_with_what_clients_bring_along() {
+    let world = World::new().await;
+    let (root, clients) = (authority("root"), authority("clients"));
+    let material = material(&root, "server", &clients);
+    let tls = Tls::new(&world.env, &material).unwrap();
+    let alice = connector(&root, Some((&clients, "alice")), &[]);
+    let (first, _) = shake(&world, &tls, &alice).await.unwrap();
+    assert!(!is_resumed(first, &world).await);
+    // More often than a server that keeps a thousand sessions would remember the first.
+    for _ in 0..1100 {
+        let (stream, _) = shake(&world, &tls, &connector(&root, None, &[])).await.unwrap();
+        drop(stream);
+    }
+    let (second, connection) = shake(&world, &tls, &alice).await.unwrap();
+    assert!(is_resumed(second, &world).await);
+    assert_eq!(connection.certificates.len(), 1, "who it is goes with it");
+    let (elsewhere, _) = shake(&world, &Tls::new(&world.env, &material).unwrap(), &alice)
+        .await
+        .unwrap();
+    assert!(
+        !is_resumed(elsewhere, &world).await,
+        "what another server gave means nothing"
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn certificates_change_while_running() {
     let world = World::new().await;
