@@ -63,7 +63,18 @@ impl Registry {
         loop {
             let page = self
                 .read_list_for(request, target, &page_options, Verb::DeleteCollection)
-                .await?;
+                .await;
+            let page = match page {
+                // History that is compacted meanwhile ends no deletion: it goes on with what there is now.
+                Err(status) if page_options.continue_token != list.continue_token => match status.continue_token() {
+                    "" => return Err(status),
+                    resume => {
+                        page_options.continue_token = resume.to_owned();
+                        continue;
+                    }
+                },
+                page => page?,
+            };
             self.delete_page(request, target, &page.items, options).await?;
             deleted.items.extend(page.items);
             deleted.revision = page.revision;

@@ -259,6 +259,24 @@ async fn a_collection_is_deleted_many_at_a_time_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_collection_is_deleted_though_history_is_compacted_meanwhile() {
+    // More than a page.
+    let (f, slow) = slow(Slow::default(), 1_200, 0).await;
+    let compacting = async {
+        while slow.begun.load(Ordering::Relaxed) < 100 {
+            f.env.clock.sleep(WORK).await;
+        }
+        f.registry
+            .store()
+            .compact_to(f.registry.store().revision())
+            .await
+            .unwrap();
+    };
+    let ((gone, _), ()) = tokio::join!(empty(&f, "default"), compacting);
+    assert_eq!(gone.unwrap(), 1_200);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_collection_ends_at_the_first_refusal_and_says_which() {
     let refused = Slow {
         refused: "c0100",
