@@ -106,14 +106,14 @@ impl Layout {
     }
 
     fn write(&self, env: &Env, component: &Pair, speaker: &Pair) -> Result<()> {
-        let admin = self.admin_token(env)?;
+        let (admin, others) = self.known_tokens(env)?;
         let put = |file: &Path, text: String| {
             env.disk
                 .write_atomic(file, text.as_bytes())
                 .with_context(|| format!("writing {}", file.display()))
         };
         let line = format!(
-            "{admin},{0},{0},\"{1}\"\n",
+            "{admin},{0},{0},\"{1}\"\n{others}",
             identity::KCP_ADMIN,
             identity::KCP_ADMIN_GROUP
         );
@@ -156,17 +156,18 @@ impl Layout {
         put(&self.mapping, machinery::yaml::encode(&mapping))
     }
 
-    /// The token of an earlier start, or a new one.
-    fn admin_token(&self, env: &Env) -> Result<String> {
+    /// The administrator's token, of an earlier start or a new one, and the lines behind it: users of one's own, who are kept.
+    fn known_tokens(&self, env: &Env) -> Result<(String, String)> {
         if let Ok(known) = env.disk.read(&self.tokens) {
             let known = String::from_utf8(known).context("the token file is no text")?;
-            if let Some((token, _)) = known.split_once(',') {
-                return Ok(token.to_owned());
+            let (first, others) = known.split_once('\n').unwrap_or((&known, ""));
+            if let Some((token, _)) = first.split_once(',') {
+                return Ok((token.to_owned(), others.to_owned()));
             }
         }
         let mut random = [0; 16];
         env.rng.fill(&mut random);
-        Ok(machinery::ids::uid(random))
+        Ok((machinery::ids::uid(random), String::new()))
     }
 
     fn admin_kubeconfig(&self, ca: &str, token: &str) -> Value {
@@ -361,5 +362,34 @@ fn shard_name(index: u16) -> String {
     match index {
         0 => "root".to_owned(),
         other => format!("shard-{other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Given {
+        #[command(flatten)]
+        options: UpOptions,
+    }
+
+    #[test]
+    fn tokens_of_an_earlier_start_and_those_added_by_hand_are_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = format!("--root-directory={}", directory.path().display());
+        let options = Given::parse_from(["up", &root]).options;
+        let env = Env::real();
+        let tokens = || std::fs::read_to_string(directory.path().join("pki/tokens.csv")).unwrap();
+        Layout::prepare(&env, &options).unwrap();
+        let first = tokens();
+        assert_eq!(first.lines().count(), 1);
+        let added = format!("{first}t0ken,alice,alice\n");
+        std::fs::write(directory.path().join("pki/tokens.csv"), &added).unwrap();
+        Layout::prepare(&env, &options).unwrap();
+        assert_eq!(tokens(), added);
     }
 }
