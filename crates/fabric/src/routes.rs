@@ -273,15 +273,6 @@ impl Routes {
     pub fn introduce(&self, entry: &ShardEntry) {
         self.state.write().apply_shard(entry);
     }
-
-    /// Bytes on the heap, without those of rare things.
-    pub fn heap_bytes(&self) -> usize {
-        let state = self.state.read();
-        state.clusters.capacity() * size_of::<Slot>()
-            + state.free.capacity() * size_of::<u32>()
-            + state.by_name.allocation_size()
-            + state.children.allocation_size()
-    }
 }
 
 // === impl State ===

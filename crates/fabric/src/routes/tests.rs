@@ -239,24 +239,6 @@ fn nonsense_is_left_out() {
 }
 
 #[test]
-fn a_workspace_costs_at_most_128_bytes() {
-    let routes = Routes::new([3, 4]);
-    let shard = routes.shard("alpha").unwrap();
-    routes.apply(shard, &anew(vec![held("root", 1)]));
-    for number in 0..100_000 {
-        let name = format!("2x8kq0c7v4n{number:05}");
-        let entries = vec![
-            held(&name, 1),
-            named(workspace("root", &format!("workspace-{number}"), &name)),
-        ];
-        routes.apply(shard, &told(entries));
-    }
-    assert!(matches!(to(&routes, "root:workspace-77777"), Route::Cluster { .. }));
-    let each = routes.heap_bytes() / 100_000;
-    assert!(each <= 128, "{each} bytes");
-}
-
-#[test]
 fn every_cluster_is_counted_where_it_is() {
     let (routes, alpha, beta) = routes();
     assert_eq!(routes.counts(), [2, 1]);
