@@ -1,4 +1,4 @@
-//! `cargo xtask bench` (`e2e/loadgen/bench`): every performance gate that concerns one shard, measured and judged.
+//! `cargo xtask bench` (`e2e/loadgen/bench`): every performance gate, of one shard and of a control plane of two, measured and judged.
 //!
 //! Builds a release, starts fresh servers on temporary directories, and drives them from outside with the load client of
 //! `e2e/loadgen` (Go). CPU and memory come from `/proc`, so they hold on a busy machine; rates and latencies do not. Each
@@ -7,6 +7,8 @@
 //! Read next: [`rows`], what is held against which gate; [`series`], in which order it is measured.
 
 mod load;
+mod plane;
+mod processes;
 mod report;
 mod rows;
 mod series;
@@ -43,7 +45,7 @@ pub struct BenchOptions {
     /// Objects of the opening series
     #[arg(long, default_value_t = 1_000_000)]
     pub objects: usize,
-    /// Port of the servers that are started
+    /// Port of the servers that are started; further ones take those behind it
     #[arg(long, default_value_t = 16_555)]
     pub port: u16,
     /// Measure a server that runs already: its URL. Rows that need a fresh server or a restart are left out
@@ -55,7 +57,7 @@ pub struct BenchOptions {
     /// Process ids whose CPU and memory count, with their children, for --server
     #[arg(long, default_value = "")]
     pub pids: String,
-    /// Server binary to measure instead of building a release
+    /// Server binary to measure instead of building a release; the other programs are those beside it
     #[arg(long, value_name = "FILE")]
     pub binary: Option<PathBuf>,
     /// Where raw lines go, in the place of earlier ones of the same series; default: docs/benchmarks/<store>.jsonl, or
@@ -103,7 +105,7 @@ pub fn run(tree: &Tree, options: &BenchOptions) -> anyhow::Result<()> {
         seconds.div_ceil(60),
         options.describe(&series)
     );
-    let programs = Programs::get(tree, options)?;
+    let programs = Programs::get(tree, options, &series)?;
     // What store a given server has is not known here.
     let store = options.server.as_ref().map_or(options.store.name(), |_| "server");
     let output = options
@@ -135,15 +137,13 @@ impl BenchOptions {
         let all = Series::value_variants().iter().copied();
         all.filter(|one| self.series.is_empty() || self.series.contains(one))
             .filter(|one| self.server.is_none() || one.fits_any_server())
-            // The embedded store's memory is measured inside of the process.
-            .filter(|one| self.store == StoreKind::Embedded || *one != Series::Memory)
+            .filter(|one| self.store == StoreKind::Embedded || !one.counts_bytes())
             .collect()
     }
 
     fn runs_of(&self, series: Series) -> usize {
         match series {
-            // It counts allocations, and has no noise to take the median of.
-            Series::Memory => 1,
+            _ if series.counts_bytes() => 1,
             _ if series.is_long() => self.long_runs.unwrap_or(self.runs),
             _ => self.runs,
         }
@@ -160,7 +160,7 @@ impl BenchOptions {
 // === impl Programs ===
 
 impl Programs {
-    fn get(tree: &Tree, options: &BenchOptions) -> anyhow::Result<Self> {
+    fn get(tree: &Tree, options: &BenchOptions, series: &[Series]) -> anyhow::Result<Self> {
         let loadgen = tree.target().join("loadgen");
         let mut go = Command::new("go");
         go.current_dir(tree.root().join("e2e/loadgen"))
@@ -175,7 +175,12 @@ impl Programs {
                 let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
                 cargo
                     .current_dir(tree.root())
-                    .args(["build", "--release", "--package", "shard", "--bin", "kcp"]);
+                    .args(["build", "--release", "--bins", "--package", "shard"]);
+                if series.iter().any(|one| one.needs_all_programs()) {
+                    cargo.args(
+                        ["front-proxy", "cache-server", "virtual-workspaces"].map(|one| format!("--package={one}")),
+                    );
+                }
                 succeed(&mut cargo, "the release does not build")?;
                 tree.target().join("release/kcp")
             }

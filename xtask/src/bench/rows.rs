@@ -19,6 +19,12 @@ pub enum Series {
     Memory,
     /// A store of a million objects is opened
     Opening,
+    /// Two shards, their virtual workspaces, cache server and front-proxy: start, memory, workspaces until Ready
+    Plane,
+    /// Gets through the front-proxy of the same
+    Proxy,
+    /// Live bytes of the front-proxy's index of 100,000 workspaces
+    Index,
 }
 
 /// One row of the table.
@@ -215,6 +221,50 @@ pub const ROWS: &[Row] = &[
         "",
         "",
     ),
+    row(
+        "plane-start",
+        "two shards, proxy, cache and virtual workspaces, empty directory, until all are ready",
+        2.5,
+        "s",
+        "1",
+        "54",
+    ),
+    row("plane-idle", "the same, idle memory", 200.0, "MiB", "120", "1,265"),
+    Row {
+        is_minimum: true,
+        ..row(
+            "plane-workspaces-rate",
+            "workspaces until Ready through the proxy, two shards (-c 64 -conns 8 -n 2000), rate",
+            150.0,
+            "/s",
+            "500",
+            "2.0",
+        )
+    },
+    row(
+        "plane-workspaces-cpu",
+        "the same, cpu of all processes each",
+        8.0,
+        "ms",
+        "2",
+        "919",
+    ),
+    row(
+        "proxy-get",
+        "get through the proxy (-c 64 -conns 8), the proxy's cpu",
+        80.0,
+        "µs",
+        "45",
+        "450 (-c 8)",
+    ),
+    row(
+        "index-memory",
+        "the proxy's heap per workspace, 100,000 in its index",
+        128.0,
+        "B",
+        "",
+        "",
+    ),
 ];
 
 // === impl Series ===
@@ -229,6 +279,9 @@ impl Series {
             Self::Churn => "churn",
             Self::Memory => "memory",
             Self::Opening => "opening",
+            Self::Plane => "plane",
+            Self::Proxy => "proxy",
+            Self::Index => "index",
         }
     }
 
@@ -242,11 +295,24 @@ impl Series {
             Self::Churn => 500,
             Self::Memory => 60,
             Self::Opening => 300,
+            Self::Plane => 20,
+            Self::Proxy => 20,
+            Self::Index => 60,
         }
     }
 
     pub fn is_long(self) -> bool {
         matches!(self, Self::Workspaces | Self::Churn | Self::Opening)
+    }
+
+    /// Counts live bytes in a test: there is no noise to take the median of, and no store below.
+    pub fn counts_bytes(self) -> bool {
+        matches!(self, Self::Memory | Self::Index)
+    }
+
+    /// The other programs are started beside the shard's.
+    pub fn needs_all_programs(self) -> bool {
+        matches!(self, Self::Plane | Self::Proxy)
     }
 
     pub fn fits_any_server(self) -> bool {
@@ -271,6 +337,14 @@ impl Series {
             Self::Churn => &["churn-memory", "churn-memory-again", "churn-keys", "churn-series"],
             Self::Memory => &["configmaps-memory"],
             Self::Opening => &["opening"],
+            Self::Plane => &[
+                "plane-start",
+                "plane-idle",
+                "plane-workspaces-rate",
+                "plane-workspaces-cpu",
+            ],
+            Self::Proxy => &["proxy-get"],
+            Self::Index => &["index-memory"],
         }
     }
 }

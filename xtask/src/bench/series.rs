@@ -12,14 +12,14 @@ use super::load::Load;
 use super::report::Report;
 use super::rows::Series;
 use super::shard::{ADMIN, Shard, USER, until};
-use super::{BenchOptions, Programs};
+use super::{BenchOptions, Programs, plane};
 use crate::tree::Tree;
 
 /// History is compacted this often where the disk is measured.
 const COMPACTION: &str = "--etcd-compaction-interval=10s";
 
 /// The rights of the user that everything is measured as: authorization is part of every figure.
-const RIGHTS: &str = r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding",
+pub const RIGHTS: &str = r#"{"apiVersion":"rbac.authorization.k8s.io/v1","kind":"ClusterRoleBinding",
     "metadata":{"name":"bench"},"roleRef":{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"cluster-admin"},
     "subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"bench"}]}"#;
 
@@ -43,8 +43,17 @@ pub fn measure(
         },
         Series::Workspaces => workspaces(programs, options, report),
         Series::Churn => churn(programs, options, report),
-        Series::Memory => memory(tree, report),
+        Series::Memory => {
+            let value = printed(tree, ["storage", "memory_objects"], r"([0-9.]+) x bodies")?;
+            report.value("configmaps-memory", value)
+        }
         Series::Opening => opening(programs, options, report),
+        Series::Plane => plane::workspaces(programs, options, report),
+        Series::Proxy => plane::gets(programs, options, report),
+        Series::Index => {
+            let value = printed(tree, ["fabric", "index_memory"], r"([0-9.]+) bytes a workspace")?;
+            report.value("index-memory", value)
+        }
     }
 }
 
@@ -107,7 +116,7 @@ fn given(programs: &Programs, options: &BenchOptions, url: &str) -> Load {
 }
 
 /// Names of this run's workspaces: a server that is measured again knows those of the last one.
-fn fresh() -> String {
+pub fn fresh() -> String {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     format!("b{}", now.unwrap_or_default().as_secs())
 }
@@ -296,27 +305,18 @@ impl Served {
     }
 }
 
-/// The storage crate's own test counts allocations; nothing of it depends on optimization.
-fn memory(tree: &Tree, report: &mut Report) -> anyhow::Result<()> {
+/// The figure that a test of a crate prints; it counts allocations, and nothing of it depends on optimization.
+fn printed(tree: &Tree, [package, test]: [&str; 2], pattern: &str) -> anyhow::Result<f64> {
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(tree.root()).args([
-        "test",
-        "--quiet",
-        "--package",
-        "storage",
-        "--test",
-        "memory_objects",
-        "--",
-        "--nocapture",
-    ]);
+    cargo
+        .current_dir(tree.root())
+        .args(["test", "--quiet", "--package", package, "--test", test])
+        .args(["--", "--nocapture"]);
     let output = cargo.output().context("starting cargo")?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let found = Regex::new(r"([0-9.]+) x bodies").context("the pattern")?;
-    let ratio = found.captures(&text).and_then(|found| found[1].parse().ok());
-    report.value(
-        "configmaps-memory",
-        ratio.with_context(|| format!("no figure in {text:?}"))?,
-    )
+    let found = Regex::new(pattern).context("the pattern")?;
+    let figure = found.captures(&text).and_then(|found| found[1].parse().ok());
+    figure.with_context(|| format!("no figure in {text:?}"))
 }
 
 fn opening(programs: &Programs, options: &BenchOptions, report: &mut Report) -> anyhow::Result<()> {

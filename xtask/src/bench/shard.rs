@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use tempfile::TempDir;
 
-use super::Programs;
+use super::{Programs, processes};
 
 /// A running server. Dropping it kills the processes and removes what they wrote.
 pub struct Shard {
@@ -41,7 +41,7 @@ impl Shard {
         let mut flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();
         let mut etcd = None;
         if let Some(binary) = &programs.etcd {
-            etcd = Some(start_etcd(binary, directory.path(), port + 1, port + 2)?);
+            etcd = Some(processes::start_etcd(binary, directory.path(), "etcd", port + 1)?);
             flags.push(format!("--etcd-servers=http://127.0.0.1:{}", port + 1));
         }
         let server = start_server(&programs.server, directory.path(), port, &flags)?;
@@ -97,34 +97,12 @@ impl Shard {
 
     /// Resident memory of all processes.
     pub fn resident_mib(&self) -> anyhow::Result<f64> {
-        let mut kib = 0.0;
-        for pid in self.pids().split(',') {
-            let status = fs::read_to_string(format!("/proc/{pid}/status")).context("the server's memory")?;
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("VmRSS:"))
-                .unwrap_or_default();
-            kib += line.trim().trim_end_matches(" kB").parse::<f64>().unwrap_or_default();
-        }
-        Ok(kib / 1024.0)
+        processes::resident_mib(&self.pids())
     }
 
     /// Processor time that all processes have used.
     pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        /// `USER_HZ`, which Linux shows everywhere.
-        const TICKS_PER_SECOND: f64 = 100.0;
-        let mut ticks = 0.0;
-        for pid in self.pids().split(',') {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).context("the server's processor time")?;
-            // The name in parentheses may have spaces; user and system time are the 12th and 13th behind it.
-            let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
-            ticks += fields
-                .skip(11)
-                .take(2)
-                .filter_map(|f| f.parse::<f64>().ok())
-                .sum::<f64>();
-        }
-        Ok(ticks / TICKS_PER_SECOND)
+        processes::cpu_seconds(&self.pids())
     }
 
     /// Bytes that the store takes on disk, as blocks.
@@ -156,23 +134,6 @@ fn start_server(binary: &Path, directory: &Path, port: u16, flags: &[String]) ->
         .arg("--token-auth-file")
         .arg(directory.join("tokens.csv"))
         .args(flags)
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()
-        .with_context(|| format!("starting {}", binary.display()))
-}
-
-fn start_etcd(binary: &Path, directory: &Path, client: u16, peer: u16) -> anyhow::Result<Child> {
-    let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
-    let log = File::create(directory.join("etcd.log"))?;
-    Command::new(binary)
-        .arg("--data-dir")
-        .arg(directory.join("etcd"))
-        .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-        .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-        .args(["--initial-cluster", &format!("default={peer}"), "--log-level", "error"])
-        .args(["--quota-backend-bytes", "8589934592"])
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
