@@ -194,6 +194,8 @@ impl Client {
         let stream = TcpStream::connect(("127.0.0.1", self.port))
             .await
             .map_err(|error| cut(&error))?;
+        // A request is written in more pieces than one: with Nagle's algorithm every one waits for a delayed acknowledgement.
+        stream.set_nodelay(true).map_err(|error| cut(&error))?;
         let name = ServerName::try_from("localhost").expect("a name");
         let stream = TlsConnector::from(self.tls.clone())
             .connect(name, stream)

@@ -162,7 +162,7 @@ impl Peers {
         self.heard.notify_one();
     }
 
-    /// Whether a shard tells its index now: what is known of its being alive. Within a second and a half it is noticed when
+    /// Whether a shard tells its index now: what is known of its being alive. Within a second it is noticed when
     /// a shard does not answer any more, and at once when its process ends.
     pub fn is_live(&self, shard: ShardId) -> bool {
         self.live.read().contains(&shard)
@@ -186,14 +186,16 @@ impl Peers {
         reached
     }
 
-    /// Whether every shard has told what it holds. As long as the one that holds root has not, nobody knows which there are.
+    /// Whether every shard has told what it holds. As long as the one that holds root has not told everything, nobody knows
+    /// which there are: it tells of its clusters first, root among them, and of the shards behind all of these.
     pub fn is_everything_told(&self) -> bool {
         let root = Cluster::well_known(cluster::ROOT);
         let is_told =
             |facts: &ShardFacts| facts.complete || !facts.is_registered || self.own.as_ref() == Some(&facts.name);
         // A shard holds root itself, or begins with the one that does as a shard that has told nothing.
-        let knows_root = self.own.is_some() || self.routes.holder(&root).is_some();
-        knows_root && self.routes.shards().iter().all(|(_, facts)| is_told(facts))
+        let is_complete = |shard: ShardId| self.routes.facts(shard).is_some_and(|facts| facts.complete);
+        let knows_shards = self.own.is_some() || self.routes.holder(&root).is_some_and(is_complete);
+        knows_shards && self.routes.shards().iter().all(|(_, facts)| is_told(facts))
     }
 
     /// Whether the index is good enough to be used: everything is told, or, a while after the start, what those shards hold

@@ -1,5 +1,6 @@
 //! What was asked, and what came of it.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use e2e::{Broken, Reply};
@@ -48,16 +49,23 @@ pub struct Verdict {
     pub failures: Vec<String>,
 }
 
-/// How long it may take until a loss is known, and until requests that were open then are answered.
-pub const OPEN_MAX: Duration = Duration::from_millis(2_000);
-/// How long a request of the lost part may take that was begun later.
+/// How long it may take until a loss is known, and requests that were open then are answered; and those that are begun later.
 pub const REFUSED_MAX: Duration = Duration::from_millis(1_000);
-/// What a busy machine may add.
-pub const SLACK: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_500 } else { 300 });
 /// How long others' requests may take.
-const OTHERS_MAX: Duration = Duration::from_millis(if cfg!(debug_assertions) { 4_000 } else { 1_000 });
+const OTHERS_MAX: Duration = Duration::from_millis(1_000);
 /// Failures that are told of one outage.
 const TOLD_MAX: usize = 12;
+
+/// Whether the programs are those of a release on a machine of their own: more load, and the bounds are held to as they are.
+pub fn is_release() -> bool {
+    static GIVEN: LazyLock<bool> = LazyLock::new(|| std::env::var_os("KCP_OUTAGE_RELEASE").is_some());
+    *GIVEN
+}
+
+/// What debug programs on a busy machine may add.
+pub fn slack() -> Duration {
+    Duration::from_millis(if is_release() { 0 } else { 1_500 })
+}
 
 // === impl Outcome ===
 
@@ -146,7 +154,7 @@ impl Verdict {
         self.others_longest = self.others_longest.max(record.took);
         if record.outcome != Outcome::Done {
             self.fail(record, format!("of others: {:?}", record.outcome));
-        } else if record.took > OTHERS_MAX {
+        } else if record.took > OTHERS_MAX + slack() * 2 {
             self.fail(record, format!("others waited {:?}", record.took));
         }
     }
@@ -154,13 +162,13 @@ impl Verdict {
     fn refused(&mut self, record: &Record, fault: Fault, struck: Instant) {
         self.refused += 1;
         // Nobody can know at once that a process does not go on.
-        let is_open = record.begun < struck || (fault == Fault::Frozen && record.begun < struck + OPEN_MAX);
-        let (longest, most) = match is_open {
-            true => (&mut self.open_longest, OPEN_MAX),
-            false => (&mut self.refused_longest, REFUSED_MAX),
+        let is_open = record.begun < struck || (fault == Fault::Frozen && record.begun < struck + REFUSED_MAX);
+        let longest = match is_open {
+            true => &mut self.open_longest,
+            false => &mut self.refused_longest,
         };
         *longest = (*longest).max(record.took);
-        if record.took > most + SLACK {
+        if record.took > REFUSED_MAX + slack() {
             self.fail(record, format!("its refusal took {:?}", record.took));
         }
     }

@@ -10,15 +10,13 @@ use http::Method;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::book::{Book, Outcome, Record};
+use crate::book::{self, Book, Outcome, Record};
 use crate::plane::Place;
 
 /// How long a request may take at all; more is silence.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The same for a proxy that is lost.
 const LITTLE_PATIENCE: Duration = Duration::from_secs(1);
-/// Between two requests of a lane.
-const PAUSE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 40 } else { 10 });
 
 /// What all lanes share.
 pub struct Shared {
@@ -88,6 +86,7 @@ impl Shared {
 impl Lane {
     /// Until it is over. Returns with what it remembers.
     pub async fn run(mut self) -> Self {
+        let pause = Duration::from_millis(if book::is_release() { 10 } else { 40 });
         for step in 0_usize.. {
             if self.shared.is_over.load(Ordering::Relaxed) {
                 break;
@@ -101,7 +100,7 @@ impl Lane {
                 3 | 7 => self.read(at, step).await,
                 _ => self.ask_for_others(step).await,
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
         }
         self
     }

@@ -30,6 +30,8 @@ struct Shard {
     is_silent: Mutex<bool>,
     /// Until when it says nothing.
     speaks: Notify,
+    /// It has so much to tell that it has not come to the shards yet.
+    is_telling: Mutex<bool>,
 }
 
 struct Site {
@@ -74,7 +76,8 @@ impl Source for Paused {
             epoch: 1,
             ..ClusterEntry::default()
         })];
-        if self.0.name == "root" {
+        let is_telling = *self.0.is_telling.lock();
+        if self.0.name == "root" && !is_telling {
             entries.extend(SHARDS.map(|name| {
                 Entry::Shard(ShardEntry {
                     name: name.to_owned(),
@@ -88,7 +91,7 @@ impl Source for Paused {
             shard: self.0.name.to_owned(),
             incarnation: "one".to_owned(),
             begins_anew: true,
-            complete: true,
+            complete: !is_telling,
             revision: 1,
             entries: entries.collect(),
         };
@@ -166,6 +169,7 @@ impl Plane {
                 questions: Mutex::default(),
                 is_silent: Mutex::default(),
                 speaks: Notify::new(),
+                is_telling: Mutex::default(),
             })
         });
         for shard in shards.iter().filter(|shard| up.contains(&shard.name)) {
@@ -291,6 +295,20 @@ async fn a_shard_that_is_heard_while_others_are_asked_may_hold_it() {
     *beta.is_silent.lock() = false;
     let (status, body, _) = plane.get("jane", "fresh").await;
     assert_eq!((status, body.as_str()), (200, "root"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn before_root_has_told_of_the_shards_nobody_knows_what_there_is_not() {
+    let plane = Plane::of(&[]).await;
+    let root = &plane.shards[0];
+    *root.is_telling.lock() = true;
+    // Where root is, is known, and which shards there are, is not.
+    serve(&plane.world.host("root").env(), root.clone()).await;
+    plane.env.clock.sleep(Duration::from_secs(2)).await;
+    assert_eq!(plane.get("jane", "root").await.0, 200);
+    assert!(!plane.proxy.peers.is_everything_told());
+    let (status, body, _) = plane.get("jane", "held-by-gamma").await;
+    assert_eq!(status, 503, "{body}");
 }
 
 #[tokio::test(start_paused = true)]
