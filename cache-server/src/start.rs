@@ -69,10 +69,7 @@ impl Running {
         let address = listener.address();
         let files = tls_files(env, options)?;
         let client_ca = options.client_ca_file.iter().next().context("--client-ca-file")?;
-        let pem = env.disk.read(client_ca);
-        let pem = pem.with_context(|| format!("reading {}", client_ca.display()))?;
-        let bundle = CaBundle::from_pem(auth::now(&env.clock), &pem);
-        let bundle = bundle.with_context(|| format!("reading {}", client_ca.display()))?;
+        let bundle = CaBundle::open(env, client_ca).with_context(|| format!("reading {}", client_ca.display()))?;
         let kv = store::open(env, options).await?;
         let certificates = Arc::new(ClientCertificates::new(bundle));
         let parts = Parts::new(env, options, kv.clone(), certificates).await?;

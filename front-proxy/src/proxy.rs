@@ -13,7 +13,8 @@ use env::Env;
 use fabric::peers::{too_many, unreachable};
 use fabric::upstream::{Answer, UpstreamBody};
 use fabric::{
-    Destination, Endpoint, Lane, Lost, PROXY_HEADER, Peers, ShardId, Upstream, UpstreamError, UpstreamOptions,
+    ClientTls, Destination, Endpoint, Lane, Lost, PROXY_HEADER, Peers, ShardId, Upstream, UpstreamError,
+    UpstreamOptions,
 };
 use http::header::{AUTHORIZATION, FORWARDED, HOST, HeaderName};
 use http::request::Parts;
@@ -38,7 +39,7 @@ pub struct Proxy {
     pub peers: Arc<Peers>,
     pub mappings: Mappings,
     /// By number of the mapping: as whom the proxy goes there. That of `/clusters/` serves all shards.
-    pub identities: Vec<Arc<rustls::ClientConfig>>,
+    pub identities: Vec<Arc<ClientTls>>,
     pub authenticators: Vec<Arc<dyn Authenticator>>,
     pub groups: GroupFilter,
     pub options: UpstreamOptions,
@@ -60,6 +61,8 @@ struct Way {
     /// Who can answer as well, if that one cannot.
     others: Vec<String>,
     path: String,
+    /// Whether a shard answers, not a mapping's server or a mount.
+    is_to_shard: bool,
     /// What was resolved, if a shard is to say whether it is so.
     resolved: Option<(permit::Cluster, ShardId)>,
 }
@@ -138,6 +141,7 @@ impl Proxy {
                     url: mapped.backend.clone(),
                     others: Vec::new(),
                     path: path.clone(),
+                    is_to_shard: false,
                     resolved: None,
                 }
             }
@@ -228,6 +232,7 @@ impl Proxy {
                     url,
                     others: Vec::new(),
                     path,
+                    is_to_shard: true,
                     resolved,
                 })
             }
@@ -242,6 +247,7 @@ impl Proxy {
                     path: format!("{}{below}", base.path().trim_end_matches('/')),
                     url,
                     others: Vec::new(),
+                    is_to_shard: false,
                     resolved: None,
                 })
             }
@@ -258,6 +264,7 @@ impl Proxy {
                     url,
                     others: urls.collect(),
                     path: format!("/clusters/{segment}{below}"),
+                    is_to_shard: true,
                     resolved: None,
                 })
             }
@@ -348,13 +355,22 @@ impl Proxy {
             tracing::info!(address = upstream.address(), "a forwarded request is not answered");
             return Err(Status::timeout("the shard that serves this workspace did not answer in time", 1).into());
         };
-        sent.map_err(|error| {
+        let response = sent.map_err(|error| -> Refusal {
             tracing::info!(%error, "a request could not be forwarded");
             match error {
                 UpstreamError::Full { .. } => Status::too_many_requests("too many requests are forwarded", 1).into(),
                 error => unreachable(&error.to_string()).into(),
             }
-        })
+        })?;
+        if way.is_to_shard && response.status() == StatusCode::UNAUTHORIZED {
+            // Users are known by now: whom the shard does not know is this proxy, whose certificate has run out, say.
+            tracing::warn!(
+                address = upstream.address(),
+                "a shard does not accept this proxy's certificate"
+            );
+            return Err(unreachable("it does not know this proxy").into());
+        }
+        Ok(response)
     }
 
     /// An answer on its way to the client.

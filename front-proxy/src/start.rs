@@ -13,7 +13,7 @@ use apiserver::auth::{
 use apiserver::{Body, BodyBudget, Check, Health, Lifecycle, Server, ServerOptions, Tls, TlsFiles};
 use async_trait::async_trait;
 use env::Env;
-use fabric::{Identity, Peers, Routes, UpstreamOptions};
+use fabric::{Identity, IdentityFiles, Peers, Routes, UpstreamOptions};
 use http::{HeaderValue, Method, Response, StatusCode};
 use parking_lot::RwLock;
 use telemetry::metrics::{Counter, Family, Histogram};
@@ -116,15 +116,11 @@ fn proxy(env: &Env, options: &ProxyOptions, metrics: ProxyMetrics) -> Result<(Pr
     for (_, mapping) in mappings.iter() {
         let has_pair = !mapping.proxy_client_cert.as_os_str().is_empty();
         let pair = has_pair.then_some((&*mapping.proxy_client_cert, &*mapping.proxy_client_key));
-        let identity = Identity::from_files(&*env.disk, &mapping.backend_server_ca, pair);
-        let identity = identity.with_context(|| format!("the mapping of {}", mapping.path))?;
-        identities.push(
-            identity
-                .tls()
-                .with_context(|| format!("the mapping of {}", mapping.path))?,
-        );
+        let files = IdentityFiles::files(&mapping.backend_server_ca, pair);
+        let opened = Identity::open(env, files).with_context(|| format!("the mapping of {}", mapping.path))?;
+        identities.push(opened.1);
     }
-    let shards = Identity::from_kubeconfig(&*env.disk, &options.shards_kubeconfig, None)?;
+    let (shards, shards_tls) = Identity::open(env, IdentityFiles::kubeconfig(&options.shards_kubeconfig, None))?;
     if shards.certificate.is_empty() {
         bail!("--shards-kubeconfig must have a client certificate: shards know their peers by it");
     }
@@ -135,7 +131,7 @@ fn proxy(env: &Env, options: &ProxyOptions, metrics: ProxyMetrics) -> Result<(Pr
     seeds.extend(options.shard_urls.iter().filter(|url| !url.is_empty()).cloned());
     let routes = Arc::new(Routes::new([env.rng.next_u64(), env.rng.next_u64()]));
     let upstream = UpstreamOptions::default();
-    let peers = Peers::new(env, routes, Some(shards.tls()?), upstream.clone());
+    let peers = Peers::new(env, routes, Some(shards_tls), upstream.clone());
     let proxy = Proxy {
         env: env.clone(),
         mappings,
@@ -162,8 +158,7 @@ fn authenticators(env: &Env, options: &ProxyOptions, peers: &Arc<Peers>) -> Resu
     let now = auth::now(&env.clock);
     let mut members: Vec<Arc<dyn Authenticator>> = Vec::new();
     if let Some(file) = &options.requestheader_client_ca_file {
-        let bundle = CaBundle::from_pem(now.clone(), &read(env, file)?);
-        let bundle = bundle.with_context(|| format!("reading {}", file.display()))?;
+        let bundle = CaBundle::open(env, file).with_context(|| format!("reading {}", file.display()))?;
         let headers = RequestHeaderOptions {
             username_headers: options.requestheader_username_headers.clone(),
             group_headers: options.requestheader_group_headers.clone(),
@@ -174,8 +169,7 @@ fn authenticators(env: &Env, options: &ProxyOptions, peers: &Arc<Peers>) -> Resu
         members.push(Arc::new(RequestHeader::new(bundle, headers)));
     }
     if let Some(file) = &options.client_ca_file {
-        let bundle = CaBundle::from_pem(now.clone(), &read(env, file)?);
-        let bundle = bundle.with_context(|| format!("reading {}", file.display()))?;
+        let bundle = CaBundle::open(env, file).with_context(|| format!("reading {}", file.display()))?;
         members.push(Arc::new(ClientCertificates::new(bundle)));
     }
     if let Some(file) = &options.token_auth_file {

@@ -8,7 +8,7 @@ use api::keys::cluster;
 use apiserver::auth::rbac::Rule;
 use apiserver::auth::service_account::{PublicKey, ServiceAccountOptions};
 use apiserver::auth::{
-    AccountBackend, Authenticator, CaBundle, Chain, ClientCertificates, Impersonation, Now, RequestHeader,
+    AccountBackend, Authenticator, CaBundle, Chain, ClientCertificates, Impersonation, RequestHeader,
     RequestHeaderOptions, ReviewBackend, RuleSource, ServiceAccountTokens, TokenTable,
 };
 use env::Env;
@@ -72,7 +72,7 @@ impl Authentication {
         };
         let source = Arc::new(Accounts::new(env, shard.facts.clone(), shard.others.clone()));
         let accounts = ServiceAccountTokens::new(account_options, keys.clone(), source.clone(), now.clone());
-        let components = certificates(env, options, &now)?;
+        let components = certificates(env, options)?;
         let mut members: Vec<Arc<dyn Authenticator>> = Vec::new();
         members.extend(components.proxies.clone().map(|proxies| proxies as _));
         members.extend(components.clients.clone());
@@ -92,10 +92,10 @@ impl Authentication {
 }
 
 /// Client certificates, and proxies that name the user in headers.
-fn certificates(env: &Env, options: &StartOptions, now: &Now) -> Result<Components> {
+fn certificates(env: &Env, options: &StartOptions) -> Result<Components> {
     let mut components = Components::default();
     let bundle = |file: &Path| -> Result<Arc<CaBundle>> {
-        CaBundle::from_pem(now.clone(), &read(env, file)?).with_context(|| format!("reading {}", file.display()))
+        CaBundle::open(env, file).with_context(|| format!("reading {}", file.display()))
     };
     if let Some(file) = &options.requestheader_client_ca_file {
         let headers = RequestHeaderOptions {

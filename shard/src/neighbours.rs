@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ::fabric::wire::index_entry::Entry as Told;
 use ::fabric::wire::{ClusterEntry, IndexBatch, ShardEntry};
-use ::fabric::{Listener, Members, Peers, Routes, ShardId};
+use ::fabric::{ClientTls, Listener, Members, Peers, Routes, ShardId};
 use api::keys::{annotation, cluster, group, object};
 use async_trait::async_trait;
 use controller::{Driver, Holder};
@@ -19,7 +19,6 @@ use machinery::object::ObjectExt;
 use parking_lot::{Mutex, RwLock};
 use permit::Cluster;
 use plan::{Member, ResourceRef};
-use rustls::ClientConfig;
 use serde_json::{Value, json};
 use storage::{Applied, Projection};
 use tenancy::Phase;
@@ -48,7 +47,7 @@ pub struct Neighbours {
 #[derive(Clone)]
 pub struct Neighbourhood {
     /// As whom.
-    pub tls: Option<Arc<ClientConfig>>,
+    pub tls: Option<Arc<ClientTls>>,
     /// Where the root shard is. The root shard itself has none.
     pub root: Option<String>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::fabric::serve::{Fabric, Source};
-use ::fabric::{Endpoint, Identity, Telling, Upstream, UpstreamOptions};
+use ::fabric::{Endpoint, Identity, IdentityFiles, Telling, Upstream, UpstreamOptions};
 use anyhow::{Context, Result, bail};
 use api::bootstrap::{RootOptions, ShardUrls};
 use apiserver::{
@@ -321,25 +321,20 @@ fn neighbourhood(env: &Env, options: &StartOptions) -> Result<Option<Neighbourho
         Some(file) => Some(Identity::from_kubeconfig(&*env.disk, file, None)?),
         None => None,
     };
-    let to_all = match &options.logical_cluster_admin_kubeconfig {
-        Some(file) => Some(Identity::from_kubeconfig(&*env.disk, file, None)?),
-        None => to_root.clone(),
+    let to_all = &options.logical_cluster_admin_kubeconfig;
+    let Some(to_all) = to_all.as_ref().or(options.root_shard_kubeconfig_file.as_ref()) else {
+        return Ok(None);
     };
-    let Some(mut identity) = to_all else { return Ok(None) };
-    if let (Some(certificate), Some(key)) = (&options.shard_client_cert_file, &options.shard_client_key_file) {
-        let read = |file: &std::path::Path| {
-            let read = env.disk.read(file);
-            read.with_context(|| format!("reading {}", file.display()))
-        };
-        (identity.certificate, identity.key) = (read(certificate)?, read(key)?);
-    }
+    let pair = options.shard_client_cert_file.as_deref();
+    let files = IdentityFiles::kubeconfig(to_all, None).with_pair(pair.zip(options.shard_client_key_file.as_deref()));
+    let (identity, tls) = Identity::open(env, files)?;
     if identity.certificate.is_empty() {
         bail!(
             "shards know each other by client certificates: the kubeconfig has none, and --shard-client-cert-file is not set"
         );
     }
     Ok(Some(Neighbourhood {
-        tls: Some(identity.tls()?),
+        tls: Some(tls),
         root: to_root.map(|identity| identity.base_url()),
     }))
 }
@@ -350,12 +345,12 @@ fn telling(env: &Env, options: &StartOptions, source: Arc<dyn Source>) -> Result
     let Some(file) = &options.cache_kubeconfig else {
         return Ok(None);
     };
-    let identity = Identity::from_kubeconfig(&*env.disk, file, None)?;
+    let (identity, tls) = Identity::open(env, IdentityFiles::kubeconfig(file, None))?;
     if identity.certificate.is_empty() {
         tracing::warn!("--cache-kubeconfig has no client certificate: the cache server is told nothing");
         return Ok(None);
     }
-    let endpoint = Endpoint::from_url(&identity.base_url(), Some(identity.tls()?));
+    let endpoint = Endpoint::from_url(&identity.base_url(), Some(tls));
     let endpoint = endpoint.map_err(|why| anyhow::anyhow!("--cache-kubeconfig: {why}"))?;
     Ok(Some(Telling {
         env: env.clone(),

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use env::Disk;
+use env::{Disk, Env};
 use machinery::object::ObjectExt;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
+use crate::client_tls::{ClientTls, IdentityFiles};
+
 /// What a kubeconfig's context, or files of their own, say about a connection. In PEM; secrets are never logged: no `Debug`.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Identity {
     /// `https://host:port[/path]`; empty where there is no kubeconfig.
     pub server: String,
@@ -98,6 +100,26 @@ impl Identity {
         })
     }
 
+    /// As somebody else.
+    pub(crate) fn with_pair(self, disk: &dyn Disk, (certificate, key): (&Path, &Path)) -> Result<Self, IdentityError> {
+        Ok(Self {
+            certificate: read(disk, certificate)?,
+            key: read(disk, key)?,
+            ..self
+        })
+    }
+
+    /// As files say, and its TLS, which changes when they do.
+    ///
+    /// # Errors
+    /// If they cannot be read or used now.
+    pub fn open(env: &Env, files: IdentityFiles) -> Result<(Self, Arc<ClientTls>), IdentityError> {
+        let identity = files.read(&*env.disk)?;
+        let tls = identity.tls()?;
+        tls.follow(env, files, identity.clone());
+        Ok((identity, tls))
+    }
+
     /// The server without its path.
     pub fn base_url(&self) -> String {
         match self.server.split_once("://") {
@@ -109,8 +131,12 @@ impl Identity {
         }
     }
 
-    /// For HTTP/2 connections.
-    pub fn tls(&self) -> Result<Arc<ClientConfig>, IdentityError> {
+    /// For HTTP/2 connections, as it is now.
+    pub fn tls(&self) -> Result<Arc<ClientTls>, IdentityError> {
+        Ok(ClientTls::new(self.config()?))
+    }
+
+    pub(crate) fn config(&self) -> Result<ClientConfig, IdentityError> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(&self.ca) {
             let certificate = certificate.map_err(|error| IdentityError::Pem {
@@ -139,7 +165,7 @@ impl Identity {
             builder.with_client_auth_cert(chain, key)?
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Arc::new(config))
+        Ok(config)
     }
 }
 

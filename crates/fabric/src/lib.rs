@@ -9,9 +9,10 @@
 //! - A dead, frozen or cut-off peer costs a caller a bounded time, and others nothing.
 //!
 //! Read next: [`routes`] (the index), [`peers`] (how it is kept), `names` (clusters that no index knows), [`replicas`] (what every shard has of the others), [`serve`]
-//! (the shard's side), [`upstream`] (connections).
+//! (the shard's side), [`upstream`] (connections), [`client_tls`] (as whom they are made).
 #![forbid(unsafe_code)]
 
+pub mod client_tls;
 pub mod delegation;
 pub mod identity;
 mod names;
@@ -21,6 +22,7 @@ pub mod routes;
 pub mod serve;
 pub mod upstream;
 
+pub use client_tls::{ClientTls, IdentityFiles};
 pub use delegation::{DELEGATION_HEADER, Delegation};
 pub use identity::{Identity, IdentityError};
 pub use peers::{Destination, Listener, Lost, Peers};

@@ -9,10 +9,10 @@ use env::{Env, Task};
 use machinery::status::{Reason, Status};
 use parking_lot::{Mutex, RwLock};
 use permit::Cluster;
-use rustls::ClientConfig;
 use tenancy::WorkspacePath;
 use tokio::sync::{Notify, Semaphore};
 
+use crate::client_tls::ClientTls;
 use crate::names::{Located, Names};
 use crate::routes::{Route, Routes, ShardFacts, ShardId};
 use crate::upstream::{Endpoint, Lane, Upstream, UpstreamOptions};
@@ -24,7 +24,7 @@ use crate::wire::{IndexBatch, IndexWatchRequest, ResolveRequest, ResolveResponse
 /// Shards by URL, followed by one task each. Knows further shards from what the first ones tell.
 pub struct Peers {
     env: Env,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<ClientTls>>,
     options: UpstreamOptions,
     /// When it was made, on the monotonic clock.
     begun: Duration,
@@ -75,13 +75,12 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 const WAIT_FOR_ALL: Duration = Duration::from_secs(10);
 /// A path's look-ups, all together, and so a name's.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_millis(900);
-const HOPS_MAX: usize = 8;
 const LOOKUPS_MAX: usize = 1024;
 
 // === impl Peers ===
 
 impl Peers {
-    pub fn new(env: &Env, routes: Arc<Routes>, tls: Option<Arc<ClientConfig>>, options: UpstreamOptions) -> Arc<Self> {
+    pub fn new(env: &Env, routes: Arc<Routes>, tls: Option<Arc<ClientTls>>, options: UpstreamOptions) -> Arc<Self> {
         Arc::new(Self {
             env: env.clone(),
             begun: env.clock.monotonic(),
@@ -103,7 +102,7 @@ impl Peers {
     pub fn of_shard(
         env: &Env,
         routes: Arc<Routes>,
-        tls: Option<Arc<ClientConfig>>,
+        tls: Option<Arc<ClientTls>>,
         own: &str,
         listener: Arc<dyn Listener>,
     ) -> Arc<Self> {
@@ -414,13 +413,14 @@ impl Peers {
         }
     }
 
+    /// From shard to shard: each has to lead at least one name further, so that these are as many as names at most.
     async fn follow_names(
         &self,
         mut cluster: Cluster,
         mut shard: ShardId,
         mut names: Vec<String>,
     ) -> Result<Destination, Lost> {
-        for _ in 0..HOPS_MAX {
+        loop {
             let unknown = Lost::Unknown(Some(shard));
             let answer = self.ask(shard, &cluster, &names).await?;
             let followed = usize::try_from(answer.followed).unwrap_or(usize::MAX).min(names.len());
@@ -433,6 +433,10 @@ impl Peers {
                 Outcome::Unavailable => return Err(Lost::Refused(not_available())),
                 Outcome::Found | Outcome::Elsewhere => {}
                 Outcome::Unknown | Outcome::Unspecified => return Err(unknown),
+            }
+            let is_found = answer.outcome() == Outcome::Found && rest.is_empty();
+            if followed == 0 && !is_found {
+                return Err(Lost::Refused(unreachable("the shards refer to each other")));
             }
             let next = Cluster::parse(&answer.cluster).map_err(|_| unknown.clone())?;
             let holder = match answer.outcome() {
@@ -447,7 +451,7 @@ impl Peers {
             if let (Outcome::Found, [name]) = (answer.outcome(), names.as_slice()) {
                 self.routes.learn(Some((&cluster, name)), &next, holder, answer.epoch);
             }
-            if rest.is_empty() && answer.outcome() == Outcome::Found {
+            if is_found {
                 self.routes.learn(None, &next, holder, answer.epoch);
                 return Ok(Destination::Cluster {
                     cluster: next,
@@ -456,7 +460,6 @@ impl Peers {
             }
             (cluster, shard, names) = (next, holder, rest);
         }
-        Err(Lost::Refused(unreachable("the shards refer to each other")))
     }
 
     async fn ask(&self, shard: ShardId, cluster: &Cluster, names: &[String]) -> Result<ResolveResponse, Lost> {

@@ -27,6 +27,8 @@ use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio_rustls::TlsConnector;
 
+use crate::client_tls::ClientTls;
+
 /// A request's body.
 pub type UpstreamBody = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -36,7 +38,7 @@ pub struct Endpoint {
     /// `host:port`.
     pub address: String,
     /// `None`: without TLS, in simulations.
-    pub tls: Option<Arc<ClientConfig>>,
+    pub tls: Option<Arc<ClientTls>>,
 }
 
 /// Limits of one upstream.
@@ -99,6 +101,8 @@ struct Failure {
 #[derive(Clone)]
 struct Connection {
     sender: SendRequest<UpstreamBody>,
+    /// What it was made with.
+    tls: Option<Arc<ClientConfig>>,
     streams: Arc<AtomicUsize>,
 }
 
@@ -152,7 +156,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// In one sentence, if it is none.
-    pub fn from_url(url: &str, tls: Option<Arc<ClientConfig>>) -> Result<Self, String> {
+    pub fn from_url(url: &str, tls: Option<Arc<ClientTls>>) -> Result<Self, String> {
         let uri: Uri = url.parse().map_err(|error| format!("{url:?} is no URL: {error}"))?;
         let authority = uri.authority().ok_or_else(|| format!("{url:?} names no host"))?;
         let port = match (authority.port_u16(), uri.scheme_str()) {
@@ -269,10 +273,12 @@ impl Inner {
         Ok(request)
     }
 
-    /// The connection with the fewest streams, if one has room. The dead are taken out.
+    /// The connection with the fewest streams, if one has room. The dead are taken out, and those of an earlier certificate, which
+    /// end with their last stream.
     fn pick(&self, lane: Lane) -> Option<Taken> {
+        let now = self.endpoint.tls.as_ref().map(|tls| tls.config());
         let mut connections = self.lanes[lane as usize].lock();
-        connections.retain(|connection| !connection.sender.is_closed());
+        connections.retain(|connection| !connection.sender.is_closed() && connection.is_made_with(now.as_ref()));
         let load = |connection: &&Connection| connection.streams.load(Ordering::Relaxed);
         let best = connections.iter().min_by_key(load)?;
         (load(&best) < self.options.streams_max).then(|| best.take())
@@ -308,17 +314,17 @@ impl Inner {
 
     async fn dial(&self) -> io::Result<Connection> {
         let stream = self.env.net.dial(&self.endpoint.address).await?;
-        let Some(tls) = &self.endpoint.tls else {
-            return self.handshake(stream).await;
+        let Some(tls) = self.endpoint.tls.as_ref().map(|tls| tls.config()) else {
+            return self.handshake(stream, None).await;
         };
         let host = self.endpoint.address.rsplit_once(':').map_or("", |(host, _)| host);
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
         let stream = TlsConnector::from(tls.clone()).connect(name, stream).await?;
-        self.handshake(stream).await
+        self.handshake(stream, Some(tls)).await
     }
 
-    async fn handshake(&self, stream: impl Stream) -> io::Result<Connection> {
+    async fn handshake(&self, stream: impl Stream, tls: Option<Arc<ClientConfig>>) -> io::Result<Connection> {
         let (sender, connection) = http2::Builder::new(Executor(self.env.spawn.clone()))
             .timer(Timer(self.env.clock.clone()))
             .keep_alive_interval(self.options.ping_interval)
@@ -338,6 +344,7 @@ impl Inner {
         self.env.spawn.spawn("upstream", running).detach();
         Ok(Connection {
             sender,
+            tls,
             streams: Arc::default(),
         })
     }
@@ -367,6 +374,13 @@ fn connection_window(streams_max: usize) -> u32 {
 // === impl Connection ===
 
 impl Connection {
+    fn is_made_with(&self, config: Option<&Arc<ClientConfig>>) -> bool {
+        match (&self.tls, config) {
+            (Some(made), Some(now)) => Arc::ptr_eq(made, now),
+            _ => true,
+        }
+    }
+
     fn take(&self) -> Taken {
         self.streams.fetch_add(1, Ordering::Relaxed);
         Taken {

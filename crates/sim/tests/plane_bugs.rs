@@ -50,6 +50,16 @@ fn a_replica_that_is_kept_is_found() {
 }
 
 #[test]
+fn an_answer_that_is_given_again_is_found() {
+    finds(Flaw::AnswersKept, &["stale or never so"]);
+}
+
+#[test]
+fn a_second_writer_of_a_cluster_is_found() {
+    finds(Flaw::WrittenTwice, &["was written by"]);
+}
+
+#[test]
 fn views_of_another_shard_are_found() {
     finds(Flaw::ViewsMixedUp, &["a list of provider.example/gadgets/"]);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use api::keys::{cluster, group, identity};
 use apiserver::auth::{
-    self, Authenticator, CaBundle, ClientCertificates, Impersonation, ImpersonationOptions, RequestHeader,
+    Authenticator, CaBundle, ClientCertificates, Impersonation, ImpersonationOptions, RequestHeader,
     RequestHeaderOptions,
 };
 use apiserver::{
@@ -16,7 +16,7 @@ use apiserver::{
 };
 use async_trait::async_trait;
 use env::Env;
-use fabric::{Endpoint, Identity, Upstream, UpstreamOptions};
+use fabric::{Endpoint, Identity, IdentityFiles, Upstream, UpstreamOptions};
 use machinery::user::{AUTHENTICATED, MASTERS};
 use permit::{Cluster, Scope};
 use telemetry::Metrics;
@@ -148,18 +148,17 @@ fn external_address(options: &ProgramOptions, address: &str) -> String {
 
 fn upstream(env: &Env, options: &ProgramOptions) -> Result<Upstream> {
     let context = Some(options.context.as_str()).filter(|context| !context.is_empty());
-    let identity = Identity::from_kubeconfig(&*env.disk, &options.kubeconfig, context)?;
+    let (identity, tls) = Identity::open(env, IdentityFiles::kubeconfig(&options.kubeconfig, context))?;
     if identity.certificate.is_empty() {
         bail!("--kubeconfig must have a client certificate: the shard knows its components by it");
     }
-    let endpoint = Endpoint::from_url(&identity.base_url(), Some(identity.tls()?)).map_err(anyhow::Error::msg)?;
+    let endpoint = Endpoint::from_url(&identity.base_url(), Some(tls)).map_err(anyhow::Error::msg)?;
     Ok(Upstream::new(env.clone(), endpoint, UpstreamOptions::default()))
 }
 
 fn certificates(env: &Env, options: &ProgramOptions) -> Result<Vec<Arc<dyn Authenticator>>> {
-    let now = auth::now(&env.clock);
     let bundle = |file: &Path| -> Result<Arc<CaBundle>> {
-        CaBundle::from_pem(now.clone(), &read(env, file)?).with_context(|| format!("reading {}", file.display()))
+        CaBundle::open(env, file).with_context(|| format!("reading {}", file.display()))
     };
     let mut members: Vec<Arc<dyn Authenticator>> = Vec::new();
     if let Some(file) = &options.requestheader_client_ca_file {

@@ -1,8 +1,8 @@
 //! CAs of client certificates, which may change while the server runs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use sha2::{Digest as _, Sha256};
 
-use super::Now;
+use super::{Now, now};
 
 /// Verifies client certificates against one set of CAs.
 ///
@@ -37,6 +37,8 @@ struct State {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
+    #[error("the CA bundle cannot be read: {0}")]
+    File(#[from] std::io::Error),
     #[error("the CA bundle cannot be read as PEM: {0}")]
     Pem(#[from] rustls_pki_types::pem::Error),
     #[error("the CA bundle contains no certificate")]
@@ -50,6 +52,8 @@ pub enum CaError {
 /// Connections make many requests with one certificate: as long as Kubernetes believes a token.
 const BELIEVED_SECONDS: i64 = 10;
 const KNOWN_MAX: usize = 4096;
+/// How often the file is looked at.
+const PERIOD: Duration = Duration::from_secs(10);
 
 // === impl CaBundle ===
 
@@ -65,6 +69,18 @@ impl CaBundle {
     pub fn from_pem(now: Now, pem: &[u8]) -> Result<Arc<Self>, CaError> {
         let bundle = Self::new(now);
         bundle.replace(pem)?;
+        Ok(bundle)
+    }
+
+    /// The CAs in a file, and whatever they become there for as long as anybody holds this.
+    ///
+    /// # Errors
+    /// If there are none now.
+    pub fn open(env: &Env, file: &Path) -> Result<Arc<Self>, CaError> {
+        let bundle = Self::from_pem(now(&env.clock), &env.disk.read(file)?)?;
+        let (followed, own, file) = (Arc::downgrade(&bundle), env.clone(), file.to_owned());
+        let following = async move { follow(&followed, &own, &file).await };
+        env.spawn.spawn("client CA", following).detach();
         Ok(bundle)
     }
 
@@ -111,30 +127,24 @@ impl CaBundle {
         known.insert(key, now.saturating_add(BELIEVED_SECONDS));
         Ok(())
     }
+}
 
-    /// Looks at the files every `period` and takes over what has changed. Never returns.
-    pub async fn follow(&self, env: &Env, files: Vec<PathBuf>, period: Duration) {
-        let mut known = None;
-        let mut ticks = env.clock.interval(period);
-        loop {
-            ticks.tick().await;
-            let (disk, to_read) = (env.disk.clone(), files.clone());
-            let read = move || -> std::io::Result<Vec<u8>> {
-                let mut pem = Vec::new();
-                for file in &to_read {
-                    pem.extend(disk.read(file)?);
-                    pem.push(b'\n');
-                }
-                Ok(pem)
-            };
-            match env.spawn.blocking(read).await {
-                Ok(pem) if known.as_ref() == Some(&pem) => {}
-                Ok(pem) => match self.replace(&pem) {
-                    Ok(()) => known = Some(pem),
-                    Err(error) => tracing::warn!(%error, "the CA bundle on disk is not usable"),
-                },
-                Err(error) => tracing::warn!(%error, "the CA bundle could not be looked at"),
-            }
+/// Looks at a file again and again and takes over what has changed, until nobody holds the bundle any more.
+async fn follow(bundle: &Weak<CaBundle>, env: &Env, file: &Path) {
+    let mut known = None;
+    let mut ticks = env.clock.interval(PERIOD);
+    loop {
+        ticks.tick().await;
+        let (disk, to_read) = (env.disk.clone(), file.to_owned());
+        let found = env.spawn.blocking(move || disk.read(&to_read)).await;
+        let Some(bundle) = bundle.upgrade() else { return };
+        match found {
+            Ok(pem) if known.as_ref() == Some(&pem) => {}
+            Ok(pem) => match bundle.replace(&pem) {
+                Ok(()) => known = Some(pem),
+                Err(error) => tracing::warn!(%error, "the CA bundle on disk is not usable"),
+            },
+            Err(error) => tracing::warn!(%error, "the CA bundle could not be looked at"),
         }
     }
 }

@@ -84,6 +84,7 @@ impl Source for Root {
     async fn resolve(&self, _: ResolveRequest) -> Result<ResolveResponse, tonic::Status> {
         Ok(ResolveResponse {
             outcome: Outcome::Elsewhere.into(),
+            followed: 1,
             cluster: "org".to_owned(),
             shard: self.refers_to.to_owned(),
             ..ResolveResponse::default()
@@ -121,23 +122,27 @@ fn peers_of(env: &Env) -> Arc<Peers> {
     peers
 }
 
+async fn serve(world: &World, name: &str, source: impl Source) {
+    let env = world.host(name).env();
+    let fabric = Fabric::new(Arc::new(source), Arc::new(Component), Lifecycle::new());
+    let server = Server::new(
+        env.clone(),
+        ServerOptions::default(),
+        Arc::new(Site(fabric)),
+        None,
+        Lifecycle::new(),
+        Metrics::new(),
+    );
+    let listener = env.net.listen(&format!("{name}:7000")).await.unwrap();
+    let serving = async move { server.run(listener).await };
+    env.spawn.spawn("server", serving).detach();
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_its_holder_has_not_said_is_not_there_is_not_reachable_now() {
     for refers_to in ["unheard-of", "root"] {
         let world = World::new(3, SimOptions::default());
-        let server_env = world.host("root").env();
-        let fabric = Fabric::new(Arc::new(Root { refers_to }), Arc::new(Component), Lifecycle::new());
-        let server = Server::new(
-            server_env.clone(),
-            ServerOptions::default(),
-            Arc::new(Site(fabric)),
-            None,
-            Lifecycle::new(),
-            Metrics::new(),
-        );
-        let listener = server_env.net.listen("root:7000").await.unwrap();
-        let serving = async move { server.run(listener).await };
-        server_env.spawn.spawn("server", serving).detach();
+        serve(&world, "root", Root { refers_to }).await;
         let env = world.host("proxy").env();
         let peers = peers_of(&env);
         env.clock.sleep(Duration::from_secs(2)).await;
@@ -146,6 +151,94 @@ async fn what_its_holder_has_not_said_is_not_there_is_not_reachable_now() {
         match peers.resolve(&path).await {
             Err(Lost::Refused(status)) => assert_eq!(status.code, 503, "{refers_to}"),
             other => panic!("{refers_to}: {other:?}"),
+        }
+    }
+}
+
+/// Holds every other level of one path, and sends on to the shard that holds the others.
+struct Rung {
+    name: &'static str,
+    other: &'static str,
+}
+
+#[async_trait]
+impl Source for Rung {
+    async fn watch(&self, _: IndexWatchRequest) -> Result<Batches, tonic::Status> {
+        let shard = |name: &str| {
+            Entry::Shard(ShardEntry {
+                name: name.to_owned(),
+                base_url: format!("http://{name}:7000"),
+                ..ShardEntry::default()
+            })
+        };
+        let held = match self.name {
+            "root" => "root",
+            _ => "elsewhere",
+        };
+        let held = Entry::Cluster(ClusterEntry {
+            name: held.to_owned(),
+            epoch: 1,
+            ..ClusterEntry::default()
+        });
+        let mut entries = vec![held];
+        if self.name == "root" {
+            entries.extend(["root", "beta"].map(shard));
+        }
+        let entries = entries.into_iter().map(|entry| IndexEntry { entry: Some(entry) });
+        let batch = IndexBatch {
+            shard: self.name.to_owned(),
+            begins_anew: true,
+            complete: true,
+            revision: 1,
+            entries: entries.collect(),
+            ..IndexBatch::default()
+        };
+        Ok(Box::pin(
+            futures_util::stream::iter([Ok(batch)]).chain(futures_util::stream::pending()),
+        ))
+    }
+
+    async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, tonic::Status> {
+        let is_leaf = request.names.is_empty();
+        Ok(ResolveResponse {
+            outcome: if is_leaf { Outcome::Found } else { Outcome::Elsewhere }.into(),
+            followed: u32::from(!is_leaf),
+            // Names of paths are all `x`: how many are left says where it is.
+            cluster: format!("level{}", request.names.len().saturating_sub(1)),
+            shard: if is_leaf { self.name } else { self.other }.to_owned(),
+            epoch: 3,
+            ..ResolveResponse::default()
+        })
+    }
+
+    async fn locate(&self, _: LocateRequest) -> Result<LocateResponse, tonic::Status> {
+        Ok(LocateResponse::default())
+    }
+
+    async fn replicate(&self, _: ReplicateWatchRequest) -> Result<Batches<ReplicateBatch>, tonic::Status> {
+        Err(tonic::Status::unavailable("nothing is replicated"))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_path_may_change_shards_at_every_level() {
+    let world = World::new(3, SimOptions::default());
+    for (name, other) in [("root", "beta"), ("beta", "root")] {
+        serve(&world, name, Rung { name, other }).await;
+    }
+    let env = world.host("proxy").env();
+    let peers = peers_of(&env);
+    env.clock.sleep(Duration::from_secs(2)).await;
+    assert!(peers.is_everything_told());
+    for levels in [1, 7, 8, 9, 30] {
+        let path = WorkspacePath::parse(&format!("root{}", ":x".repeat(levels))).unwrap();
+        let holder = ["root", "beta"][levels % 2];
+        match peers.resolve(&path).await {
+            Ok(Destination::Cluster { shard, .. }) => {
+                let found = peers.routes.facts(shard).map(|facts| facts.name);
+                assert_eq!(found.as_deref(), Some(holder), "{levels} levels");
+            }
+            other => panic!("{levels} levels: {other:?}"),
         }
     }
 }

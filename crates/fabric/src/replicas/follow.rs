@@ -11,12 +11,12 @@ use machinery::object::ObjectExt;
 use machinery::selector::LabelSelector;
 use parking_lot::Mutex;
 use permit::Scope;
-use rustls::ClientConfig;
 use tokio::sync::Notify;
 use tonic::Status;
 
 use super::Replicas;
 use super::sink::Teller;
+use crate::client_tls::ClientTls;
 use crate::upstream::{Endpoint, Lane, Upstream, UpstreamOptions};
 use crate::wire::replicate_client::ReplicateClient;
 use crate::wire::{ReplicateBatch, ReplicateWatchRequest};
@@ -44,7 +44,7 @@ pub trait Members: Send + Sync {
 /// Keeps [`Replicas`] up to date. Made once, then [`run`](Self::run).
 pub struct Following {
     env: Env,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<ClientTls>>,
     options: UpstreamOptions,
     /// The shard that this process is; empty: none.
     own: String,
@@ -70,7 +70,7 @@ pub(crate) const MESSAGE_MAX: usize = 64 << 20;
 impl Following {
     pub fn new(
         env: &Env,
-        tls: Option<Arc<ClientConfig>>,
+        tls: Option<Arc<ClientTls>>,
         options: UpstreamOptions,
         own: &str,
         replicas: Arc<Replicas>,

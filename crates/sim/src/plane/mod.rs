@@ -92,6 +92,10 @@ pub enum Flaw {
     UsersMixedUp,
     /// Both programs of virtual workspaces ask the same shard.
     ViewsMixedUp,
+    /// A proxy gives an answer a second time, however long ago the first was.
+    AnswersKept,
+    /// A shard holds an object of a cluster that is another's.
+    WrittenTwice,
 }
 
 /// A process, and the machines that it is known by in the network.

@@ -1,11 +1,13 @@
 //! A front-proxy above TLS, with an index of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use apiserver::auth::{Authenticator, TokenTable};
-use apiserver::{BodyBudget, Health, Lifecycle};
+use apiserver::{Body, BodyBudget, Connection, Health, Lifecycle, RequestBody, Service};
 use async_trait::async_trait;
+use bytes::Bytes;
 use env::simulated::Host;
 use env::{Env, Task};
 use fabric::{Peers, Routes, UpstreamOptions};
@@ -14,8 +16,10 @@ use front_proxy::identity::GroupFilter;
 use front_proxy::mapping::Mappings;
 use front_proxy::proxy::Proxy;
 use front_proxy::start::ProxyMetrics;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
 use machinery::user::MASTERS;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::keeper::Serving;
 use crate::plane::process::Start;
@@ -31,8 +35,15 @@ const BODIES_BYTES_MAX: usize = 64 << 20;
 /// One life of a proxy.
 pub struct ProxyServer {
     pub proxy: Arc<Proxy>,
-    http: apiserver::Server<Proxy>,
+    http: apiserver::Server<Front>,
     following: Task<()>,
+}
+
+/// The proxy as clients meet it.
+struct Front {
+    proxy: Arc<Proxy>,
+    /// Answers that are given again, where that is the flaw.
+    kept: Option<Mutex<BTreeMap<String, Bytes>>>,
 }
 
 /// What a proxy is started with.
@@ -102,12 +113,41 @@ impl ProxyServer {
         let following = env.spawn.spawn("peers", proxy.peers.clone().run(seeds));
         let metrics = proxy.metrics.server.clone();
         let server_options = apiserver::ServerOptions::default();
-        let http = apiserver::Server::new(env.clone(), server_options, proxy.clone(), None, lifecycle, metrics);
+        let front = Arc::new(Front {
+            proxy: proxy.clone(),
+            kept: (options.flaw == Some(Flaw::AnswersKept)).then(Mutex::default),
+        });
+        let http = apiserver::Server::new(env.clone(), server_options, front, None, lifecycle, metrics);
         let accepting = http.clone();
         env.spawn
             .spawn("server", async move { accepting.run(listener).await })
             .detach();
         Ok(Self { proxy, http, following })
+    }
+}
+
+impl Service for Front {
+    async fn serve(&self, request: Request<RequestBody>, connection: &Connection) -> Response<Body> {
+        let is_get = request.method() == Method::GET && request.uri().query().is_none();
+        let Some(kept) = self.kept.as_ref().filter(|_| is_get) else {
+            return self.proxy.serve(request, connection).await;
+        };
+        let of = request.uri().path().to_owned();
+        let known = kept.lock().remove(&of);
+        if let Some(known) = known {
+            return Response::new(Body::full(known));
+        }
+        let response = self.proxy.serve(request, connection).await;
+        if !response.status().is_success() {
+            return response;
+        }
+        let (parts, body) = response.into_parts();
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            Err(_) => return Response::from_parts(parts, Body::full(Bytes::new())),
+        };
+        kept.lock().insert(of, body.clone());
+        Response::from_parts(parts, Body::full(body))
     }
 }
 

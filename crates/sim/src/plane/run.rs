@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use env::{Rng, Task};
+use kv::{Op, Txn};
 
 use crate::client::Client;
 use crate::image::EXPORT;
@@ -98,6 +99,9 @@ impl PlanePlan {
             return Ok(());
         }
         heal(plane);
+        if self.flaw == Some(Flaw::WrittenTwice) {
+            write_elsewhere(plane, image).await?;
+        }
         plane.settle().await?;
         catch_up(plane, &watched).await?;
         plane.compare_stores().await
@@ -209,6 +213,22 @@ fn watchers(plane: &Plane, image: &PlaneImage) -> Vec<Watched> {
         }
     }
     watched
+}
+
+/// An object of a tenant's in the other shard's store.
+async fn write_elsewhere(plane: &Plane, image: &PlaneImage) -> Result<(), String> {
+    let home = image.homes.iter().find(|home| home.shard == SHARDS[1]);
+    let (home, root) = home.zip(plane.shards[0].up()).ok_or("root is down")?;
+    let put = Op::Put {
+        key: format!("/registry/core/configmaps/{}/default/astray", home.cluster).into(),
+        value: "{}".into(),
+        lease: None,
+    };
+    let txn = Txn {
+        guards: Vec::new(),
+        ops: vec![put],
+    };
+    root.kv.txn(txn).await.map(drop).map_err(|error| error.to_string())
 }
 
 fn find<'a>(plane: &'a Plane, name: &str) -> (usize, &'a ShardSeat) {
