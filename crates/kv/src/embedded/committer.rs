@@ -4,7 +4,7 @@ use super::Shared;
 use super::draft::{Answer, Draft, Work};
 use super::log::{Commit, Failure, Log, Numbers};
 use crate::{Error, Revision};
-use env::DiskFile;
+use env::{DiskFile, Task};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,6 +35,8 @@ pub(super) struct Committer {
     log: Arc<Log>,
     /// Held as long as this process may write.
     lock: Box<dyn DiskFile>,
+    /// The tables taking over a part of the journal; ended or not.
+    taking_over: Option<Task<()>>,
     space: Space,
     closing: bool,
 }
@@ -66,6 +68,7 @@ impl Committer {
             queue,
             log,
             lock,
+            taking_over: None,
             space,
             closing: false,
         }
@@ -78,6 +81,7 @@ impl Committer {
             self.closing |= requests.iter().any(|request| matches!(request.work, Work::Close));
             self.process(requests).await;
         }
+        self.taken_over().await;
         let Committer {
             shared,
             queue,
@@ -175,7 +179,34 @@ impl Committer {
             .blocking(move || (log.commit(&commit), shared.room(&log)))
             .await;
         self.space.note(room, self.now());
-        written
+        if written? {
+            self.take_over();
+        }
+        Ok(())
+    }
+
+    /// Has the tables take over what the journal has closed, beside the commits that follow.
+    fn take_over(&mut self) {
+        let (log, shared, before) = (self.log.clone(), self.shared.clone(), self.taking_over.take());
+        let taking_over = async move {
+            if let Some(before) = before {
+                let _ = before.join().await;
+            }
+            if let Err(failure) = shared.env.spawn.blocking(move || log.take_over()).await {
+                tracing::warn!(?failure, "the journal was not taken over");
+                // The generation stays in the journal. Whether the log can still be used is for the committer to find out.
+                shared.suspect.notify_one();
+            }
+        };
+        self.taking_over = Some(self.shared.env.spawn.spawn("kv-journal", taking_over));
+    }
+
+    /// Waits until nothing is taken over any more.
+    async fn taken_over(&mut self) {
+        if let Some(task) = self.taking_over.take() {
+            // Its panic is counted, and the log tells its failures to whoever uses it next.
+            let _ = task.join().await;
+        }
     }
 
     fn now(&self) -> Duration {
@@ -250,6 +281,8 @@ impl Committer {
         }
         self.shared.log.send_replace(None);
         self.log.retire();
+        // Nothing of it may still write when the log is opened anew.
+        self.taken_over().await;
         let stored = self.log.stored();
         let mut error = failure.to_error();
         loop {

@@ -1,12 +1,13 @@
 //! The journal: commits that are durable and not in the tables yet. A commit costs one write and one sync of a few
 //! contiguous blocks here, where the tables cost a write for each page that they copy.
 //!
-//! The file is a row of frames from its beginning, written over from there again each time the tables have taken over what
-//! it holds. The tables name the generation of the frames that are theirs to add: frames of another generation are old.
-//! Overwriting instead of lengthening spares the file system its own journal.
+//! Two files take turns: while the tables take over the frames of one, which takes long, commits go to the other. Each turn is
+//! a generation, written from the beginning of its file over what was there. The tables name the generation that they do not
+//! have yet, all of it; the next one may have begun, a third one not. Overwriting instead of lengthening spares the file
+//! system its own journal.
 //!
 //! A frame that does not check is the end: it was torn by a loss of power, and nobody was told of it. Only if a whole frame
-//! follows it was it written to its end once, and then it is damage.
+//! follows it, in its file or at the beginning of the next generation, was it written to its end once, and then it is damage.
 
 use super::backend::Backend;
 use super::log::{Commit, Compacted, Failure};
@@ -20,7 +21,8 @@ const GROWTH_BYTES: usize = 64 << 10;
 /// What is kept for the next commits of what a large one needed.
 const BUFFER_KEPT: usize = 64 << 10;
 
-/// Magic, length of the body, generation, place in the row of frames, checksum of all that and of the body; little endian.
+/// Magic, length of the body, generation, place in the row of frames through all generations, checksum of all that and of the
+/// body; little endian.
 const HEADER_BYTES: usize = 4 + 4 + 8 + 8 + 4;
 
 const MAGIC: [u8; 4] = *b"kvj1";
@@ -28,96 +30,102 @@ const MAGIC: [u8; 4] = *b"kvj1";
 /// Where a frame's checksum is.
 const CHECKSUM_AT: usize = HEADER_BYTES - 4;
 
-/// The open file, and where the next frame goes.
+/// The open files, and where the next frame goes.
 pub(super) struct Journal {
-    file: Backend,
-    /// Bytes of frames between two takings over by the tables. Larger commits go to the tables at once.
+    /// A generation's is the one of its parity.
+    files: [File; 2],
+    /// Bytes of frames in one generation. Larger commits go to the tables at once.
     bytes_max: usize,
     generation: u64,
-    frames: u64,
+    /// Place of the next frame. Generations go on counting where those before them ended.
+    place: u64,
     at: usize,
-    len: usize,
     buffer: Vec<u8>,
+}
+
+struct File {
+    backend: Backend,
+    len: usize,
+}
+
+/// What a journal holds, by generation.
+pub(super) struct Recovered {
+    /// Of the generation that the tables named, if another one has begun since.
+    pub closed: Vec<Commit>,
+    /// Of the last one.
+    pub open: Vec<Commit>,
+}
+
+/// Reads the frames of one generation in a row.
+struct Frames<'b> {
+    bytes: &'b [u8],
+    generation: u64,
+    /// Of the next frame; none: it tells itself.
+    place: Option<u64>,
+    at: usize,
+    commits: Vec<Commit>,
 }
 
 // === impl Journal ===
 
 impl Journal {
-    /// Reads the commits of a generation. Writes nothing.
-    pub(super) fn open(file: Backend, generation: u64, bytes_max: usize) -> Result<(Journal, Vec<Commit>), Failure> {
-        let len = usize::try_from(file.len()?).unwrap_or(usize::MAX);
-        let mut bytes = vec![0; len];
-        file.read(0, &mut bytes)?;
+    /// Reads what the tables do not have, which is all from a generation on. Writes nothing.
+    pub(super) fn open(
+        files: [Backend; 2],
+        generation: u64,
+        bytes_max: usize,
+    ) -> Result<(Journal, Recovered), Failure> {
+        let contents = [files[0].content()?, files[1].content()?];
+        let content = |generation: u64| &contents[turn(generation)][..];
+        let first = Frames::read(content(generation), generation, None)?;
+        let next = Frames::read(content(generation + 1), generation + 1, None)?;
+        let (last, generation, closed) = match next.commits.is_empty() {
+            true => (first, generation, Vec::new()),
+            false if next.follows(&first) => (next, generation + 1, first.commits),
+            false => return Err(first.damaged()),
+        };
+        let files = files.map(|backend| File { backend, len: 0 });
         let mut journal = Journal {
-            file,
+            files,
             bytes_max,
             generation,
-            frames: 0,
-            at: 0,
-            len,
+            place: last.place.unwrap_or(0),
+            at: last.at,
             buffer: Vec::new(),
         };
-        let mut commits = Vec::new();
-        while let Some(body) = journal.frame(&bytes, journal.at, journal.frames) {
-            commits.push(decode(body).ok_or_else(|| journal.damaged())?);
-            journal.at += HEADER_BYTES + body.len();
-            journal.frames += 1;
+        for (file, content) in journal.files.iter_mut().zip(&contents) {
+            file.len = content.len();
         }
-        match journal.is_followed(&bytes) {
-            true => Err(journal.damaged()),
-            false => Ok((journal, commits)),
-        }
+        let open = last.commits;
+        Ok((journal, Recovered { closed, open }))
     }
 
-    /// The body of a frame that checks.
-    fn frame<'b>(&self, bytes: &'b [u8], at: usize, place: u64) -> Option<&'b [u8]> {
-        let body_len = self.body_len(bytes, at, place)?;
-        let frame = bytes.get(at..)?.get(..HEADER_BYTES + body_len)?;
-        let sum = u32::from_le_bytes(frame.get(CHECKSUM_AT..HEADER_BYTES)?.try_into().ok()?);
-        (sum == checksum(frame)).then(|| &frame[HEADER_BYTES..])
-    }
-
-    /// From the header of a frame; none where it is none of this place.
-    fn body_len(&self, bytes: &[u8], at: usize, place: u64) -> Option<usize> {
-        let header = bytes.get(at..)?.get(..HEADER_BYTES)?;
-        let is_it = header[..4] == MAGIC
-            && header[8..16] == self.generation.to_le_bytes()
-            && header[16..24] == place.to_le_bytes();
-        let len = u32::from_le_bytes(header[4..8].try_into().ok()?);
-        is_it.then_some(len as usize)
-    }
-
-    /// Whether what does not check at the end has a whole frame behind it.
-    fn is_followed(&self, bytes: &[u8]) -> bool {
-        self.body_len(bytes, self.at, self.frames).is_some_and(|len| {
-            self.frame(bytes, self.at + HEADER_BYTES + len, self.frames + 1)
-                .is_some()
-        })
-    }
-
-    fn damaged(&self) -> Failure {
-        Failure::Corrupt(format!("commit {} of the journal is damaged", self.frames))
-    }
-
-    /// Bytes of the file.
+    /// Bytes of the files.
     pub(super) fn len(&self) -> u64 {
-        self.len as u64
+        self.files.iter().map(|file| file.len as u64).sum()
     }
 
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// Writes and syncs a commit; false, and nothing is written, when there is no place for it.
-    pub(super) fn append(&mut self, commit: &Commit) -> Result<bool, Failure> {
-        if self.at + HEADER_BYTES + encoded_len(commit) > self.bytes_max {
-            return Ok(false);
-        }
+    /// Whether a commit is one for the journal at all.
+    pub(super) fn admits(&self, commit: &Commit) -> bool {
+        HEADER_BYTES + encoded_len(commit) <= self.bytes_max
+    }
+
+    /// Whether this generation has no place for a commit any more.
+    pub(super) fn is_full_for(&self, commit: &Commit) -> bool {
+        self.at + HEADER_BYTES + encoded_len(commit) > self.bytes_max
+    }
+
+    /// Writes and syncs a commit.
+    pub(super) fn append(&mut self, commit: &Commit) -> Result<(), Failure> {
         self.buffer.clear();
         self.buffer.extend(MAGIC);
         self.buffer.extend([0; 4]);
         self.buffer.extend(self.generation.to_le_bytes());
-        self.buffer.extend(self.frames.to_le_bytes());
+        self.buffer.extend(self.place.to_le_bytes());
         self.buffer.extend([0; 4]);
         encode(commit, &mut self.buffer);
         let end = self.buffer.len();
@@ -125,21 +133,22 @@ impl Journal {
         self.buffer[4..8].copy_from_slice(&body_len.to_le_bytes());
         let sum = checksum(&self.buffer);
         self.buffer[CHECKSUM_AT..HEADER_BYTES].copy_from_slice(&sum.to_le_bytes());
-        if self.at + end > self.len {
+        let file = &mut self.files[turn(self.generation)];
+        if self.at + end > file.len {
             let grown = (self.at + end).next_multiple_of(GROWTH_BYTES);
             self.buffer.resize(grown - self.at, 0);
         }
-        self.file.write(self.at as u64, &self.buffer)?;
-        self.file.sync_data()?;
-        self.len = self.len.max(self.at + self.buffer.len());
+        file.backend.write(self.at as u64, &self.buffer)?;
+        file.backend.sync_data()?;
+        file.len = file.len.max(self.at + self.buffer.len());
         self.at += end;
-        self.frames += 1;
-        Ok(true)
+        self.place += 1;
+        Ok(())
     }
 
-    /// The tables have what is in it, and named the next generation.
+    /// Begins another generation, over the frames of the one before this: the tables must have them.
     pub(super) fn begin(&mut self, generation: u64) {
-        (self.generation, self.frames, self.at) = (generation, 0, 0);
+        (self.generation, self.at) = (generation, 0);
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER_KEPT);
     }
@@ -151,6 +160,86 @@ impl Journal {
             file.sync_data()?;
         }
         Ok(())
+    }
+}
+
+/// Which of the files a generation is in.
+fn turn(generation: u64) -> usize {
+    (generation % 2) as usize
+}
+
+// === impl Backend ===
+
+impl Backend {
+    fn content(&self) -> Result<Vec<u8>, Failure> {
+        let mut bytes = vec![0; usize::try_from(self.len()?).unwrap_or(usize::MAX)];
+        self.read(0, &mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+// === impl Frames ===
+
+impl<'b> Frames<'b> {
+    fn read(bytes: &'b [u8], generation: u64, place: Option<u64>) -> Result<Frames<'b>, Failure> {
+        let mut frames = Frames {
+            bytes,
+            generation,
+            place,
+            at: 0,
+            commits: Vec::new(),
+        };
+        while let Some((place, body)) = frames.frame(frames.at, frames.place) {
+            frames.commits.push(decode(body).ok_or_else(|| frames.damaged())?);
+            frames.at += HEADER_BYTES + body.len();
+            frames.place = place.checked_add(1);
+        }
+        match frames.is_followed() {
+            true => Err(frames.damaged()),
+            false => Ok(frames),
+        }
+    }
+
+    /// Whether the first frame is the one behind the last of an earlier generation: nothing is missing in between.
+    fn follows(&self, earlier: &Frames<'_>) -> bool {
+        let first = self
+            .place
+            .and_then(|place| place.checked_sub(self.commits.len() as u64));
+        first == earlier.place
+    }
+
+    /// The place and body of a frame that checks.
+    fn frame(&self, at: usize, place: Option<u64>) -> Option<(u64, &'b [u8])> {
+        let (place, body_len) = self.header(at, place)?;
+        let frame = self.bytes.get(at..)?.get(..HEADER_BYTES + body_len)?;
+        let sum = u32::from_le_bytes(frame.get(CHECKSUM_AT..HEADER_BYTES)?.try_into().ok()?);
+        (sum == checksum(frame)).then(|| (place, &frame[HEADER_BYTES..]))
+    }
+
+    /// A frame's place, and the length of its body; none where it is none of this place.
+    fn header(&self, at: usize, place: Option<u64>) -> Option<(u64, usize)> {
+        let header = self.bytes.get(at..)?.get(..HEADER_BYTES)?;
+        let found = u64::from_le_bytes(header[16..24].try_into().ok()?);
+        let is_it = header[..4] == MAGIC
+            && header[8..16] == self.generation.to_le_bytes()
+            && place.is_none_or(|place| place == found);
+        let len = u32::from_le_bytes(header[4..8].try_into().ok()?);
+        is_it.then_some((found, len as usize))
+    }
+
+    /// Whether what does not check at the end has a whole frame behind it.
+    fn is_followed(&self) -> bool {
+        self.header(self.at, self.place).is_some_and(|(place, len)| {
+            let behind = self.at.saturating_add(HEADER_BYTES + len);
+            self.frame(behind, place.checked_add(1)).is_some()
+        })
+    }
+
+    fn damaged(&self) -> Failure {
+        Failure::Corrupt(format!(
+            "commit {} of the journal is damaged",
+            self.place.unwrap_or_default()
+        ))
     }
 }
 

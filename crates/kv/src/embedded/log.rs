@@ -1,8 +1,11 @@
 //! The durable log: redb tables of rows by revision, of leases, and of a few numbers, behind a journal. Every function here
 //! blocks.
 //!
-//! A commit is appended to the journal and kept in memory as pending; when the journal is full, one transaction takes
-//! everything pending into the tables. Readers look at what is pending first: it leaves memory only once the tables show it.
+//! A commit is appended to the journal and kept in memory as pending; when a generation of the journal is full, one transaction
+//! takes it over into the tables, beside the commits that go on. Readers look at what is pending first: it leaves memory only
+//! once the tables show it.
+//!
+//! Locks are taken in the order of the fields below: journal, tables, pending.
 
 use super::EmbeddedOptions;
 use super::backend::{Backend, Retirement};
@@ -21,8 +24,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What this version writes and the only thing it reads. 1 had no journal.
-const FORMAT: u64 = 2;
+/// What this version writes and the only thing it reads. 1 had no journal, 2 had it in one file.
+const FORMAT: u64 = 3;
 
 const ROWS: TableDefinition<u64, &[u8]> = TableDefinition::new("rows");
 /// Lease to seconds it lives without being kept alive.
@@ -38,14 +41,16 @@ const NUMBER_REVISION: &str = "revision";
 const NUMBER_JOURNAL: &str = "journal";
 
 const LOG_FILE: &str = "kv.redb";
-const JOURNAL_FILE: &str = "kv.journal";
+const JOURNAL_FILES: [&str; 2] = ["kv.journal.0", "kv.journal.1"];
 
 /// An open database.
 pub(super) struct Log {
     db: Database,
     retirement: Retirement,
-    /// Locked by whoever writes.
+    /// Locked by whoever commits.
     journal: Mutex<Journal>,
+    /// Locked by whoever writes to the tables.
+    tables: Mutex<()>,
     pending: RwLock<Pending>,
     /// For its sizes alone.
     file: Box<dyn DiskFile>,
@@ -103,26 +108,27 @@ impl Log {
             let db = redb::Builder::new()
                 .set_cache_size(options.cache_bytes)
                 .create_with_backend(tables)?;
-            let journal = backend(&options.dir.join(JOURNAL_FILE))?;
+            let [even, odd] = JOURNAL_FILES.map(|name| backend(&options.dir.join(name)));
+            let files = [even?, odd?];
             let generation = match generation(&db)? {
                 Some(generation) => generation,
                 None => {
-                    Journal::erase(&journal)?;
+                    files.iter().try_for_each(Journal::erase)?;
                     initialize(&db)?
                 }
             };
             // What the tables say may come from a process that ended before its sync: frames they speak of are written over next.
             backend(path)?.sync_data()?;
-            let (journal, commits) = Journal::open(journal, generation, options.journal_bytes)?;
-            let (journal, file) = (Mutex::new(journal), disk.open(path)?);
-            let (pending, stored) = (RwLock::new(Pending::of(commits)), AtomicU64::new(0));
+            let (journal, recovered) = Journal::open(files, generation, options.journal_bytes)?;
+            let pending = Pending::recovered(recovered, journal.generation());
             Ok(Log {
                 db,
                 retirement,
-                journal,
-                pending,
-                file,
-                stored,
+                journal: Mutex::new(journal),
+                tables: Mutex::new(()),
+                pending: RwLock::new(pending),
+                file: disk.open(path)?,
+                stored: AtomicU64::new(0),
             })
         })
     }
@@ -132,17 +138,43 @@ impl Log {
         self.retirement.retire();
     }
 
-    /// Writes and syncs. After a failure the log refuses everything, and what it holds of the commit is open.
-    pub(super) fn commit(&self, commit: &Commit) -> Result<(), Failure> {
+    /// Writes and syncs. After a failure the log refuses everything, and what it holds of the commit is open. True when a
+    /// generation of the journal has ended: [`Log::take_over`] is to be called, while further commits go on.
+    pub(super) fn commit(&self, commit: &Commit) -> Result<bool, Failure> {
         guarded(|| {
             let mut journal = self.journal.lock();
-            match journal.append(commit)? {
-                true => self.pending.write().add(commit),
-                false => self.settle_with(&mut journal, |write| insert(write, commit))?,
+            let mut has_closed = false;
+            if !journal.admits(commit) {
+                self.settle_with(&mut journal, |write| insert(write, commit))?;
+            } else {
+                if journal.is_full_for(commit) {
+                    self.take_over()?;
+                    self.pending.write().close(journal.generation());
+                    let next = journal.generation() + 1;
+                    journal.begin(next);
+                    has_closed = true;
+                }
+                journal.append(commit)?;
+                self.pending.write().add(commit);
             }
             let rows = commit.batches.iter().flat_map(|batch| &batch.events);
             let bytes: usize = rows.map(|event| Row::of(event).encoded_len()).sum();
             self.stored.fetch_add(bytes as u64, Ordering::Relaxed);
+            Ok(has_closed)
+        })
+    }
+
+    /// Takes the generation of the journal that has ended into the tables, if they do not have it. It takes about 10 ms for
+    /// each MiB; commits need not wait for it until the next generation has ended, too.
+    pub(super) fn take_over(&self) -> Result<(), Failure> {
+        guarded(|| {
+            let _tables = self.tables.lock();
+            let Some(closed) = self.pending.read().closed() else {
+                return Ok(());
+            };
+            self.write(closed.generation + 1, |write| insert(write, &closed.commit))?;
+            let taken = self.pending.write().forget_closed();
+            drop(taken);
             Ok(())
         })
     }
@@ -158,14 +190,32 @@ impl Log {
         journal: &mut Journal,
         more: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let write = self.db.begin_write()?;
-        insert(&write, self.pending.read().commit())?;
-        let done = more(&write)?;
+        let _tables = self.tables.lock();
         let generation = journal.generation() + 1;
+        let done = self.write(generation, |write| {
+            let pending = self.pending.read();
+            if let Some(closed) = pending.closed() {
+                insert(write, &closed.commit)?;
+            }
+            insert(write, pending.open())?;
+            more(write)
+        })?;
+        let taken = self.pending.write().forget();
+        drop(taken);
+        journal.begin(generation);
+        Ok(done)
+    }
+
+    /// One transaction, after which the tables have everything before a generation.
+    fn write<T>(
+        &self,
+        generation: u64,
+        add: impl FnOnce(&WriteTransaction) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let write = self.db.begin_write()?;
+        let done = add(&write)?;
         write.open_table(NUMBERS)?.insert(NUMBER_JOURNAL, generation)?;
         write.commit()?;
-        *self.pending.write() = Pending::default();
-        journal.begin(generation);
         Ok(done)
     }
 
@@ -240,7 +290,7 @@ impl Log {
 
     pub(super) fn numbers(&self) -> Result<Numbers, Failure> {
         guarded(|| {
-            let pending = self.pending.read().commit().compacted;
+            let pending = self.pending.read().compacted();
             let numbers = self.db.begin_read()?.open_table(NUMBERS)?;
             let number = |name| Ok::<_, Failure>(Revision(numbers.get(name)?.map_or(0, |number| number.value())));
             let (compacted, revision) = (number(NUMBER_COMPACTED)?, number(NUMBER_REVISION)?);
@@ -257,7 +307,7 @@ impl Log {
     /// Leases with their seconds.
     pub(super) fn leases(&self) -> Result<BTreeMap<i64, u64>, Failure> {
         guarded(|| {
-            let pending = self.pending.read().commit().leases.clone();
+            let pending = self.pending.read().leases();
             let table = self.db.begin_read()?.open_table(LEASES)?;
             let mut leases = BTreeMap::new();
             for entry in table.iter()? {

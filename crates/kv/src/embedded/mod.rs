@@ -63,7 +63,7 @@ pub struct EmbeddedOptions {
     pub cache_bytes: usize,
     /// Memory for the newest changes.
     pub recent_bytes: usize,
-    /// Bytes of commits that are kept beside the log before it takes them over; 0: none.
+    /// Bytes of commits that are kept beside the log before it takes them over, and as much again while it does; 0: none.
     pub journal_bytes: usize,
     /// Puts are refused when the disk has less than this.
     pub reserve_bytes: u64,

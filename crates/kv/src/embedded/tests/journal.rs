@@ -7,7 +7,9 @@ use env::simulated::Crash;
 use std::path::Path;
 
 const TABLES: &str = "kv/kv.redb";
-const JOURNAL: &str = "kv/kv.journal";
+/// Where a new store's commits go first, and where next.
+const JOURNAL: &str = "kv/kv.journal.1";
+const NEXT: &str = "kv/kv.journal.0";
 
 async fn put(kv: &EmbeddedKv, key: &str, value: impl Into<Bytes>) -> TxnOutcome {
     let put = Op::put(key.to_owned(), value);
@@ -82,6 +84,81 @@ async fn damage_in_the_middle_is_not_taken_for_the_end() {
     env.disk.write_atomic(Path::new(JOURNAL), &journal).unwrap();
     let refused = EmbeddedKv::open(&env, options()).await.err();
     assert!(matches!(refused, Some(Error::Corrupt(_))), "{refused:?}");
+}
+
+/// A store that was cut off while its tables were about to take over the first generation of the journal, with two values in
+/// that one and one in the next; and those values.
+async fn cut_off_between_generations(seed: u64) -> (Host, Vec<KeyValue>) {
+    let (env, host) = simulated(seed);
+    let kv = EmbeddedKv::open(&env, options()).await.expect("opens");
+    let tables = env.disk.read(Path::new(TABLES)).expect("is read");
+    for index in 0..3 {
+        put(&kv, &format!("large{index}"), vec![index; 900 << 10]).await;
+    }
+    let before = all(&kv).await;
+    host.crash(Crash::Power);
+    let env = host.env();
+    assert!(
+        env.disk.read(Path::new(TABLES)).expect("is read") != tables,
+        "they took nothing over"
+    );
+    env.disk.write_atomic(Path::new(TABLES), &tables).expect("is written");
+    (host, before)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_to_be_taken_over_is_found_with_what_came_after() {
+    let (host, before) = cut_off_between_generations(7).await;
+    for _ in 0..3 {
+        let kv = EmbeddedKv::open(&host.env(), options()).await.unwrap();
+        assert_eq!(all(&kv).await, before);
+        host.crash(Crash::Power);
+    }
+    // The first generation is taken over when there is no place in the second one either.
+    let kv = EmbeddedKv::open(&host.env(), options()).await.unwrap();
+    for index in 3..6 {
+        put(&kv, &format!("large{index}"), vec![index; 900 << 10]).await;
+    }
+    host.crash(Crash::Power);
+    let kv = EmbeddedKv::open(&host.env(), options()).await.unwrap();
+    assert_eq!(all(&kv).await.len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generation_that_ends_too_early_for_the_next_one_is_damage() {
+    for (seed, value) in [(8, 0), (9, 1)] {
+        let (host, _) = cut_off_between_generations(seed).await;
+        let env = host.env();
+        let mut journal = env.disk.read(Path::new(JOURNAL)).unwrap();
+        let at = journal
+            .windows(64)
+            .position(|bytes| bytes == [value; 64].as_slice())
+            .unwrap();
+        journal[at] ^= 64;
+        env.disk.write_atomic(Path::new(JOURNAL), &journal).unwrap();
+        let refused = EmbeddedKv::open(&env, options()).await.err();
+        assert!(matches!(refused, Some(Error::Corrupt(_))), "{refused:?}");
+        assert!(!env.disk.read(Path::new(NEXT)).unwrap().is_empty());
+    }
+}
+
+/// A commit is a sync, which takes 5 ms on the simulated disk. The tables take more than one to take anything over.
+#[tokio::test(start_paused = true)]
+async fn no_commit_waits_while_the_tables_take_over() {
+    let (env, _host) = simulated(10);
+    let kv = EmbeddedKv::open(&env, options()).await.unwrap();
+    let empty = env.disk.read(Path::new(TABLES)).unwrap();
+    let mut longest = Duration::ZERO;
+    for index in 0..400 {
+        let began = env.clock.monotonic();
+        put(&kv, &format!("key{index}"), vec![1; 10 << 10]).await;
+        longest = longest.max(env.clock.monotonic() - began);
+    }
+    assert!(
+        env.disk.read(Path::new(TABLES)).unwrap() != empty,
+        "they took nothing over"
+    );
+    assert_eq!(longest, Duration::from_millis(5));
 }
 
 #[tokio::test(start_paused = true)]
