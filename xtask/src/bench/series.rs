@@ -171,7 +171,7 @@ fn requests(load: &Load, report: &mut Report) -> anyhow::Result<()> {
 fn fairness(load: &Load, report: &mut Report) -> anyhow::Result<()> {
     let name = fresh();
     load.measure("set-up", &format!("-scenario workspaces -n 5 -prefix {name}"), report)?;
-    let arguments = format!("-scenario fair -cluster root:{name} -others 4 -rate 100 -factor 10 -seconds 10 -turns 3");
+    let arguments = format!("-scenario fair -cluster root:{name} -others 4 -rate 100 -factor 10 -seconds 4 -turns 8");
     let measured = load.measure("fairness", &arguments, report)?;
     report.value("fairness", measured.of("p99_ratio"))
 }
