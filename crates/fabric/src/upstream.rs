@@ -140,8 +140,10 @@ impl Default for UpstreamOptions {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_millis(800),
-            ping_interval: Duration::from_millis(500),
-            ping_timeout: Duration::from_secs(1),
+            // Together with a moment to say so below a second: that is how long what is lost may take to be known. A process
+            // that runs answers a ping in milliseconds; the timeout is what it may be held up by its machine.
+            ping_interval: Duration::from_millis(200),
+            ping_timeout: Duration::from_millis(750),
             backoff: Duration::from_millis(200),
             streams_max: 200,
             connections_max: 64,
