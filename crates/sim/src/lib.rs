@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod link;
 pub mod nemesis;
 pub mod plane;
+mod recorded;
 pub mod run;
 pub mod scene;
 pub mod seeds;

@@ -56,7 +56,10 @@ impl Scene {
             host: self.host.clone(),
             site: self.site.clone(),
             history: self.history.clone(),
-            options,
+            options: ServerOptions {
+                history: Some(self.history.clone()),
+                ..options
+            },
         });
         let keeper = Keeper::new(vec![self.host.clone()], self.site.clone(), program, self.rng.fork());
         let reaper = keeper.reaper();

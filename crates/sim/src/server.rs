@@ -27,9 +27,11 @@ use shard::stack::StackParts;
 use storage::StoreOptions;
 use telemetry::Metrics;
 
+use crate::history::Shared as History;
 use crate::plane::Flaw;
 use crate::plane::papers::{Checkpoint, Papers};
 use crate::plane::tellings::{Tellings, Unsteady};
+use crate::recorded::Recorded;
 
 /// Where clients would reach it.
 const ADDRESS: &str = "kcp.example:6443";
@@ -76,6 +78,8 @@ pub struct ServerOptions {
     pub cache_bytes: usize,
     /// A fault that the checkers have to find. Without effect in release builds, where there are none.
     pub bug: Option<Bug>,
+    /// What its store must not forget before it is in there.
+    pub history: Option<History>,
     /// None: it is alone.
     pub member: Option<Member>,
 }
@@ -100,6 +104,7 @@ impl Default for ServerOptions {
             log_bytes: 32 << 20,
             cache_bytes: 32 << 20,
             bug: None,
+            history: None,
             member: None,
         }
     }
@@ -173,6 +178,10 @@ impl Server {
         options.plant_in_store(&mut embedded);
         embedded.reserve_bytes = 1 << 20;
         let kv: Arc<dyn Kv> = Arc::new(EmbeddedKv::open(env, embedded).await.context("opening the store")?);
+        let kv = match options.history.clone() {
+            Some(history) => Arc::new(Recorded { inner: kv, history }),
+            None => kv,
+        };
         let signer = AccountSigner::open(env, &start)?;
         let shard_options = shard_options(&start, options, env, &signer);
         let shard = Shard::start_with(env, kv.clone(), shard_options, options.seams(between)).await?;

@@ -203,6 +203,7 @@ impl Plane {
             history: Arc::clone(&history),
             options: ServerOptions {
                 member: Some(member),
+                history: Some(Arc::clone(&history)),
                 ..options
             },
             up: Arc::clone(&up),
