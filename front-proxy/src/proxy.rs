@@ -112,6 +112,7 @@ impl Service for Proxy {
     }
 }
 
+/// A request's future is moved several times until it runs: what is rare and large in it has a box of its own.
 impl Proxy {
     async fn handle(&self, request: Request<RequestBody>, connection: &Connection) -> Answered<Response<Body>> {
         let (parts, body) = request.into_parts();
@@ -121,7 +122,7 @@ impl Proxy {
             None => decoded.into_owned(),
         };
         if let Some(endpoint) = own_endpoint(&path) {
-            return self.own(endpoint, &parts, connection).await;
+            return Box::pin(self.own(endpoint, &parts, connection)).await;
         }
         let Some((mapping, mapped, cluster)) = self.mappings.find(&path) else {
             return Err(Refusal::no_such_path());
@@ -173,6 +174,10 @@ impl Proxy {
             return Ok(self.finished(forwarded.lane, response));
         };
         self.peers.routes.forget(&cluster, shard);
+        Box::pin(self.forward_anew(way.mapping, forwarded, path)).await
+    }
+
+    async fn forward_anew(&self, mapping: usize, forwarded: &Forwarded, path: &str) -> Answered<Response<Body>> {
         let Some((segment, below)) = split_cluster(path) else {
             return Err(Refusal::no_such_path());
         };
@@ -180,7 +185,7 @@ impl Proxy {
             Some(path) => self.peers.resolve_anew(&path).await,
             None => Err(Lost::Unknown(None)),
         };
-        let way = self.way(way.mapping, segment, below, found)?;
+        let way = self.way(mapping, segment, below, found)?;
         let response = self.send(&way, forwarded).await?;
         match response.status() {
             // Gone again, or an index that contradicts its own shard: the client may ask once more.
@@ -208,7 +213,7 @@ impl Proxy {
             self.metrics.looked_up("limited");
             return Err(Lost::Refused(too_many()));
         };
-        let found = self.peers.look_for(path).await;
+        let found = Box::pin(self.peers.look_for(path)).await;
         match &found {
             Ok(_) => {
                 guess.was_right();

@@ -307,7 +307,11 @@ impl Inner {
     }
 
     async fn connect(&self) -> Result<Connection, UpstreamError> {
-        let connecting = self.env.clock.timeout(self.options.connect_timeout, self.dial());
+        // Rare, and tens of kilobytes: every request's future would have room for it, and be moved with it.
+        let connecting = self
+            .env
+            .clock
+            .timeout(self.options.connect_timeout, Box::pin(self.dial()));
         match connecting.await {
             Ok(connected) => connected.map_err(|error| self.unreachable(&error)),
             Err(_) => Err(self.unreachable(&"it does not answer")),

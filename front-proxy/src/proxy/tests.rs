@@ -14,6 +14,7 @@ use super::*;
 
 mod lost;
 mod names;
+mod sizes;
 
 /// Everybody is jane.
 struct Jane;

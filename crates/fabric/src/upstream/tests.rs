@@ -162,6 +162,19 @@ async fn a_server_that_is_held_up_for_half_a_second_is_not_lost() {
     }
 }
 
+/// Everything that asks another server has this within.
+#[tokio::test(start_paused = true)]
+async fn a_request_has_no_room_for_a_handshake() {
+    let (env, _host) = Env::simulated(7, SimOptions::default());
+    let endpoint = Endpoint {
+        address: "nobody:80".to_owned(),
+        tls: None,
+    };
+    let upstream = Upstream::new(env, endpoint, UpstreamOptions::default());
+    let bytes = size_of_val(&upstream.send(Lane::Short, get("/")));
+    assert!(bytes <= 2 * 1024, "{bytes} bytes");
+}
+
 #[test]
 fn who_has_a_certificate_speaks_tls_alone() {
     let identity = crate::Identity::default();
