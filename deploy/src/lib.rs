@@ -33,20 +33,6 @@ pub enum Source {
     ConfigMap { name: String, key: String },
 }
 
-/// Programs and flags of kcp that the chart starts and gives, and that are not built here yet. Whoever builds one takes it off.
-const NOT_BUILT: &[&str] = &[
-    "--oidc-issuer-url",
-    "--oidc-client-id",
-    "--oidc-username-claim",
-    "--oidc-groups-claim",
-    "--oidc-groups-prefix",
-];
-
-/// Whether our programs know this word of a command.
-pub fn is_built(word: &str) -> bool {
-    !NOT_BUILT.contains(&word.split('=').next().unwrap_or(word))
-}
-
 // === impl Manifests ===
 
 impl Manifests {

@@ -2,7 +2,7 @@
 
 use cache_server::options::CacheOptions;
 use clap::Parser;
-use deploy::{Manifests, is_built};
+use deploy::Manifests;
 use front_proxy::options::ProxyOptions;
 use shard::issue::IssueOptions;
 use shard::options::StartOptions;
@@ -25,7 +25,7 @@ enum Kcp {
 #[derive(Parser)]
 struct Proxy {
     #[command(flatten)]
-    _options: ProxyOptions,
+    options: ProxyOptions,
 }
 
 #[derive(Parser)]
@@ -40,17 +40,19 @@ struct Views {
     options: ProgramOptions,
 }
 
-/// What a program's own options say of a command line. `None`: programs that are not ours, or not in this workspace yet.
+/// What a program's own options say of a command line. `None`: there is no command.
 fn parse(line: &[String]) -> Option<Result<(), String>> {
     let program = line.first()?.strip_prefix('/')?;
-    let said = |outcome: Result<(), clap::Error>| outcome.map_err(|error| error.to_string());
     Some(match program {
         "kcp" => match Kcp::try_parse_from(line) {
             Ok(Kcp::Start(options)) => options.validate(),
             Ok(Kcp::Issue(_)) => Ok(()),
             Err(error) => Err(error.to_string()),
         },
-        "kcp-front-proxy" => said(Proxy::try_parse_from(line).map(drop)),
+        "kcp-front-proxy" => match Proxy::try_parse_from(line) {
+            Ok(Proxy { options }) => options.oidc.validate(),
+            Err(error) => Err(error.to_string()),
+        },
         "cache-server" => match Cache::try_parse_from(line) {
             Ok(Cache { options }) => options.validate(),
             Err(error) => Err(error.to_string()),
@@ -59,7 +61,6 @@ fn parse(line: &[String]) -> Option<Result<(), String>> {
             Ok(views) => views.options.validate(),
             Err(error) => Err(error.to_string()),
         },
-        _ if !is_built(&line[0]) => return None,
         other => Err(format!("there is no program {other}")),
     })
 }
@@ -70,11 +71,7 @@ fn every_command_is_one_of_our_programs() {
     for name in RENDERED {
         let manifests = Manifests::rendered(name).unwrap();
         for container in manifests.containers() {
-            let line: Vec<String> = container
-                .command()
-                .into_iter()
-                .filter(|argument| is_built(argument))
-                .collect();
+            let line: Vec<String> = container.command();
             if line.first().is_some_and(|program| program == "etcd") {
                 continue;
             }
@@ -110,7 +107,7 @@ fn flags_are_given_once_and_as_one_word() {
     }
 }
 
-/// What kcp's own charts give (kcp-dev/helm-charts ca73c22: charts `kcp`, `shard` and `proxy`, OIDC off, audit on).
+/// What kcp's own charts give (kcp-dev/helm-charts ca73c22: charts `kcp`, `shard` and `proxy`, OIDC on, audit on).
 ///
 /// Its charts render no `virtual-workspaces` (the views are in the shards); those flags are the program's own.
 const KCPS_OWN: [&str; 4] = [
@@ -137,7 +134,9 @@ const KCPS_OWN: [&str; 4] = [
      --requestheader-username-headers=X-Remote-User --requestheader-group-headers=X-Remote-Group \
      --requestheader-extra-headers-prefix=X-Remote-Extra- --service-account-key-file=/a/tls.key \
      --service-account-lookup=false --mapping-file=/m/path-mapping.yaml --v=3 --logging-format=json \
-     --profiler-address=localhost:6060 --token-auth-file=/etc/kcp/token-auth/auth-token.csv",
+     --profiler-address=localhost:6060 --token-auth-file=/etc/kcp/token-auth/auth-token.csv \
+     --oidc-issuer-url=https://issuer --oidc-client-id=kcp --oidc-groups-claim=groups --oidc-username-claim=email \
+     --oidc-username-prefix=oidc: --oidc-groups-prefix=oidc: --oidc-ca-file=/etc/kcp/tls/oidc/ca.crt",
     "/virtual-workspaces --kubeconfig=/k/kubeconfig --context=root --authentication-kubeconfig=/k/kubeconfig \
      --authentication-skip-lookup --external-logical-cluster-admin-kubeconfig=/x/kubeconfig --cache-kubeconfig=/c/kubeconfig \
      --client-ca-file=/c/tls.crt --requestheader-client-ca-file=/h/tls.crt --requestheader-username-headers=X-Remote-User \

@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use deploy::{Container, Manifests, Source, array, is_built};
+use deploy::{Container, Manifests, Source, array};
 use machinery::object::ObjectExt;
 use tempfile::TempDir;
 
@@ -97,7 +97,7 @@ impl Chart {
             let words = container.command();
             let first = words.first().map(String::as_str).unwrap_or_default();
             let is_once = container.workload.contains("Job/");
-            if is_once || !is_built(first) || !is_meant(first.trim_start_matches('/')) {
+            if is_once || !is_meant(first.trim_start_matches('/')) {
                 continue;
             }
             // Of our own programs one replica does: they would share a port.
@@ -174,12 +174,7 @@ impl Chart {
             }
             self.local(&container.workload, &member, &word)
         };
-        let mut words: Vec<String> = container
-            .command()
-            .into_iter()
-            .filter(|word| is_built(word))
-            .map(local)
-            .collect();
+        let mut words: Vec<String> = container.command().into_iter().map(local).collect();
         if let Some(program) = words.first_mut() {
             let own = program.strip_prefix('/').map(server::program);
             *program = own.unwrap_or_else(etcd::binary).display().to_string();

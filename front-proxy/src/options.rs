@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::keys::identity;
 use clap::Args;
+use oidc::OidcOptions;
 
 /// How the proxy runs, whom it knows and where shards are.
 #[derive(Args, Clone, Debug)]
@@ -69,6 +70,8 @@ pub struct ProxyOptions {
     /// exists
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub service_account_lookup: bool,
+    #[command(flatten)]
+    pub oidc: OidcOptions,
     /// Groups that are told to shards; none: all but the dropped ones
     #[arg(long, value_delimiter = ',')]
     pub authentication_pass_on_groups: Vec<String>,

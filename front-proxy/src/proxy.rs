@@ -29,6 +29,7 @@ use crate::guesses::Guesses;
 use crate::identity::{GroupFilter, IdentityHeaders};
 use crate::mapping::Mappings;
 use crate::start::ProxyMetrics;
+use crate::workspace_users::WorkspaceUsers;
 
 #[cfg(test)]
 mod tests;
@@ -41,6 +42,8 @@ pub struct Proxy {
     /// By number of the mapping: as whom the proxy goes there. That of `/clusters/` serves all shards.
     pub identities: Vec<Arc<ClientTls>>,
     pub authenticators: Vec<Arc<dyn Authenticator>>,
+    /// Users of workspaces' own issuers: the feature WorkspaceAuthentication.
+    pub workspace_users: Option<WorkspaceUsers>,
     pub groups: GroupFilter,
     pub options: UpstreamOptions,
     /// Whether workspaces may lead to servers of tenants' choice: the feature WorkspaceMounts.
@@ -127,7 +130,7 @@ impl Proxy {
         let Some((mapping, mapped, cluster)) = self.mappings.find(&path) else {
             return Err(Refusal::no_such_path());
         };
-        let user = self.authenticate(&parts.headers, connection).await?;
+        let user = self.authenticate_at(&path, &parts.headers, connection).await?;
         let way = match split_cluster(&path) {
             // All clusters of all shards are nobody's business (kcp's facts, H.1).
             Some(("*", _)) => return Err(Refusal::Forbidden(Box::new(all_clusters(&user, &parts)))),
@@ -285,6 +288,18 @@ impl Proxy {
             Err(Lost::Refused(status)) => Err(status.into()),
             // Views refuse what they do not know, and look the same to everybody.
             Ok(_) | Err(Lost::Unknown(_)) => Ok(()),
+        }
+    }
+
+    /// The same, or somebody who is known in the workspace of the path alone.
+    async fn authenticate_at(&self, path: &str, headers: &HeaderMap, connection: &Connection) -> Answered<User> {
+        let unknown = match self.authenticate(headers, connection).await {
+            Ok(user) => return Ok(user),
+            Err(unknown) => unknown,
+        };
+        match (&self.workspace_users, bearer_token(headers)) {
+            (Some(users), Some(token)) => users.user(&token, path).await?.ok_or(unknown),
+            _ => Err(unknown),
         }
     }
 

@@ -26,6 +26,7 @@ use crate::identity::GroupFilter;
 use crate::mapping::Mappings;
 use crate::options::ProxyOptions;
 use crate::proxy::Proxy;
+use crate::workspace_users::WorkspaceUsers;
 
 #[cfg(test)]
 mod tests;
@@ -137,6 +138,9 @@ fn proxy(env: &Env, options: &ProxyOptions, metrics: ProxyMetrics) -> Result<(Pr
         mappings,
         identities,
         authenticators: authenticators(env, options, &peers)?,
+        workspace_users: options
+            .has_gate("WorkspaceAuthentication")
+            .then(|| WorkspaceUsers::new(env, peers.clone())),
         peers,
         groups: GroupFilter {
             pass: options.authentication_pass_on_groups.clone(),
@@ -197,6 +201,13 @@ fn authenticators(env: &Env, options: &ProxyOptions, peers: &Arc<Peers>) -> Resu
             now,
         )));
     }
+    let issuers = options
+        .oidc
+        .issuers(env, std::slice::from_ref(&options.service_account_issuer))?;
+    if issuers.anonymous == Some(true) {
+        bail!("--authentication-config: anonymous.enabled: who shows no credentials is nobody here");
+    }
+    members.extend(issuers.authenticators);
     Ok(members)
 }
 

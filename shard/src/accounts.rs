@@ -1,10 +1,12 @@
-//! Service accounts and their Secrets, whichever shard has them: whoever provides an API has one account, and goes with it to
-//! the URL of every shard that its slices announce (kcp's facts, G.2).
+//! What says who somebody is, whichever shard has it: service accounts and their Secrets, because whoever provides an API has
+//! one account, and goes with it to the URL of every shard that its slices announce (kcp's facts, G.2); and the issuers of
+//! workspaces, which are where their types are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::keys::group;
 use apiserver::auth::service_account::AccountSource;
 use async_trait::async_trait;
 use controller::{Fetched, Remote};
@@ -53,20 +55,26 @@ impl Accounts {
         }
     }
 
-    async fn find(
+    pub async fn find(
         &self,
         resource: ResourceRef,
         of: &Cluster,
         namespace: &str,
         name: &str,
     ) -> Result<Option<Arc<Value>>> {
-        let own = ResourceKey::builtin(&resource.group, &resource.resource);
+        let own = match &*resource.group {
+            group::TENANCY => self.facts.definitions.root_export(&resource.group, &resource.resource),
+            _ => None,
+        };
+        let own = own.map(|def| def.store.clone());
+        let own = own.unwrap_or_else(|| ResourceKey::builtin(&resource.group, &resource.resource));
         if let Some(found) = self.facts.object(&own, of, namespace, name) {
             return Ok(Some(found));
         }
         // Tokens are signed, but by whoever had the key: no name leads out of its place in a path.
         let is_name = |name: &str| dns1123_subdomain(name).is_empty();
-        if !self.others.may_hold(of) || !is_name(namespace) || !is_name(name) {
+        let is_namespace = namespace.is_empty() && &*resource.group == group::TENANCY || is_name(namespace);
+        if !self.others.may_hold(of) || !is_namespace || !is_name(name) {
             return Ok(None);
         }
         let object = resource.object(of, namespace, name);

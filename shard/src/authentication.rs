@@ -23,6 +23,10 @@ use crate::admin::AdminTokens;
 use crate::facts::ShardFacts;
 use crate::options::StartOptions;
 use crate::shard::Shard;
+use crate::workspace_issuers::WorkspaceIssuers;
+
+/// The feature by which workspaces have issuers of their own.
+const WORKSPACE_AUTHENTICATION: &str = "WorkspaceAuthentication";
 
 /// What authentication adds to a server.
 pub struct Authentication {
@@ -35,6 +39,8 @@ pub struct Authentication {
     /// What tokens of service accounts are verified with.
     pub keys: Vec<PublicKey>,
     pub components: Components,
+    /// Requests without credentials are made by `system:anonymous`.
+    pub anonymous: bool,
 }
 
 /// Certificates, as far as they make other components known.
@@ -78,7 +84,16 @@ impl Authentication {
         members.extend(components.clients.clone());
         members.push(Arc::new(token_table(env, options, tokens)?));
         members.push(Arc::new(accounts));
-        let chain = Arc::new(Chain::new(members.clone(), audiences.clone(), options.anonymous_auth));
+        let issuers = options.oidc.issuers(env, &[options.service_account_issuer.clone()])?;
+        members.extend(issuers.authenticators);
+        if options.has_gate(WORKSPACE_AUTHENTICATION) {
+            let disallowed = vec![options.service_account_issuer.clone()];
+            let of_workspaces = WorkspaceIssuers::new(env, shard.facts.clone(), source.clone(), disallowed);
+            members.push(Arc::new(of_workspaces));
+        }
+        // Said twice, the stricter word counts.
+        let anonymous = options.anonymous_auth && issuers.anonymous.unwrap_or(true);
+        let chain = Arc::new(Chain::new(members.clone(), audiences.clone(), anonymous));
         let accounts = AccountBackend::new(shard.objects(), source, signer.issuer(), audiences, None);
         Ok(Self {
             authenticators: members,
@@ -87,6 +102,7 @@ impl Authentication {
             accounts: Arc::new(accounts),
             keys,
             components,
+            anonymous,
         })
     }
 }

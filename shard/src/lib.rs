@@ -40,3 +40,4 @@ pub mod start;
 pub mod surface;
 pub mod up;
 pub mod views;
+pub mod workspace_issuers;

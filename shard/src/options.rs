@@ -6,6 +6,7 @@ use std::time::Duration;
 use api::bootstrap::Batteries;
 use apiserver::AuditFile;
 use clap::Args;
+use oidc::OidcOptions;
 
 use crate::neighbours::ROOT_SHARD;
 
@@ -146,6 +147,8 @@ pub struct StartOptions {
     /// A token is good only while its account exists
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     pub service_account_lookup: bool,
+    #[command(flatten)]
+    pub oidc: OidcOptions,
     /// Paths that anybody may get
     #[arg(long, value_delimiter = ',', default_value = "/healthz,/readyz,/livez")]
     pub authorization_always_allow_paths: Vec<String>,
@@ -308,6 +311,7 @@ impl StartOptions {
         Batteries::parse(&self.batteries_included).map_err(|error| error.to_string())?;
         self.gates().map(drop)?;
         self.validate_authorizers()?;
+        self.oidc.validate()?;
         if self.audit_log_path.as_deref() == Some(std::path::Path::new("-")) {
             return Err("--audit-log-path: standard output has the server's own log; name a file".to_owned());
         }

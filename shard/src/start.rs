@@ -92,6 +92,7 @@ impl Running {
         let audit = audit(env, options, &metrics)?;
         let authentication = Authentication::new(env, options, &tokens, &signer, &shard)?;
         let components = authentication.components.clone();
+        let anonymous = authentication.anonymous;
         let parts = StackParts {
             authentication,
             run_virtual_workspaces: options.run_virtual_workspaces,
@@ -100,7 +101,7 @@ impl Running {
             health,
             lifecycle: lifecycle.clone(),
             metrics: metrics.clone(),
-            anonymous: options.anonymous_auth,
+            anonymous,
             external_address: place.external.clone(),
             issuer: options.service_account_issuer.clone(),
             jwks_uri: options.service_account_jwks_uri.clone(),

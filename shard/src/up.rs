@@ -16,6 +16,7 @@ use fabric::upstream::UpstreamBody;
 use fabric::{Endpoint, Identity, Lane, Upstream, UpstreamOptions};
 use http::Request;
 use http_body_util::{BodyExt as _, Empty};
+use oidc::OidcOptions;
 use tokio::process::{Child, ChildStdin, Command};
 
 use layout::{Layout, Process};
@@ -45,6 +46,11 @@ pub struct UpOptions {
     /// etcd of each shard, in their order: URLs, comma separated; without it each shard has its embedded store
     #[arg(long, value_delimiter = ',')]
     pub etcd_servers: Vec<String>,
+    #[command(flatten)]
+    pub oidc: OidcOptions,
+    /// Features of the front-proxy and the shards: Name=true or Name=false, comma separated
+    #[arg(long, value_delimiter = ',')]
+    pub feature_gates: Vec<String>,
     /// Further flags for every shard, e.g. --shard-flag=--v=4
     #[arg(long = "shard-flag", allow_hyphen_values = true)]
     pub shard_flags: Vec<String>,
@@ -74,6 +80,7 @@ struct Running {
 /// When something cannot be started.
 pub async fn run(env: &Env, options: &UpOptions, stop: impl Future<Output = Result<()>>) -> Result<()> {
     let begun = env.clock.monotonic();
+    options.oidc.validate().map_err(anyhow::Error::msg)?;
     let layout = Layout::prepare(env, options)?;
     say(&format!(
         "keys and kubeconfigs are in {}",

@@ -11,6 +11,7 @@ macro_rules! refs {
 refs! {
     workspaces => "tenancy.kcp.io", "workspaces";
     workspace_types => "tenancy.kcp.io", "workspacetypes";
+    workspace_authentication_configurations => "tenancy.kcp.io", "workspaceauthenticationconfigurations";
     logical_clusters => "core.kcp.io", "logicalclusters";
     shards => "core.kcp.io", "shards";
     exports => "apis.kcp.io", "apiexports";

@@ -43,6 +43,7 @@ fn proxy(env: &Env, mapping: &str, authenticators: Vec<Arc<dyn Authenticator>>) 
         mappings: Mappings::parse(mapping.as_bytes()).unwrap(),
         identities: Vec::new(),
         authenticators,
+        workspace_users: None,
         groups: GroupFilter::default(),
         options,
         mounts: true,

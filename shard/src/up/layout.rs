@@ -244,7 +244,7 @@ impl Layout {
         }
         let log = self.directory.join("front-proxy.log");
         let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());
-        let arguments = vec![
+        let mut arguments = vec![
             file("mapping-file", &self.mapping),
             file("shards-kubeconfig", &self.component_kubeconfig()),
             format!("--shard-urls={}", self.shard_urls().join(",")),
@@ -258,6 +258,8 @@ impl Layout {
             format!("--bind-address={}", self.options.bind_address),
             format!("--v={}", self.options.verbosity),
         ];
+        arguments.extend(self.features());
+        arguments.extend(self.options.oidc.arguments());
         processes.push(Process {
             name: "front-proxy".to_owned(),
             program: own.with_file_name("kcp-front-proxy"),
@@ -321,6 +323,8 @@ impl Layout {
         if let Some(etcd) = self.options.etcd_servers.get(usize::from(index)) {
             arguments.push(format!("--etcd-servers={etcd}"));
         }
+        arguments.extend(self.features());
+        arguments.extend(self.options.oidc.arguments());
         arguments.extend(self.options.shard_flags.iter().cloned());
         Process {
             log: directory.join("kcp.log"),
@@ -335,6 +339,11 @@ impl Layout {
 // === impl Layout: beside the shards ===
 
 impl Layout {
+    fn features(&self) -> Option<String> {
+        let gates = &self.options.feature_gates;
+        (!gates.is_empty()).then(|| format!("--feature-gates={}", gates.join(",")))
+    }
+
     fn virtual_workspaces(&self, index: u16, pair: &Pair, own: &Path) -> Process {
         let name = shard_name(index);
         let file = |flag: &str, path: &Path| format!("--{flag}={}", path.display());

@@ -6,6 +6,8 @@ use async_trait::async_trait;
 use machinery::status::{Result, Status};
 use machinery::user::{AUTHENTICATED, UNAUTHENTICATED, User};
 
+use permit::Scope;
+
 use super::{Authenticator, Credentials, refused};
 
 /// Asks each in turn: the first that knows the sender wins, and what others found wrong counts only if none does
@@ -41,14 +43,15 @@ impl Chain {
         &self.audiences
     }
 
-    /// For TokenReview: who has this token, if it is good for one of `wanted`. Errors: 401, with the reasons of all.
-    pub async fn review(&self, token: &str, wanted: &[String]) -> Result<Audienced> {
+    /// For TokenReview: who has this token where it is asked, if it is good for one of `wanted`. Errors: 401, with the reasons
+    /// of all.
+    pub async fn review(&self, token: &str, wanted: &[String], scope: Option<&Scope>) -> Result<Audienced> {
         let headers = http::HeaderMap::new();
         let credentials = Credentials {
             peer_certificates: &[],
             bearer_token: Some(token),
             headers: &headers,
-            scope: None,
+            scope,
         };
         let mut errors = Vec::new();
         for member in &self.members {
@@ -172,8 +175,11 @@ mod tests {
     #[tokio::test]
     async fn tokens_without_audiences_are_for_this_server() {
         let wanted = |name: &str| vec![name.to_owned()];
-        let found = chain(true).review("secret", &wanted("https://here")).await.unwrap();
+        let found = chain(true)
+            .review("secret", &wanted("https://here"), None)
+            .await
+            .unwrap();
         assert_eq!(found.audiences, Some(wanted("https://here")));
-        assert!(chain(true).review("secret", &wanted("elsewhere")).await.is_err());
+        assert!(chain(true).review("secret", &wanted("elsewhere"), None).await.is_err());
     }
 }

@@ -15,6 +15,7 @@ mod ca_bundle;
 mod chain;
 mod escalation;
 mod impersonation;
+pub mod jwt;
 pub mod rbac;
 mod request_header;
 mod review;
@@ -47,7 +48,7 @@ pub use x509::ClientCertificates;
 pub type Now = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// `Extra` of users: which credential was used.
-pub(crate) const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+pub const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
 
 /// What a request presents about its sender. Secrets are never logged: no `Debug`.
 pub struct Credentials<'a> {
@@ -126,7 +127,7 @@ pub fn now(clock: &env::Clock) -> Now {
 }
 
 /// Why a credential does not hold. Clients are told no more than `Unauthorized`; the text is for logs and TokenReviews.
-pub(crate) fn refused(why: impl Into<String>) -> Status {
+pub fn refused(why: impl Into<String>) -> Status {
     Status::new(401, Reason::Unauthorized, why)
 }
 

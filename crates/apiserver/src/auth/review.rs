@@ -64,7 +64,9 @@ impl ReviewBackend {
             ("authorization.k8s.io", "selfsubjectaccessreviews") => asked.own(review).await,
             ("authorization.k8s.io", "selfsubjectrulesreviews") => asked.own_rules(review).await,
             ("authentication.k8s.io", "selfsubjectreviews") => Ok(self.own_user(request, review)),
-            ("authentication.k8s.io", "tokenreviews") => token_review::answer(self.tokens.as_deref(), review).await,
+            ("authentication.k8s.io", "tokenreviews") => {
+                token_review::answer(self.tokens.as_deref(), request.permit.scope(), review).await
+            }
             _ => Err(Status::no_such_resource()),
         }
     }

@@ -8,7 +8,6 @@ mod der;
 pub mod discovery;
 mod in_cluster;
 mod issuer;
-mod jwt;
 mod key;
 
 use std::collections::BTreeSet;
@@ -31,8 +30,8 @@ pub use issuer::{Issued, TokenIssuer};
 pub use key::{Algorithm, KeyError, PublicKey, SigningKey};
 
 use super::chain::intersection;
+use super::jwt::Unverified;
 use super::{Audienced, Authenticator, CREDENTIAL_ID, Credentials, Now, hash_token, refused};
-use jwt::Unverified;
 
 /// Where accounts and their Secrets are, whichever shard has them.
 #[async_trait]

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use super::expr::{Arithmetic, Call, Compare, Expr, Select};
 use super::library::Cost;
 use super::value::{Key, Part, Text, Val};
-use super::{Failure, Input, Outcome, fold};
+use super::{Failure, Input, Outcome, Yield, fold};
 use crate::schema::structural::ListType;
 
 pub(super) type Answer<'a> = Result<Val<'a>, Failure>;
@@ -40,6 +40,18 @@ pub(super) fn run(expr: &Expr, input: Input<'_>, optional_old: bool, limit: u64)
         other => Outcome::Other(other.type_name()),
     });
     (answer, machine.cost)
+}
+
+/// The same with one variable, which is the first local.
+pub(super) fn run_over<'a>(expr: &'a Expr, input: Input<'a>, variable: Val<'a>, limit: u64) -> Result<Yield, Failure> {
+    let mut machine = Machine {
+        input,
+        optional_old: false,
+        cost: 0,
+        limit,
+        locals: vec![variable],
+    };
+    machine.eval(expr).map(Yield::from)
 }
 
 // === impl Machine ===
@@ -379,7 +391,8 @@ fn member<'a>(operand: &Val<'a>, select: &'a Select) -> Option<Answer<'a>> {
     let raw = select.raw.as_deref().unwrap_or(&select.name);
     match operand {
         Val::Part(part) => {
-            let typed = part.schema.is_some_and(|schema| schema.additional_schema().is_none());
+            // Keys of maps are not escaped; members of what has no schema are, as Kubernetes reads claims.
+            let typed = part.schema.is_none_or(|schema| schema.additional_schema().is_none());
             part.member(if typed { &select.name } else { raw })
         }
         other => other.member(&Val::Text(Text::Borrowed(raw))),

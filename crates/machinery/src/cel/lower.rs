@@ -55,6 +55,17 @@ pub(super) fn lower(tree: &Tree, scope: Scope<'_>, wanted: Wanted) -> Result<Low
     })
 }
 
+/// An expression over one variable, which is the first local: nothing else is declared.
+pub(super) fn lower_over(tree: &Tree, variable: &str, ty: Ty<'static>) -> Result<Expr, CompileError> {
+    let mut lowering = Lowering {
+        this: Ty::Dyn,
+        old: Ty::Dyn,
+        locals: vec![(variable.to_owned(), ty)],
+        uses_old: false,
+    };
+    Ok(lowering.tree(tree)?.0)
+}
+
 // === impl Lowering ===
 
 impl<'s> Lowering<'s> {
@@ -545,7 +556,7 @@ fn variable(tree: &Tree) -> Result<String, CompileError> {
     }
 }
 
-fn undeclared(name: &str, at: usize) -> CompileError {
+pub(super) fn undeclared(name: &str, at: usize) -> CompileError {
     CompileError::new(at, format!("undeclared reference to '{name}' (in container '')"))
 }
 

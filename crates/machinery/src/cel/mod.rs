@@ -18,6 +18,7 @@ mod eval;
 mod expr;
 mod fold;
 mod foreign;
+mod free;
 mod library;
 mod lower;
 mod network;
@@ -33,6 +34,7 @@ mod value;
 pub mod escape;
 
 pub use estimate::repetitions_max;
+pub use free::{Free, Yield};
 use serde_json::Value;
 
 use crate::schema::structural::Schema;

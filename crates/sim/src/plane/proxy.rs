@@ -95,6 +95,7 @@ impl ProxyServer {
             mappings: Mappings::parse(mapping.as_bytes()).map_err(anyhow::Error::msg)?,
             identities: Vec::new(),
             authenticators: vec![Arc::new(table) as Arc<dyn Authenticator>],
+            workspace_users: None,
             groups: GroupFilter {
                 pass: Vec::new(),
                 drop: vec![MASTERS.to_owned()],

@@ -124,7 +124,10 @@ spec:
 - --token-auth-file=/etc/kcp/tls/tokens/tokens.csv
 {{- end }}
 {{- with .Values.oidc }}
-{{- if .issuerURL }}
+{{- if .configSecretName }}
+{{- if .issuerURL }}{{ fail "oidc.configSecretName and oidc.issuerURL exclude each other" }}{{ end }}
+- --authentication-config=/etc/kcp/tls/authentication/config.yaml
+{{- else if .issuerURL }}
 - '--oidc-issuer-url={{ .issuerURL }}'
 - '--oidc-client-id={{ required "oidc.clientID is required with oidc.issuerURL" .clientID }}'
 {{- with .usernameClaim }}
@@ -139,6 +142,12 @@ spec:
 {{- with .groupsPrefix }}
 - '--oidc-groups-prefix={{ . }}'
 {{- end }}
+{{- with .signingAlgs }}
+- '--oidc-signing-algs={{ join "," . }}'
+{{- end }}
+{{- with .requiredClaims }}
+- '--oidc-required-claim={{ range $at, $name := keys . | sortAlpha }}{{ if $at }},{{ end }}{{ $name }}={{ index $.Values.oidc.requiredClaims $name }}{{ end }}'
+{{- end }}
 {{- if .caSecretName }}
 - --oidc-ca-file=/etc/kcp/tls/oidc/ca.crt
 {{- end }}
@@ -152,6 +161,9 @@ spec:
 {{- define "kcp.authenticationFiles" -}}
 {{- with .Values.tokenAuth.secretName }}
 {{- include "kcp.secretFiles" (list "tokens" . (list "tokens.csv")) }}
+{{- end }}
+{{- with .Values.oidc.configSecretName }}
+{{- include "kcp.secretFiles" (list "authentication" . (list "config.yaml")) }}
 {{- end }}
 {{- if and .Values.oidc.issuerURL .Values.oidc.caSecretName }}
 {{- include "kcp.secretFiles" (list "oidc" .Values.oidc.caSecretName (list "ca.crt")) }}

@@ -2,11 +2,12 @@
 
 use machinery::object::ObjectExt;
 use machinery::status::{Result, Status};
+use permit::Scope;
 use serde_json::{Value, json};
 
 use crate::auth::{Audienced, Chain};
 
-pub(super) async fn answer(tokens: Option<&Chain>, mut review: Value) -> Result<Value> {
+pub(super) async fn answer(tokens: Option<&Chain>, scope: &Scope, mut review: Value) -> Result<Value> {
     let token = review.str_at(&["spec", "token"]).unwrap_or_default();
     if token.is_empty() {
         return Err(Status::bad_request(
@@ -28,7 +29,7 @@ pub(super) async fn answer(tokens: Option<&Chain>, mut review: Value) -> Result<
     } else {
         asked.as_slice()
     };
-    let status = match tokens.review(token, wanted).await {
+    let status = match tokens.review(token, wanted, Some(scope)).await {
         Ok(Audienced { user, audiences }) => {
             let mut status = json!({"authenticated": true, "user": user});
             if let Some(audiences) = audiences.filter(|list| !list.is_empty()) {

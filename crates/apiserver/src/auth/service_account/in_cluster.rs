@@ -5,7 +5,7 @@ use http::header::AUTHORIZATION;
 use permit::Cluster;
 use serde_json::Value;
 
-use super::jwt::Unverified;
+use crate::auth::jwt::Unverified;
 
 /// Set by peers that have resolved the cluster already.
 const SHARDED_REQUEST: &str = "x-kubernetes-sharded-request";
@@ -38,7 +38,8 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::auth::service_account::{AccountRef, SigningKey, jwt};
+    use crate::auth::jwt;
+    use crate::auth::service_account::{AccountRef, SigningKey};
 
     fn headers(claims: &Value) -> HeaderMap {
         let (key, _) = SigningKey::generate().unwrap();

@@ -5,9 +5,9 @@ use machinery::status::{Result, Status};
 use serde_json::Value;
 
 use super::claims::{AccountRef, ObjectRef};
-use super::jwt;
 use super::key::SigningKey;
 use crate::auth::Now;
+use crate::auth::jwt;
 
 /// Makes tokens of service accounts.
 pub struct TokenIssuer {

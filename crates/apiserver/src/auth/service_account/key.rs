@@ -116,7 +116,7 @@ impl SigningKey {
     }
 
     /// The signature as JWS has it. `None` only if the system has no randomness.
-    pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+    pub(in crate::auth) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         match &self.pair {
             Pair::Rsa(pair) => {
                 let mut signature = vec![0; pair.public().modulus_len()];
@@ -280,7 +280,7 @@ impl PublicKey {
         self.algorithm
     }
 
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(in crate::auth) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let algorithm: &'static dyn VerificationAlgorithm = match self.algorithm {
             Algorithm::Rs256 => &RSA_PKCS1_2048_8192_SHA256,
             Algorithm::Es256 => &ECDSA_P256_SHA256_FIXED,

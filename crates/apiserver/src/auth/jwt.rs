@@ -4,10 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-use super::key::{PublicKey, SigningKey};
+use super::service_account::{PublicKey, SigningKey};
 
 /// A token that was taken apart. Nothing in it is verified.
-pub(super) struct Unverified<'a> {
+pub struct Unverified<'a> {
     /// What the signature is of.
     message: &'a str,
     signature: Vec<u8>,
@@ -31,7 +31,7 @@ pub(super) fn sign(claims: &Value, key: &SigningKey) -> Option<String> {
 // === impl Unverified ===
 
 impl<'a> Unverified<'a> {
-    /// `None`: not a signed token.
+    /// `None`: not a token in this form. (The signature may be empty: that of `alg: none` is, and holds nowhere.)
     pub fn parse(token: &'a str) -> Option<Self> {
         if token.len() > LEN_MAX {
             return None;
@@ -54,16 +54,33 @@ impl<'a> Unverified<'a> {
         self.claims.get(name)?.as_str()
     }
 
+    /// A parameter of the header that is text, as the sender says.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.header.get(name)?.as_str()
+    }
+
+    /// Whether the header names extensions that must be understood. None is.
+    pub fn is_extended(&self) -> bool {
+        self.header.get("crit").is_some()
+    }
+
+    /// What the signature is of.
+    pub fn message(&self) -> &[u8] {
+        self.message.as_bytes()
+    }
+
+    pub fn signature(&self) -> &[u8] {
+        &self.signature
+    }
+
     /// Whether one of the keys has signed it. A key is only asked for its own algorithm: what the token says of that is no
     /// choice of its maker's.
     pub fn is_signed_by(&self, keys: &[PublicKey]) -> bool {
-        let said = |name: &str| self.header.get(name).and_then(Value::as_str);
-        // An extension that must be understood is not.
-        if self.header.get("crit").is_some() {
+        if self.is_extended() {
             return false;
         }
-        let algorithm = said("alg").unwrap_or_default();
-        let id = said("kid").filter(|id| !id.is_empty());
+        let algorithm = self.parameter("alg").unwrap_or_default();
+        let id = self.parameter("kid").filter(|id| !id.is_empty());
         let fitting = keys.iter().filter(|key| key.algorithm().name() == algorithm);
         let mut named = fitting.filter(|key| id.is_none_or(|id| id == key.id()));
         named.any(|key| key.verifies(self.message.as_bytes(), &self.signature))

@@ -1,0 +1,201 @@
+//! Users of workspaces' own issuers: a WorkspaceType names WorkspaceAuthenticationConfigurations beside it, and who they know is
+//! known in the workspaces of that type, each time as a user of that workspace alone (feature WorkspaceAuthentication).
+//!
+//! Whoever makes such a type chooses whom this server asks for keys, and how its users are called. So they are nobody of the
+//! system: its names are refused, its groups and what kcp itself says about users (`extra`) are taken off, and they are confined to
+//! the workspace that they come to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiserver::auth::{Authenticator, Credentials, refused};
+use async_trait::async_trait;
+use controllers::refs;
+use env::Env;
+use machinery::object::ObjectExt;
+use machinery::status::{Result, Status};
+use machinery::user::User;
+use oidc::{JwtAuthenticator, Oidc};
+use parking_lot::Mutex;
+use permit::{Cluster, Scope};
+use serde_json::Value;
+use tenancy::effective::{CLUSTER_NAME, SCOPES};
+use tenancy::types::TypeSource as _;
+
+use crate::accounts::Accounts;
+use crate::facts::ShardFacts;
+
+/// By the cluster of the request.
+pub struct WorkspaceIssuers {
+    env: Env,
+    facts: Arc<ShardFacts>,
+    objects: Arc<Accounts>,
+    /// Issuers of the server's own tokens.
+    disallowed: Vec<String>,
+    /// Of configurations that tokens came for, by their cluster and name.
+    known: Mutex<BTreeMap<(Cluster, String), Known>>,
+}
+
+/// The issuers of a configuration as it was.
+struct Known {
+    spec: Value,
+    issuers: Arc<[Oidc]>,
+    /// On the monotonic clock.
+    used: Duration,
+}
+
+/// Issuers hold keys: of more configurations than these the one that was not used for longest is forgotten.
+const KNOWN_MAX: usize = 1024;
+const SYSTEM: &str = "system:";
+/// What kcp says about users stands under such keys.
+const OWN_EXTRA: &str = "kcp.io";
+
+// === impl WorkspaceIssuers ===
+
+impl WorkspaceIssuers {
+    pub fn new(env: &Env, facts: Arc<ShardFacts>, objects: Arc<Accounts>, disallowed: Vec<String>) -> Self {
+        Self {
+            env: env.clone(),
+            facts,
+            objects,
+            disallowed,
+            known: Mutex::default(),
+        }
+    }
+
+    /// The cluster and the names of the configurations that a cluster's type names.
+    fn configurations(&self, of: &Cluster) -> Option<(Cluster, Vec<String>)> {
+        let recorded = self.facts.index.read().cluster(of)?.workspace_type.clone()?;
+        let (path, name) = recorded.rsplit_once(':')?;
+        let of_type = self.facts.workspace_type(path, name)?;
+        let named = of_type.at(&["spec", "authenticationConfigurations"])?.as_array()?;
+        let names = named.iter().filter_map(|entry| entry.str_at(&["name"]));
+        Some((
+            tenancy::types::cluster_of(&of_type)?,
+            names.map(str::to_owned).collect(),
+        ))
+    }
+
+    async fn issuers(&self, of: &Cluster, name: &str) -> Result<Arc<[Oidc]>> {
+        let resource = refs::workspace_authentication_configurations();
+        let Some(configuration) = self.objects.find(resource, of, "", name).await? else {
+            return Ok(Arc::new([]));
+        };
+        let spec = configuration.get("spec").unwrap_or(&Value::Null);
+        let key = (of.clone(), name.to_owned());
+        let now = self.env.clock.monotonic();
+        if let Some(known) = self.known.lock().get_mut(&key).filter(|known| known.spec == *spec) {
+            known.used = now;
+            return Ok(known.issuers.clone());
+        }
+        let issuers = self.make(spec, of, name);
+        let mut known = self.known.lock();
+        known.insert(
+            key,
+            Known {
+                spec: spec.clone(),
+                issuers: issuers.clone(),
+                used: now,
+            },
+        );
+        if known.len() > KNOWN_MAX {
+            let oldest = known
+                .iter()
+                .min_by_key(|(_, known)| known.used)
+                .map(|(key, _)| key.clone());
+            oldest.map(|key| known.remove(&key));
+        }
+        Ok(issuers)
+    }
+
+    /// One that is wrong knows nobody, and the others do.
+    fn make(&self, spec: &Value, of: &Cluster, name: &str) -> Arc<[Oidc]> {
+        let entries = spec.get("jwt").and_then(Value::as_array);
+        let read = |entry: &Value| {
+            let config = JwtAuthenticator::parse(entry, &self.disallowed)?;
+            Oidc::new(&self.env, config)
+        };
+        let issuer = |entry: &Value| match read(entry) {
+            Ok(issuer) => Some(issuer),
+            Err(why) => {
+                tracing::info!(cluster = of.as_str(), name, %why, "an issuer of workspaces is not understood");
+                None
+            }
+        };
+        entries.into_iter().flatten().filter_map(issuer).collect()
+    }
+
+    async fn verify(&self, token: &str, of: &Cluster) -> Result<Option<User>> {
+        let Some((place, names)) = self.configurations(of) else {
+            return Ok(None);
+        };
+        let mut wrong: Option<Status> = None;
+        for name in names {
+            for issuer in self.issuers(&place, &name).await?.iter() {
+                match issuer.verify(token).await {
+                    Ok(Some(user)) => return confined(user, of).map(Some),
+                    Ok(None) => {}
+                    Err(status) => wrong = wrong.or(Some(status)),
+                }
+            }
+        }
+        wrong.map_or(Ok(None), Err)
+    }
+}
+
+#[async_trait]
+impl Authenticator for WorkspaceIssuers {
+    async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<User>> {
+        match (credentials.bearer_token, credentials.scope) {
+            (Some(token), Some(Scope::One(of))) => self.verify(token, of).await,
+            _ => Ok(None),
+        }
+    }
+}
+
+/// The user as one of a workspace and of nothing else.
+fn confined(mut user: User, of: &Cluster) -> Result<User> {
+    if user.name.starts_with(SYSTEM) {
+        return Err(refused("system usernames are not admitted"));
+    }
+    user.groups.retain(|group| !group.starts_with(SYSTEM));
+    user.extra.retain(|key, _| !key.contains(OWN_EXTRA));
+    user.extra.insert(SCOPES.to_owned(), vec![format!("cluster:{of}")]);
+    user.extra.insert(CLUSTER_NAME.to_owned(), vec![of.to_string()]);
+    Ok(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_workspaces_are_nobody_of_the_system() {
+        let of = Cluster::parse("abc").unwrap();
+        let mut user = User::new("jane", &["dev", "system:masters", "system:authenticated"]);
+        for key in [
+            SCOPES,
+            CLUSTER_NAME,
+            "authorization.kcp.io/warrant",
+            "kcp.io/test",
+            "acme.io/x",
+        ] {
+            user.extra.insert(key.to_owned(), vec!["cluster:other".to_owned()]);
+        }
+        let user = confined(user, &of).unwrap();
+        assert_eq!(user.groups, ["dev"]);
+        let extra: Vec<(&str, &str)> = user.extra.iter().map(|(key, values)| (&**key, &*values[0])).collect();
+        assert_eq!(
+            extra,
+            [
+                ("acme.io/x", "cluster:other"),
+                (CLUSTER_NAME, "abc"),
+                (SCOPES, "cluster:abc"),
+            ]
+        );
+        for name in ["system:admin", "system:serviceaccount:default:x", "system:"] {
+            assert!(confined(User::new(name, &[]), &of).is_err());
+        }
+    }
+}
