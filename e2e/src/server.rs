@@ -60,6 +60,13 @@ impl Server {
         Self::run("up", free_ports(2 * shards + 2), &flags)
     }
 
+    /// The same with a real etcd for each shard.
+    pub fn up_on(etcds: &[Etcd]) -> Self {
+        let urls: Vec<String> = etcds.iter().map(Etcd::url).collect();
+        let shards = u16::try_from(etcds.len()).expect("a few shards");
+        Self::up(shards, &[&format!("--etcd-servers={}", urls.join(","))])
+    }
+
     fn run(command: &'static str, port: u16, flags: &[&str]) -> Self {
         let root_directory = TempDir::new().expect("a temporary directory");
         let flags: Vec<String> = flags.iter().map(|flag| (*flag).to_owned()).collect();

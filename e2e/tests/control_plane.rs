@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Client, Server};
+use e2e::{Client, Etcd, Server};
 
 const CONFIG: &str = "apiVersion: v1
 kind: ConfigMap
@@ -174,9 +174,7 @@ fn a_shard_starts_again_with_root_down() {
     server.create_workspace_on("shard-1", "root", "later");
 }
 
-#[test]
-fn a_tree_spans_the_shards() {
-    let server = Server::up(2, &[]);
+fn spans_the_shards(server: &Server) {
     let root = server.kubectl();
     let levels = [
         ("shard-1", "one"),
@@ -218,6 +216,17 @@ fn a_tree_spans_the_shards() {
             assert_eq!(raw(&cluster).replace(&cluster, "never-there"), raw("never-there"));
         }
     }
+}
+
+#[test]
+fn a_tree_spans_the_shards() {
+    spans_the_shards(&Server::up(2, &[]));
+}
+
+#[test]
+fn a_tree_spans_the_shards_on_etcds() {
+    let etcds = [Etcd::start(), Etcd::start()];
+    spans_the_shards(&Server::up_on(&etcds));
 }
 
 #[test]

@@ -166,17 +166,15 @@ fn consumer_on(server: &mut Server, shard: &str, name: &str) -> Kubectl {
     consumer
 }
 
-#[test]
-fn an_api_is_shared_across_shards_and_outlives_the_providers_shard() {
-    let mut server = Server::up(2, &[]);
+fn shares_an_api_across_shards(server: &mut Server) {
     let provider = server.create_workspace_on("shard-1", "root", "provider");
     provider.create(SCHEMA).ok();
     provider
         .run("wait --for=condition=IdentityValid apiexport/example.io --timeout=60s")
         .ok();
     // Nobody waits for the export to be known on the other shard.
-    let near = consumer_on(&mut server, "root", "near");
-    let beside = consumer_on(&mut server, "shard-1", "beside");
+    let near = consumer_on(server, "root", "near");
+    let beside = consumer_on(server, "shard-1", "beside");
     near.create(&widget("near")).ok();
     beside.create(&widget("beside")).ok();
 
@@ -198,7 +196,7 @@ fn an_api_is_shared_across_shards_and_outlives_the_providers_shard() {
     // With the provider's shard gone consumers go on, and there are new ones.
     server.signal("shard-1/kcp", "STOP");
     near.create(&widget("later")).ok();
-    let new = consumer_on(&mut server, "root", "new");
+    let new = consumer_on(server, "root", "new");
     new.create(&widget("new")).ok();
 
     // It comes back; what is not consumed any more is not announced.
@@ -210,6 +208,17 @@ fn an_api_is_shared_across_shards_and_outlives_the_providers_shard() {
         let left = provider.run("get apiexportendpointslice example.io -o jsonpath={.status.endpoints[*].url}");
         left.succeeded() && left.ok().split_whitespace().count() == 1
     });
+}
+
+#[test]
+fn an_api_is_shared_across_shards_and_outlives_the_providers_shard() {
+    shares_an_api_across_shards(&mut Server::up(2, &[]));
+}
+
+#[test]
+fn an_api_is_shared_across_shards_on_etcds() {
+    let etcds = [Etcd::start(), Etcd::start()];
+    shares_an_api_across_shards(&mut Server::up_on(&etcds));
 }
 
 fn initializes_workspaces(server: &Server) {
