@@ -251,9 +251,10 @@ impl Committer {
 
     async fn compaction_step(&mut self) {
         let rows = self.shared.index.read().superfluous(COMPACTION_STEP_ROWS);
-        let (log, count) = (self.log.clone(), rows.len());
-        match self.shared.env.spawn.blocking(move || log.remove(&rows)).await {
-            Ok(removed) => self.shared.index.write().forget(count, &removed),
+        let log = self.log.clone();
+        let removing = move || log.remove(&rows).map(|removed| (rows, removed));
+        match self.shared.env.spawn.blocking(removing).await {
+            Ok((rows, removed)) => self.shared.index.write().forget(&rows, &removed),
             Err(failure) => {
                 tracing::warn!(?failure, "a step of compaction failed");
                 self.recover(&failure).await;

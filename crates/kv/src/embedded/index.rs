@@ -4,7 +4,7 @@ use super::row::{Row, RowId};
 use crate::{Batch, Error, RangeRequest, Revision};
 use smallvec::SmallVec;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 /// One version of a key. A deletion is a version with `version` 0.
@@ -132,9 +132,6 @@ impl Index {
     fn push(&mut self, key: &[u8], version: Version) {
         let revision = version.row.revision();
         self.reach(revision);
-        if !version.is_put() {
-            self.superseded.push_back((revision, version.row));
-        }
         match self.keys.get_mut(key) {
             Some(history) => {
                 supersede(&mut self.superseded, history, &version);
@@ -143,6 +140,10 @@ impl Index {
             None => {
                 self.keys.insert(key.into(), SmallVec::from_buf([version]));
             }
+        }
+        // Behind what it deletes: were it removed first, in a step of its own, that would be there again.
+        if !version.is_put() {
+            self.superseded.push_back((revision, version.row));
         }
     }
 
@@ -220,9 +221,9 @@ impl Index {
             .is_some_and(|(since, _)| *since <= self.compacted)
     }
 
-    /// Drops the `count` oldest superfluous rows, which were removed from the log with these keys.
-    pub(super) fn forget(&mut self, count: usize, removed: &[(RowId, Box<[u8]>)]) {
-        self.superseded.drain(..count.min(self.superseded.len()));
+    /// Drops the oldest superfluous rows, which are no longer in the log; those that were removed just now with their keys.
+    pub(super) fn forget(&mut self, rows: &[RowId], removed: &[(RowId, Box<[u8]>)]) {
+        self.superseded.drain(..rows.len().min(self.superseded.len()));
         // What many changes at once had grown does not stay as large once they are compacted.
         if self.superseded.len() < self.superseded.capacity() / 4 {
             self.superseded.shrink_to(self.superseded.len() * 2);
@@ -238,6 +239,17 @@ impl Index {
                 history.shrink_to_fit();
             }
         }
+        if removed.len() == rows.len() {
+            return;
+        }
+        // The others had gone in an attempt that was told to have failed. Who knew their keys is gone, too, so all keys are
+        // looked through: a version that stayed could become the newest of its key once those after it are removed.
+        let known: BTreeSet<RowId> = removed.iter().map(|(row, _)| *row).collect();
+        let gone: BTreeSet<RowId> = rows.iter().filter(|row| !known.contains(row)).copied().collect();
+        self.keys.retain(|_, history| {
+            history.retain(|version| !gone.contains(&version.row));
+            !history.is_empty()
+        });
     }
 
     #[cfg(test)]
@@ -294,16 +306,27 @@ mod tests {
         let mut index = index(&[(2, "a", 1), (3, "b", 1), (4, "a", 2), (5, "b", 0), (6, "c", 1)]);
         index.compact(Revision(5));
         let rows_due: Vec<u64> = index.superfluous(9).iter().map(|row| row.revision().0).collect();
-        assert_eq!(rows_due, [2, 5, 3]);
-        let keys = [(2, "a"), (5, "b"), (3, "b")];
+        assert_eq!(rows_due, [2, 3, 5], "a deletion goes after what it deleted");
+        let keys = [(2, "a"), (3, "b"), (5, "b")];
         let removed = keys.map(|(revision, key)| (RowId::first(Revision(revision)), key.as_bytes().into()));
-        index.forget(3, &removed);
+        index.forget(&index.superfluous(9), &removed);
         assert!(!index.has_superfluous());
         assert_eq!((index.len(), rows(&index, 5)), (2, vec![4]));
         assert!(matches!(
             index.readable(Some(Revision(4))),
             Err(Error::Compacted { at: Revision(5) })
         ));
+    }
+
+    /// As after an attempt whose success was never told: the rows are not there, and nobody says whose they were.
+    #[test]
+    fn rows_that_had_gone_before_are_forgotten_with_those_removed_now() {
+        let mut index = index(&[(2, "a", 1), (3, "a", 2), (4, "a", 0), (5, "b", 1)]);
+        index.compact(Revision(4));
+        let due = index.superfluous(9);
+        let removed = [3, 4].map(|revision| (RowId::first(Revision(revision)), b"a"[..].into()));
+        index.forget(&due, &removed);
+        assert_eq!((index.len(), rows(&index, 5)), (1, vec![5]));
     }
 
     #[test]
@@ -334,7 +357,7 @@ mod tests {
         while index.has_superfluous() {
             let rows = index.superfluous(1000);
             let removed: Vec<_> = rows.iter().map(|row| (*row, (*b"key").into())).collect();
-            index.forget(rows.len(), &removed);
+            index.forget(&rows, &removed);
         }
         assert!(index.superseded.capacity() < 100, "{}", index.superseded.capacity());
     }
