@@ -42,7 +42,7 @@ const KINDS: [&str; 29] = [
 #[test]
 fn a_control_plane_tells_the_truth_whatever_goes_wrong() {
     let image = runtime().block_on(PlaneImage::make()).unwrap();
-    Seeds::given(0, 80, 360).run(&KINDS, |seed, requests| PlanePlan::new(seed, requests).run(&image));
+    Seeds::given(0, 200, 360).run(&KINDS, |seed, requests| PlanePlan::new(seed, requests).run(&image));
 }
 
 /// Law 7, for all processes together.
