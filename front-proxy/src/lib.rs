@@ -19,5 +19,6 @@ pub mod identity;
 pub mod mapping;
 pub mod options;
 pub mod proxy;
+mod review;
 pub mod start;
 pub mod workspace_users;

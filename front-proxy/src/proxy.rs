@@ -28,6 +28,7 @@ use tenancy::WorkspacePath;
 use crate::guesses::Guesses;
 use crate::identity::{GroupFilter, IdentityHeaders};
 use crate::mapping::Mappings;
+use crate::review::reviewed;
 use crate::start::ProxyMetrics;
 use crate::workspace_users::WorkspaceUsers;
 
@@ -461,18 +462,17 @@ impl Proxy {
                 "nonResourceAttributes": {"path": "/metrics", "verb": "get"},
             },
         });
-        let request = Request::post("/clusters/root/apis/authorization.k8s.io/v1/subjectaccessreviews")
-            .header(http::header::CONTENT_TYPE, "application/json")
-            .body(body_of(Some(review.to_string().into())))
-            .map_err(Status::internal)?;
-        let asking = async {
-            let response = upstream.send(Lane::Short, request).await;
-            let response = response.map_err(|error| unreachable(&error.to_string()))?;
-            crate::accounts::whole(response.into_body()).await
-        };
-        let answer = self.env.clock.timeout(REVIEW_TIMEOUT, asking).await;
-        let answer = answer.map_err(|_| unreachable("root does not say who may read metrics"))??;
-        let review: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let path = "/clusters/root/apis/authorization.k8s.io/v1/subjectaccessreviews";
+        let answer = reviewed(
+            &self.env,
+            upstream,
+            path,
+            &review,
+            REVIEW_TIMEOUT,
+            "who may read metrics",
+        )
+        .await?;
+        let review = answer.unwrap_or_default();
         Ok(review["status"]["allowed"].as_bool().unwrap_or_default())
     }
 }

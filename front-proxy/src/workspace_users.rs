@@ -14,10 +14,9 @@ use apiserver::auth::jwt::Unverified;
 use apiserver::stage::split_cluster;
 use env::Env;
 use fabric::peers::{too_many, unreachable};
-use fabric::{Destination, Lane, Peers};
-use http::{Request, StatusCode};
+use fabric::{Destination, Peers};
 use machinery::object::ObjectExt;
-use machinery::status::{Result, Status};
+use machinery::status::Result;
 use machinery::user::{AUTHENTICATED, User};
 use parking_lot::Mutex;
 use permit::Cluster;
@@ -25,7 +24,7 @@ use serde_json::{Value, json};
 use tenancy::WorkspacePath;
 use tenancy::effective::{CLUSTER_NAME, SCOPES};
 
-use crate::proxy::body_of;
+use crate::review::reviewed;
 
 /// Asks with the proxy's own certificate, and remembers for a moment what it was told.
 pub struct WorkspaceUsers {
@@ -90,25 +89,10 @@ impl WorkspaceUsers {
         let review = json!({
             "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token},
         });
-        let request = Request::post(format!(
-            "/clusters/{cluster}/apis/authentication.k8s.io/v1/tokenreviews"
-        ))
-        .header(http::header::CONTENT_TYPE, "application/json")
-        .body(body_of(Some(review.to_string().into())))
-        .map_err(Status::internal)?;
-        let asking = async {
-            let response = upstream.send(Lane::Short, request).await;
-            let response = response.map_err(|error| unreachable(&error.to_string()))?;
-            match response.status() {
-                StatusCode::CREATED => crate::accounts::whole(response.into_body()).await.map(Some),
-                // The workspace has moved, or goes: nobody is known there now.
-                status if status.is_client_error() => Ok(None),
-                other => Err(unreachable(&format!("asked whose a token is, a shard says {other}"))),
-            }
-        };
-        let answer = self.env.clock.timeout(TIMEOUT, asking).await;
-        let answer = answer.map_err(|_| unreachable("a shard does not say whose a token is"))??;
-        let review: Value = answer.map_or(Value::Null, |bytes| serde_json::from_slice(&bytes).unwrap_or_default());
+        let path = format!("/clusters/{cluster}/apis/authentication.k8s.io/v1/tokenreviews");
+        let answer = reviewed(&self.env, upstream, &path, &review, TIMEOUT, "whose a token is").await?;
+        // Without one the workspace has moved, or goes: nobody is known there now.
+        let review = answer.unwrap_or_default();
         let user = believed(&review, &cluster);
         self.remember(key, user.clone());
         Ok(user)

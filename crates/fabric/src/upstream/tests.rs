@@ -2,7 +2,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Waker;
 
-use env::simulated::SimOptions;
+use env::simulated::{Host, SimOptions};
 use http_body_util::Full;
 use hyper::service::service_fn;
 
@@ -97,16 +97,22 @@ async fn readers_that_do_not_read_hold_up_nobody() {
     );
 }
 
+/// A server that can be frozen, and who asks it.
+async fn freezable() -> (Env, Host, Arc<Freeze>, Upstream) {
+    let (env, host) = Env::simulated(7, SimOptions::default());
+    let freeze = Arc::new(Freeze::default());
+    let endpoint = Endpoint {
+        address: serve_with(&env, freeze.clone()).await,
+        tls: None,
+    };
+    let upstream = Upstream::new(env.clone(), endpoint, UpstreamOptions::default());
+    (env, host, freeze, upstream)
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_is_asked_of_a_frozen_server_fails_within_a_second() {
     for has_streams in [false, true] {
-        let (env, _host) = Env::simulated(7, SimOptions::default());
-        let freeze = Arc::new(Freeze::default());
-        let endpoint = Endpoint {
-            address: serve_with(&env, freeze.clone()).await,
-            tls: None,
-        };
-        let upstream = Upstream::new(env.clone(), endpoint, UpstreamOptions::default());
+        let (env, _host, freeze, upstream) = freezable().await;
         upstream.send(Lane::Short, get("/1")).await.unwrap();
         let ask = |path: &'static str| {
             let (upstream, clock) = (upstream.clone(), env.clock.clone());
@@ -143,13 +149,7 @@ async fn what_is_asked_of_a_frozen_server_fails_within_a_second() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_is_held_up_for_half_a_second_is_not_lost() {
-    let (env, _host) = Env::simulated(7, SimOptions::default());
-    let freeze = Arc::new(Freeze::default());
-    let endpoint = Endpoint {
-        address: serve_with(&env, freeze.clone()).await,
-        tls: None,
-    };
-    let upstream = Upstream::new(env.clone(), endpoint, UpstreamOptions::default());
+    let (env, _host, freeze, upstream) = freezable().await;
     for _ in 0..20 {
         freeze.begin();
         let asking = upstream.send(Lane::Short, get("/1"));
