@@ -84,7 +84,9 @@ impl Authentication {
         members.extend(components.clients.clone());
         members.push(Arc::new(token_table(env, options, tokens)?));
         members.push(Arc::new(accounts));
-        let issuers = options.oidc.issuers(env, &[options.service_account_issuer.clone()])?;
+        let issuers = options
+            .oidc
+            .issuers(env, std::slice::from_ref(&options.service_account_issuer))?;
         members.extend(issuers.authenticators);
         if options.has_gate(WORKSPACE_AUTHENTICATION) {
             let disallowed = vec![options.service_account_issuer.clone()];
