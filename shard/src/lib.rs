@@ -28,6 +28,7 @@ pub mod join;
 pub mod measured;
 pub mod metrics;
 pub mod neighbours;
+pub mod object_limit;
 pub mod options;
 pub mod owners;
 pub mod pki;

@@ -29,6 +29,7 @@ use crate::facts::ShardFacts;
 use crate::join::{Joining, known_shards, remember_shards};
 use crate::measured::TimedAdmission;
 use crate::neighbours::{Neighbourhood, Neighbours};
+use crate::object_limit::{ObjectCounts, ObjectLimit};
 use crate::owners::OwnerIndex;
 use crate::remote::{OtherShards, RoutedEffects};
 
@@ -39,6 +40,8 @@ pub struct ShardOptions {
     pub urls: ShardUrls,
     pub root: RootOptions,
     pub cache_apis: bool,
+    /// How many objects a cluster may have that nothing else is said of; 0 or less: as many as it likes.
+    pub object_limit: i64,
     /// Prefix of all keys.
     pub prefix: String,
     pub compaction: Duration,
@@ -118,6 +121,7 @@ impl Shard {
         let facts = ShardFacts::new(definitions.clone());
         let neighbours = Neighbours::new(env, &options.info.name, facts.clone());
         let owners = Arc::new(OwnerIndex::default());
+        let counts = Arc::new(ObjectCounts::default());
         let feed = EventFeed::new();
         // In this order: whoever hears of an event from the feed finds the others up to date.
         let projections: Vec<Arc<dyn Projection>> = vec![
@@ -125,6 +129,7 @@ impl Shard {
             facts.clone(),
             facts.rbac.clone(),
             owners.clone(),
+            counts.clone(),
             neighbours.clone(),
             feed.clone(),
         ];
@@ -151,6 +156,7 @@ impl Shard {
                 others.clone(),
             ))),
             timed(Arc::new(Escalation::new(facts.clone(), authorizer.clone()))),
+            timed(Arc::new(ObjectLimit::new(facts.clone(), counts, options.object_limit))),
         ]);
         let registry = Registry::new(store.clone(), env.clone(), admission);
         let effects = ShardEffects::new(registry.clone(), catalog.clone());

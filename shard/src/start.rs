@@ -305,6 +305,7 @@ fn shard_options(
             home_creator_groups: options.home_workspaces_home_creator_groups.clone(),
         },
         cache_apis: options.has_gate("CacheAPIs"),
+        object_limit: options.logical_cluster_total_object_limit,
         prefix: options.etcd_prefix.clone(),
         compaction: options.etcd_compaction_interval,
         always_allowed_paths: options.authorization_always_allow_paths.clone(),

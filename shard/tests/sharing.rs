@@ -97,6 +97,7 @@ fn options(env: &Env, name: &str, start: &StartOptions) -> ShardOptions {
             home_creator_groups: Vec::new(),
         },
         cache_apis: false,
+        object_limit: 0,
         prefix: "/registry".to_owned(),
         compaction: Duration::ZERO,
         always_allowed_paths: Vec::new(),

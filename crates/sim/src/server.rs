@@ -313,6 +313,7 @@ fn shard_options(start: &StartOptions, options: &ServerOptions, env: &Env, signe
             home_creator_groups: start.home_workspaces_home_creator_groups.clone(),
         },
         cache_apis: false,
+        object_limit: 0,
         prefix: start.etcd_prefix.clone(),
         compaction: options.compaction,
         always_allowed_paths: start.authorization_always_allow_paths.clone(),

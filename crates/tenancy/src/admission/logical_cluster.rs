@@ -8,6 +8,7 @@ use permit::Verb;
 use serde_json::Value;
 
 use super::Review;
+use crate::authz::KCP_ADMIN;
 
 fn concerns(review: &Review<'_>) -> bool {
     review.is(keys::group::CORE, "logicalclusters")
@@ -84,6 +85,15 @@ fn validate_update(review: &Review<'_>, old: &Value) -> Result<(), Status> {
     let gate = Some(&annotation::REQUIRED_GROUPS).filter(|key| old.annotation(key).is_some());
     if let Some(key) = IDENTITY.iter().chain(gate).find(changed) {
         return Err(review.forbidden(format!("metadata.annotations[{key}] is immutable")));
+    }
+    // Those who are limited by it are its administrators. kcp means to reserve it, and does not.
+    let limit = |object: &Value| object.annotation(annotation::MAX_TOTAL_OBJECTS).map(str::to_owned);
+    if limit(old) != limit(new) && !review.user.in_group(KCP_ADMIN) {
+        let text = format!(
+            "modification of reserved annotation: {:?}",
+            annotation::MAX_TOTAL_OBJECTS
+        );
+        return Err(review.forbidden(text));
     }
     if list(old, "spec", "initializers") != list(new, "spec", "initializers") {
         return Err(review.forbidden("spec.initializers is immutable"));

@@ -246,6 +246,28 @@ fn what_others_trust_a_cluster_to_be_is_not_its_administrators_to_write() {
 }
 
 #[test]
+fn how_many_objects_a_cluster_may_have_is_not_its_administrators_to_say() {
+    let old = json!({"metadata": {"name": "cluster", "annotations": {"core.kcp.io/max-total-objects": "40"}}, "status": {"phase": "Ready"}});
+    let mut asked = ask("core.kcp.io", "logicalclusters");
+    for limit in [None, Some("0")] {
+        let mut new = old.clone();
+        new.remove_annotation("core.kcp.io/max-total-objects");
+        if let Some(limit) = limit {
+            new.set_annotation("core.kcp.io/max-total-objects", limit);
+        }
+        asked.user = User::new("alice", &[AUTHENTICATED]);
+        let error = asked.run(Verb::Update, Some(&mut new.clone()), Some(&old)).unwrap_err();
+        assert!(
+            error
+                .message
+                .ends_with("modification of reserved annotation: \"core.kcp.io/max-total-objects\"")
+        );
+        asked.user = User::new("kcp-admin", &["system:kcp:admin"]);
+        asked.run(Verb::Update, Some(&mut new), Some(&old)).unwrap();
+    }
+}
+
+#[test]
 fn logical_clusters_are_not_made_by_hand() {
     let mut object = json!({"metadata": {"name": "cluster"}});
     let error = ask("core.kcp.io", "logicalclusters")
