@@ -3,8 +3,10 @@
 //!
 //! Invariant: nothing here knows the chart's templates; what is rendered is all there is.
 //!
-//! Read next: `README.md`, for the chart itself; [`Manifests::containers`].
+//! Read next: `README.md`, for the chart itself; [`Manifests::containers`], then [`values`].
 #![forbid(unsafe_code)]
+
+pub mod values;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,6 +48,20 @@ impl Manifests {
             .join(format!("{name}.yaml"));
         let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         Self::parse(&text)
+    }
+
+    /// The names of all renderings that are kept, in order.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn names() -> std::io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("rendered"))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            names.extend(name.strip_suffix(".yaml").map(str::to_owned));
+        }
+        names.sort_unstable();
+        Ok(names)
     }
 
     /// # Errors

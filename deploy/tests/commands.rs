@@ -8,14 +8,6 @@ use shard::issue::IssueOptions;
 use shard::options::StartOptions;
 use virtual_workspaces::program::ProgramOptions;
 
-const RENDERED: [&str; 5] = [
-    "one-shard",
-    "one-shard-more",
-    "two-shards",
-    "separate-views",
-    "five-shards",
-];
-
 #[derive(Parser)]
 enum Kcp {
     Start(Box<StartOptions>),
@@ -68,8 +60,8 @@ fn parse(line: &[String]) -> Option<Result<(), String>> {
 #[test]
 fn every_command_is_one_of_our_programs() {
     let mut parsed = 0;
-    for name in RENDERED {
-        let manifests = Manifests::rendered(name).unwrap();
+    for name in Manifests::names().unwrap() {
+        let manifests = Manifests::rendered(&name).unwrap();
         for container in manifests.containers() {
             let line: Vec<String> = container.command();
             if line.first().is_some_and(|program| program == "etcd") {
@@ -86,8 +78,8 @@ fn every_command_is_one_of_our_programs() {
 
 #[test]
 fn flags_are_given_once_and_as_one_word() {
-    for name in RENDERED {
-        for container in Manifests::rendered(name).unwrap().containers() {
+    for name in Manifests::names().unwrap() {
+        for container in Manifests::rendered(&name).unwrap().containers() {
             let mut seen = std::collections::BTreeSet::new();
             let command = container.command();
             let extra = command.iter().position(|argument| argument == "--v=4");

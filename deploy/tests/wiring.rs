@@ -7,20 +7,21 @@ use deploy::{Manifests, Source, array, id, pod_of};
 use machinery::object::ObjectExt;
 use serde_json::Value;
 
-const RENDERED: [&str; 5] = [
-    "one-shard",
-    "one-shard-more",
-    "two-shards",
-    "separate-views",
-    "five-shards",
+/// Secrets that the values of examples say are somebody else's.
+const GIVEN: [&str; 8] = [
+    "cache-etcd",
+    "etcd",
+    "issuer-ca",
+    "issuers",
+    "kcp-tokens",
+    "public",
+    "public-ca",
+    "users-ca",
 ];
 
-/// Secrets that the values of `five-shards` and `two-shards` say are somebody else's.
-const GIVEN: [&str; 2] = ["etcd", "kcp-tokens"];
-
 fn each(mut of: impl FnMut(&str, &Manifests)) {
-    for name in RENDERED {
-        of(name, &Manifests::rendered(name).unwrap());
+    for name in Manifests::names().unwrap() {
+        of(&name, &Manifests::rendered(&name).unwrap());
     }
 }
 
@@ -31,11 +32,7 @@ fn issued(manifests: &Manifests) -> BTreeSet<String> {
         .filter_map(|object| object.str_at(&["spec", "secretName"]))
         .map(str::to_owned)
         .collect();
-    let list = manifests
-        .get("ConfigMap", "kcp-certificates")
-        .map(|map| map["data"]["certificates.yaml"].clone());
-    if let Some(Value::String(list)) = list {
-        let list = machinery::yaml::decode_value(list.as_bytes()).unwrap();
+    if let Some(list) = list(manifests) {
         for entry in ["authorities", "certificates"]
             .iter()
             .flat_map(|field| array(&list, field))
@@ -46,11 +43,16 @@ fn issued(manifests: &Manifests) -> BTreeSet<String> {
     names
 }
 
+/// What the bootstrap job is to issue, if there is one.
+fn list(manifests: &Manifests) -> Option<Value> {
+    let mut maps = manifests.of_kind("ConfigMap");
+    let text = maps.find_map(|map| map["data"]["certificates.yaml"].as_str())?;
+    Some(machinery::yaml::decode_value(text.as_bytes()).unwrap())
+}
+
 /// Names that some certificate is good for.
 fn certified(manifests: &Manifests) -> BTreeSet<String> {
-    let list = manifests.get("ConfigMap", "kcp-certificates");
-    let list = list.map(|map| map["data"]["certificates.yaml"].as_str().unwrap().to_owned());
-    let list = list.map(|text| machinery::yaml::decode_value(text.as_bytes()).unwrap());
+    let list = list(manifests);
     let listed = list.iter().flat_map(|list| array(list, "certificates"));
     let made = manifests.of_kind("Certificate").map(|object| object["spec"].clone());
     let names = listed.chain(made).flat_map(|entry| array(&entry, "dnsNames"));
@@ -229,21 +231,154 @@ fn no_container_may_more_than_it_needs() {
     });
 }
 
-/// One value more adds objects, and changes nothing that runs.
+/// Label values, and names of what becomes a name in the DNS or a label of pods, are not in the schemas.
 #[test]
-fn a_further_shard_restarts_nothing() {
-    let (before, after) = ["one-shard", "one-shard-more"]
-        .map(|name| Manifests::rendered(name).unwrap())
-        .into();
-    let workloads = |manifests: &Manifests| -> BTreeMap<String, Value> {
-        let lasting = manifests.0.iter().filter(|object| pod_of(object).is_some());
-        let lasting = lasting.filter(|object| object.str_at(&["kind"]) != Some("Job"));
-        lasting.map(|object| (id(object), object["spec"].clone())).collect()
-    };
-    let (before, after) = (workloads(&before), workloads(&after));
-    for (name, spec) in &before {
-        assert_eq!(after.get(name), Some(spec), "{name}");
+fn names_and_labels_are_ones_that_kubernetes_takes() {
+    each(|name, manifests| {
+        for object in &manifests.0 {
+            let (at, own) = (id(object), object.str_at(&["metadata", "name"]).unwrap());
+            let longest = match object.str_at(&["kind"]).unwrap() {
+                "Service" => 63,
+                // Of pods of a StatefulSet the revision is a label: 11 characters more. Jobs of a CronJob are called after it.
+                "StatefulSet" | "CronJob" => 52,
+                "Job" => 63,
+                _ => 253,
+            };
+            assert!(own.len() <= longest, "{name}: {at}");
+            assert_eq!(
+                machinery::names::dns1123_subdomain(own),
+                Vec::<String>::new(),
+                "{name}: {at}"
+            );
+            assert_eq!(object.str_at(&["metadata", "namespace"]), Some("kcp"), "{name}: {at}");
+            let labels = ["/metadata/labels", "/spec/template/metadata/labels"];
+            for labels in labels.iter().filter_map(|path| object.pointer(path)) {
+                for value in labels.as_object().unwrap().values() {
+                    let value = value.as_str().unwrap();
+                    assert_eq!(
+                        machinery::names::label_value(value),
+                        Vec::<String>::new(),
+                        "{name}: {at}"
+                    );
+                }
+            }
+        }
+    });
+}
+
+fn by_id(name: &str) -> BTreeMap<String, Value> {
+    let manifests = Manifests::rendered(name).unwrap();
+    let count = manifests.0.len();
+    let objects: BTreeMap<String, Value> = manifests.0.into_iter().map(|object| (id(&object), object)).collect();
+    assert_eq!(objects.len(), count, "{name}: something is there twice");
+    objects
+}
+
+/// One value more adds objects of the new shard, and changes nothing but the list of certificates.
+#[test]
+fn a_further_shard_changes_nothing_that_runs() {
+    for (before, after, shard, changed) in [
+        (
+            "one-shard",
+            "one-shard-more",
+            "alpha",
+            &["ConfigMap/kcp-certificates", "Role/kcp-certificates"][..],
+        ),
+        ("two-shards", "two-shards-more", "beta", &[]),
+    ] {
+        let (before, after) = (by_id(before), by_id(after));
+        let mut differ: Vec<&str> = Vec::new();
+        for (name, object) in &before {
+            // A job is called after its list, and runs once.
+            if !name.starts_with("Job/") && after.get(name) != Some(object) {
+                differ.push(name);
+            }
+        }
+        assert_eq!(differ, changed, "{shard}");
+        let new: Vec<&String> = after.keys().filter(|name| !before.contains_key(*name)).collect();
+        let names = [format!("-{shard}"), format!("-{shard}-")];
+        for name in &new {
+            let is_of_it = name.ends_with(&names[0]) || name.contains(&names[1]);
+            assert!(is_of_it || name.starts_with("Job/"), "{name} is not of {shard}");
+        }
+        let runs = |kind: &str| new.iter().any(|name| **name == format!("{kind}-{shard}"));
+        assert!(runs("Deployment/kcp-shard") && runs("StatefulSet/kcp-etcd"), "{new:?}");
     }
-    let new: Vec<&String> = after.keys().filter(|name| !before.contains_key(*name)).collect();
-    assert_eq!(new, ["Deployment/kcp-shard-alpha", "StatefulSet/kcp-etcd-alpha"]);
+}
+
+/// Of the examples, too: what was added is one value.
+#[test]
+fn a_further_shard_is_one_value() {
+    for (before, after, shard) in [
+        ("one-shard", "one-shard-more", "alpha"),
+        ("two-shards", "two-shards-more", "beta"),
+    ] {
+        let read = |name: &str| {
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("values/{name}.yaml"));
+            let mut values = machinery::yaml::decode_value(&std::fs::read(file).unwrap()).unwrap();
+            if values.get("shards").is_none() {
+                values["shards"] = serde_json::json!([{"name": "root"}]);
+            }
+            values
+        };
+        let mut expected = read(before);
+        let shards = expected["shards"].as_array_mut().unwrap();
+        shards.push(serde_json::json!({"name": shard}));
+        assert_eq!(read(after), expected);
+    }
+}
+
+/// A store that nobody chose is an etcd of the chart, three members with TLS both ways, for each shard.
+#[test]
+fn etcd_is_the_default_store() {
+    for (name, shards) in [
+        ("one-shard", &["root"][..]),
+        ("two-shards", &["root", "alpha"]),
+        ("five-shards", &["root", "alpha"]),
+    ] {
+        let manifests = Manifests::rendered(name).unwrap();
+        for shard in shards {
+            let set = manifests.get("StatefulSet", &format!("kcp-etcd-{shard}")).unwrap();
+            assert_eq!(set["spec"]["replicas"], 3, "{name}: {shard}");
+            let etcd = manifests.container(&id(set)).unwrap().command();
+            for flag in ["--client-cert-auth=true", "--peer-client-cert-auth=true"] {
+                assert!(etcd.iter().any(|word| word == flag), "{name}: {shard}: {flag}");
+            }
+            let server = manifests.container(&format!("Deployment/kcp-shard-{shard}")).unwrap();
+            let wanted = format!("--etcd-servers=https://kcp-etcd-{shard}.kcp.svc:2379");
+            assert!(server.command().contains(&wanted), "{name}: {shard}");
+        }
+    }
+}
+
+#[test]
+fn issuers_of_users_are_told_to_the_front_proxy_and_to_every_shard() {
+    let flags = |name: &str| -> Vec<Vec<String>> {
+        let manifests = Manifests::rendered(name).unwrap();
+        let told = |word: &String| word.starts_with("--oidc-") || word.starts_with("--authentication-");
+        manifests
+            .containers()
+            .into_iter()
+            .filter(|container| ["/kcp", "/kcp-front-proxy"].contains(&&*container.command()[0]))
+            .filter(|container| !container.workload.contains("certificates"))
+            .map(|container| container.command().into_iter().filter(told).collect())
+            .collect()
+    };
+    let everything = [
+        "--oidc-issuer-url=https://issuer.example.com/realms/it's",
+        "--oidc-client-id=kcp",
+        "--oidc-username-claim=sub",
+        "--oidc-username-prefix=oidc:",
+        "--oidc-groups-claim=roles",
+        "--oidc-groups-prefix=oidc:",
+        "--oidc-signing-algs=ES256,RS256",
+        "--oidc-required-claim=email_verified=true,hd=example.com",
+        "--oidc-ca-file=/etc/kcp/tls/oidc/ca.crt",
+    ];
+    assert_eq!(flags("everything"), [everything; 3]);
+    assert_eq!(
+        flags("given"),
+        [["--authentication-config=/etc/kcp/tls/authentication/config.yaml"]; 3]
+    );
+    assert_eq!(flags("one-shard"), [[""; 0]; 2]);
 }

@@ -1,12 +1,12 @@
 {{- define "kcp.fullname" -}}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- .Values.fullnameOverride | trunc 39 | trimSuffix "-" }}
 {{- else }}
 {{- $name := default .Chart.Name .Values.nameOverride }}
 {{- if contains $name .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- .Release.Name | trunc 39 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" }}
+{{- printf "%s-%s" .Release.Name $name | trunc 39 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -91,6 +91,11 @@ https://{{ required "externalHostname: the host name by which clients reach the 
 {{- fail (printf "shards: %s is there twice" $shard.name) }}
 {{- end }}
 {{- $names = append $names $shard.name }}
+{{- /* Names of services may have 63 characters, those of StatefulSets 52, so that their pods' labels fit. */}}
+{{- $room := sub 43 (len (include "kcp.fullname" $)) }}
+{{- if gt (len $shard.name) (int $room) }}
+{{- fail (printf "shards: %s is too long beside the release's name, at most %d characters fit" $shard.name $room) }}
+{{- end }}
 {{- if eq $shard.store.type "external" }}
 {{- $store := printf "%s %s" (join "," $shard.store.external.endpoints) $shard.store.external.prefix }}
 {{- if has $store $stores }}

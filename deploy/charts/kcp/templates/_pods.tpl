@@ -125,28 +125,31 @@ spec:
 {{- end }}
 {{- with .Values.oidc }}
 {{- if .configSecretName }}
-{{- if .issuerURL }}{{ fail "oidc.configSecretName and oidc.issuerURL exclude each other" }}{{ end }}
 - --authentication-config=/etc/kcp/tls/authentication/config.yaml
 {{- else if .issuerURL }}
-- '--oidc-issuer-url={{ .issuerURL }}'
-- '--oidc-client-id={{ required "oidc.clientID is required with oidc.issuerURL" .clientID }}'
+- {{ printf "--oidc-issuer-url=%s" .issuerURL | quote }}
+- {{ printf "--oidc-client-id=%s" .clientID | quote }}
 {{- with .usernameClaim }}
-- '--oidc-username-claim={{ . }}'
+- {{ printf "--oidc-username-claim=%s" . | quote }}
 {{- end }}
 {{- with .usernamePrefix }}
-- '--oidc-username-prefix={{ . }}'
+- {{ printf "--oidc-username-prefix=%s" . | quote }}
 {{- end }}
 {{- with .groupsClaim }}
-- '--oidc-groups-claim={{ . }}'
+- {{ printf "--oidc-groups-claim=%s" . | quote }}
 {{- end }}
 {{- with .groupsPrefix }}
-- '--oidc-groups-prefix={{ . }}'
+- {{ printf "--oidc-groups-prefix=%s" . | quote }}
 {{- end }}
 {{- with .signingAlgs }}
 - '--oidc-signing-algs={{ join "," . }}'
 {{- end }}
 {{- with .requiredClaims }}
-- '--oidc-required-claim={{ range $at, $name := keys . | sortAlpha }}{{ if $at }},{{ end }}{{ $name }}={{ index $.Values.oidc.requiredClaims $name }}{{ end }}'
+{{- $claims := list }}
+{{- range $name := keys . | sortAlpha }}
+{{- $claims = append $claims (printf "%s=%s" $name (index $.Values.oidc.requiredClaims $name)) }}
+{{- end }}
+- {{ printf "--oidc-required-claim=%s" (join "," $claims) | quote }}
 {{- end }}
 {{- if .caSecretName }}
 - --oidc-ca-file=/etc/kcp/tls/oidc/ca.crt
