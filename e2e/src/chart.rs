@@ -1,7 +1,7 @@
 //! What the chart renders, started here: as a kubelet would, but for what a machine is short of. Services are ports of
 //! localhost, files of pods lie below a directory, Secrets come from where the bootstrap job wrote them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -22,8 +22,12 @@ pub struct Chart {
     directory: TempDir,
     /// By `service:port` as manifests name it, and by `workload:port` where a process listens.
     ports: BTreeMap<String, u16>,
+    /// Addresses of somebody else's, as values name them, and where they are here.
+    others: Vec<(String, String)>,
     /// The cluster that is deployed to.
     host: Server,
+    /// Workloads that were started.
+    started: BTreeSet<String>,
     running: Vec<Child>,
 }
 
@@ -33,24 +37,63 @@ const EXTERNAL: &str = "kcp.example.com";
 // === impl Chart ===
 
 impl Chart {
-    /// Starts what `deploy/rendered/<name>.yaml` has, in the order in which each finds what it needs.
+    /// Starts what `deploy/rendered/<name>.yaml` has.
     pub fn start(name: &str) -> Self {
+        let mut chart = Self::prepare(name);
+        chart.run();
+        chart
+    }
+
+    /// The same without starting it: certificates are issued, and what the values say is there can be given.
+    pub fn prepare(name: &str) -> Self {
         let manifests = Manifests::rendered(name).expect("a rendering");
         let mut chart = Self {
             manifests,
             directory: TempDir::new().expect("a temporary directory"),
             ports: BTreeMap::new(),
+            others: Vec::new(),
             host: Server::start(),
+            started: BTreeSet::new(),
             running: Vec::new(),
         };
         chart.assign_ports();
         chart.run_bootstrap_job();
-        chart.start_all(|program| program == "etcd");
-        for first in ["cache-server", "kcp", "virtual-workspaces", "kcp-front-proxy"] {
-            chart.start_all(|program| program == first);
-        }
-        chart.write_kubeconfig();
         chart
+    }
+
+    /// Starts what does not run, in the order in which each finds what it needs.
+    pub fn run(&mut self) {
+        for first in ["etcd", "cache-server", "kcp", "virtual-workspaces", "kcp-front-proxy"] {
+            self.start_all(|program| program == first);
+        }
+        self.write_kubeconfig();
+    }
+
+    /// `helm upgrade` to a rendering that has more: what is new is started, what runs goes on as it is.
+    pub fn upgrade(&mut self, name: &str) {
+        self.manifests = Manifests::rendered(name).expect("a rendering");
+        self.assign_ports();
+        self.run_bootstrap_job();
+        self.run();
+    }
+
+    /// A Secret that somebody else makes.
+    pub fn give_secret(&self, name: &str, files: &[(&str, PathBuf)]) {
+        let mut words: Vec<String> = ["-n", NAMESPACE, "create", "secret", "generic", name]
+            .map(str::to_owned)
+            .into();
+        words.extend(
+            files
+                .iter()
+                .map(|(key, file)| format!("--from-file={key}={}", file.display())),
+        );
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.host().run_with(&words, "").ok();
+    }
+
+    /// Where an address of somebody else's leads to.
+    pub fn give_address(&mut self, named: &str, here: &str) {
+        self.others.push((named.to_owned(), here.to_owned()));
     }
 
     /// kubectl of the administrator, at the front-proxy.
@@ -97,7 +140,8 @@ impl Chart {
             let words = container.command();
             let first = words.first().map(String::as_str).unwrap_or_default();
             let is_once = container.workload.contains("Job/");
-            if is_once || !is_meant(first.trim_start_matches('/')) {
+            let is_new = || !self.started.contains(&container.workload);
+            if is_once || !is_meant(first.trim_start_matches('/')) || !is_new() {
                 continue;
             }
             // Of our own programs one replica does: they would share a port.
@@ -105,6 +149,7 @@ impl Chart {
             for replica in 0..if first == "etcd" { replicas } else { 1 } {
                 self.start_one(&container, replica);
             }
+            self.started.insert(container.workload.clone());
         }
     }
 
@@ -126,22 +171,23 @@ impl Chart {
         self.running.push(child);
     }
 
-    /// Each service's port is a free one; those of members are by member.
+    /// Each service's port is a free one; those of members are by member. What has one keeps it.
     fn assign_ports(&mut self) {
         for service in self.manifests.of_kind("Service") {
             let name = service.str_at(&["metadata", "name"]).unwrap_or_default();
             for port in array(&service["spec"], "ports") {
-                self.ports.insert(format!("{name}:{}", port["port"]), free_port());
+                let service = format!("{name}:{}", port["port"]);
+                self.ports.entry(service).or_insert_with(free_port);
             }
         }
         for set in self.manifests.of_kind("StatefulSet") {
             let name = set.str_at(&["metadata", "name"]).unwrap_or_default();
             for member in 0..set["spec"]["replicas"].as_u64().unwrap_or_default() {
                 for port in [2379, 2380, 8080] {
-                    let free = free_port();
-                    self.ports.insert(format!("{name}-{member}:{port}"), free);
+                    let own = self.ports.entry(format!("{name}-{member}:{port}"));
+                    let own = *own.or_insert_with(free_port);
                     // A service leads to one of its members.
-                    self.ports.insert(format!("{name}:{port}"), free);
+                    self.ports.insert(format!("{name}:{port}"), own);
                 }
             }
         }
@@ -150,7 +196,8 @@ impl Chart {
         }
     }
 
-    fn port(&self, service: &str) -> u16 {
+    /// Where a service is.
+    pub fn port(&self, service: &str) -> u16 {
         *self
             .ports
             .get(service)
@@ -185,6 +232,9 @@ impl Chart {
     /// A text with files and addresses of here.
     fn local(&self, workload: &str, member: &str, text: &str) -> String {
         let mut text = text.to_owned();
+        for (named, here) in &self.others {
+            text = text.replace(named, here);
+        }
         for (service, port) in &self.ports {
             let (name, wanted) = service.split_once(':').unwrap_or_default();
             let set = name.rsplit_once('-').map_or(name, |(set, _)| set);
@@ -245,7 +295,7 @@ impl Chart {
     }
 
     /// A key of a Secret of the hosting cluster, as a file.
-    fn secret_file(&self, name: &str, key: &str) -> PathBuf {
+    pub fn secret_file(&self, name: &str, key: &str) -> PathBuf {
         let file = self.directory.path().join("secrets").join(name).join(key);
         if !file.is_file() {
             let escaped = key.replace('.', "\\.");
@@ -283,16 +333,16 @@ current-context: kcp
         let began = std::time::Instant::now();
         while !holds(self) {
             assert!(began.elapsed() < server::BOUND, "not in time: {what}\n{}", self.logs());
-            for child in &mut self.running {
-                let ended = child.try_wait().expect("a child can be waited for");
-                assert!(
-                    ended.is_none(),
-                    "a process ended with {ended:?}: {what}\n{}",
-                    self.logs()
-                );
-            }
+            self.assert_all_run();
             std::thread::sleep(server::INTERVAL);
         }
+    }
+
+    /// Nothing that was started has ended.
+    pub fn assert_all_run(&mut self) {
+        let waited = |child: &mut Child| child.try_wait().expect("a child can be waited for");
+        let ended = self.running.iter_mut().find_map(waited);
+        assert!(ended.is_none(), "a process ended with {ended:?}\n{}", self.logs());
     }
 
     fn logs(&self) -> String {

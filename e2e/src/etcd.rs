@@ -10,7 +10,16 @@ pub struct Etcd {
     data: TempDir,
     client_port: u16,
     peer_port: u16,
+    tls: Option<EtcdTls>,
     process: Child,
+}
+
+/// Files by which an etcd and its clients know each other.
+#[derive(Clone)]
+pub struct EtcdTls {
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
 }
 
 // === impl Etcd ===
@@ -18,26 +27,36 @@ pub struct Etcd {
 impl Etcd {
     /// Starts etcd on free ports. Whoever connects waits until it answers.
     pub fn start() -> Self {
+        Self::run(None)
+    }
+
+    /// One that clients have to show a certificate.
+    pub fn start_with_tls(tls: EtcdTls) -> Self {
+        Self::run(Some(tls))
+    }
+
+    fn run(tls: Option<EtcdTls>) -> Self {
         let data = TempDir::new().expect("a temporary directory");
         let (client_port, peer_port) = (free_port(), free_port());
-        let process = spawn(data.path(), client_port, peer_port);
+        let process = spawn(data.path(), client_port, peer_port, tls.as_ref());
         Self {
             data,
             client_port,
             peer_port,
+            tls,
             process,
         }
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.client_port)
+        url(self.client_port, self.tls.as_ref())
     }
 
     /// Ends the process as a power cut does, and starts it again on the same data.
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("the process can be killed");
         self.process.wait().expect("the process ended");
-        self.process = spawn(self.data.path(), self.client_port, self.peer_port);
+        self.process = spawn(self.data.path(), self.client_port, self.peer_port, self.tls.as_ref());
     }
 }
 
@@ -53,12 +72,24 @@ pub(crate) fn free_port() -> u16 {
     crate::server::free_ports(1)
 }
 
-fn spawn(data: &Path, client_port: u16, peer_port: u16) -> Child {
-    let (client, peer) = (
-        format!("http://127.0.0.1:{client_port}"),
-        format!("http://127.0.0.1:{peer_port}"),
-    );
+fn url(port: u16, tls: Option<&EtcdTls>) -> String {
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://127.0.0.1:{port}")
+}
+
+fn spawn(data: &Path, client_port: u16, peer_port: u16, tls: Option<&EtcdTls>) -> Child {
+    let (client, peer) = (url(client_port, tls), url(peer_port, None));
+    let files = tls.map(|tls| {
+        let flag = |name: &str, file: &Path| format!("--{name}={}", file.display());
+        [
+            flag("trusted-ca-file", &tls.ca),
+            flag("cert-file", &tls.certificate),
+            flag("key-file", &tls.key),
+            "--client-cert-auth=true".to_owned(),
+        ]
+    });
     Command::new(binary())
+        .args(files.iter().flatten())
         .arg("--data-dir")
         .arg(data)
         .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])

@@ -16,7 +16,7 @@ mod server;
 
 pub use chart::Chart;
 pub use client::{Broken, Client, Reply, Watching};
-pub use etcd::Etcd;
+pub use etcd::{Etcd, EtcdTls};
 pub use kubectl::{Answer, Kubectl};
 pub use second_proxy::SecondProxy;
 pub use server::{Server, Shard};

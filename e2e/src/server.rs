@@ -82,8 +82,9 @@ impl Server {
         server
     }
 
-    /// One more shard of a control plane, with a store of its own in `<name>.store`; not waited for.
-    pub fn start_shard(&self, name: &str) -> Shard {
+    /// One more shard of a control plane, with a directory of its own, `<name>.store`, and its store there unless `more` flags
+    /// name one; not waited for.
+    pub fn start_shard(&self, name: &str, more: &[&str]) -> Shard {
         let below = |path: &str| self.root_directory.path().join(path).display().to_string();
         let port = free_port();
         let directory = below(&format!("{name}.store"));
@@ -113,6 +114,7 @@ impl Server {
         let process = Command::new(binary())
             .arg("start")
             .args(flags)
+            .args(more)
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log)
             .spawn()

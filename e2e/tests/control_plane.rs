@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use e2e::{Client, Etcd, Server};
+use e2e::{Client, Etcd, Kubectl, Server, Shard};
 
 const CONFIG: &str = "apiVersion: v1
 kind: ConfigMap
@@ -12,9 +12,7 @@ metadata: {name: config, namespace: default}
 data: {key: one}
 ";
 
-#[test]
-fn one_shard_behind_a_proxy_is_as_without() {
-    let mut server = Server::up(1, &[]);
+fn serves_with_one_shard(mut server: Server) {
     let team = server.create_workspace("root", "team");
     team.create(CONFIG).ok();
     let deep = server.create_workspace("root:team", "deep");
@@ -40,6 +38,17 @@ fn one_shard_behind_a_proxy_is_as_without() {
 }
 
 #[test]
+fn one_shard_behind_a_proxy_is_as_without() {
+    serves_with_one_shard(Server::up(1, &[]));
+}
+
+#[test]
+fn one_shard_behind_a_proxy_is_as_without_on_an_etcd() {
+    let etcd = [Etcd::start()];
+    serves_with_one_shard(Server::up_on(&etcd));
+}
+
+#[test]
 fn strangers_learn_nothing_at_the_proxy() {
     let server = Server::up(1, &[]);
     server.create_workspace("root", "team");
@@ -62,9 +71,7 @@ fn strangers_learn_nothing_at_the_proxy() {
 
 const SHARD_OF: &str = r"-o jsonpath={.metadata.annotations.core\.kcp\.io/shard}";
 
-#[test]
-fn a_workspace_on_another_shard_is_like_any_other() {
-    let mut server = Server::up(2, &[]);
+fn schedules_over_shards(mut server: Server) {
     let root = server.kubectl();
     let far = server.create_workspace_on("shard-1", "root", "far");
     assert_eq!(root.run(&format!("get workspace far {SHARD_OF}")).ok(), "shard-1");
@@ -114,6 +121,17 @@ spec: {location: {selector: {matchLabels: {name: shard-1}}}}
     server.wait_until("it is served", |server| {
         server.workspace("root:nowhere").run("get ns").succeeded()
     });
+}
+
+#[test]
+fn a_workspace_on_another_shard_is_like_any_other() {
+    schedules_over_shards(Server::up(2, &[]));
+}
+
+#[test]
+fn a_workspace_on_another_shard_is_like_any_other_on_etcds() {
+    let etcds = [Etcd::start(), Etcd::start()];
+    schedules_over_shards(Server::up_on(&etcds));
 }
 
 #[test]
@@ -229,16 +247,41 @@ fn a_tree_spans_the_shards_on_etcds() {
     spans_the_shards(&Server::up_on(&etcds));
 }
 
-#[test]
-fn a_shard_is_added_to_a_running_control_plane() {
-    let mut server = Server::up(1, &[]);
+/// One more shard, told of by being started: it is scheduled to and routed to. Returns it, and kubectl in a workspace on it.
+fn adds_a_shard(server: &mut Server, flags: &[&str]) -> (Shard, Kubectl) {
     let root = server.kubectl();
     let before = server.create_workspace("root", "before");
-    let mut third = server.start_shard("third");
+    let process_ids = ["front-proxy", "root/kcp"].map(|part| server.process_id(part));
+    let third = server.start_shard("third", flags);
     server.wait_until("it is registered", |_| root.run("get shard third").succeeded());
     let far = server.create_workspace_on("third", "root:before", "far");
     far.create(CONFIG).ok();
     assert_eq!(before.run(&format!("get workspace far {SHARD_OF}")).ok(), "third");
+    // Nothing that ran was restarted for it.
+    assert_eq!(
+        ["front-proxy", "root/kcp"].map(|part| server.process_id(part)),
+        process_ids
+    );
+
+    // Closed for new work it keeps what it has, and gets nothing more: of five, load would give it some.
+    root.run("annotate shard third experimental.core.kcp.io/unschedulable=true")
+        .ok();
+    for name in ["a", "b", "c", "d", "e"] {
+        let above = server.workspace("root:before");
+        server.create_workspace("root:before", name);
+        assert_eq!(above.run(&format!("get workspace {name} {SHARD_OF}")).ok(), "root");
+    }
+    far.run("get configmap config").ok();
+    root.run("annotate shard third experimental.core.kcp.io/unschedulable-")
+        .ok();
+    server.create_workspace_on("third", "root:before", "farther");
+    (third, far)
+}
+
+#[test]
+fn a_shard_is_added_to_a_running_control_plane() {
+    let mut server = Server::up(1, &[]);
+    let (mut third, far) = adds_a_shard(&mut server, &[]);
 
     // Its name belongs to its store.
     let copied = |from: &Path, to: &Path| {
@@ -250,19 +293,39 @@ fn a_shard_is_added_to_a_running_control_plane() {
     copied(&third.directory, &backup);
     let old = third.directory.clone();
     std::fs::remove_dir_all(&old).expect("the store can be lost");
-    let said = server.start_shard("third").last_words();
+    let said = server.start_shard("third", &[]).last_words();
     assert!(said.contains("another shard is registered as"), "{said}");
     std::fs::remove_dir_all(&old).expect("the impostor's store can go");
 
     // It comes back with all that it had; with a store of before that, it does not.
     copied(&backup, &old);
-    let mut third = server.start_shard("third");
+    let mut third = server.start_shard("third", &[]);
     server.wait_until("it serves again", |_| far.run("get configmap config").succeeded());
     third.kill();
     std::fs::remove_dir_all(&old).expect("the store can be lost");
     copied(&backup, &old);
-    let said = server.start_shard("third").last_words();
+    let said = server.start_shard("third", &[]).last_words();
     assert!(said.contains("is an old one"), "{said}");
+}
+
+#[test]
+fn a_shard_is_added_to_a_running_control_plane_on_etcds() {
+    let etcds = [Etcd::start()];
+    let own = Etcd::start();
+    let mut server = Server::up_on(&etcds);
+    let on = |etcd: &Etcd| format!("--etcd-servers={}", etcd.url());
+    let (mut third, far) = adds_a_shard(&mut server, &[&on(&own)]);
+
+    // Its name belongs to its store, which is not on this machine's disk: without its directory it comes back with all that
+    // it had.
+    third.kill();
+    std::fs::remove_dir_all(&third.directory).expect("the directory can be lost");
+    let other = Etcd::start();
+    let said = server.start_shard("third", &[&on(&other)]).last_words();
+    assert!(said.contains("another shard is registered as"), "{said}");
+    std::fs::remove_dir_all(&third.directory).expect("the impostor's directory can go");
+    let _third = server.start_shard("third", &[&on(&own)]);
+    server.wait_until("it serves again", |_| far.run("get configmap config").succeeded());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use e2e::{Client, Kubectl, Server, Watching};
+use e2e::{Client, Etcd, Kubectl, Server, Watching};
 use tokio::runtime::Runtime;
 
 const PROVIDED: &str = "apiVersion: apis.kcp.io/v1alpha1
@@ -185,7 +185,16 @@ impl Region {
 
 #[test]
 fn an_application_in_two_regions_outlives_either() {
-    let mut server = Server::up(3, &[]);
+    outlives_either_region(Server::up(3, &[]));
+}
+
+#[test]
+fn an_application_in_two_regions_outlives_either_on_etcds() {
+    let etcds = [Etcd::start(), Etcd::start(), Etcd::start()];
+    outlives_either_region(Server::up_on(&etcds));
+}
+
+fn outlives_either_region(mut server: Server) {
     let runtime = Runtime::new().expect("a runtime");
     let root = server.kubectl();
     for (shard, region) in [("root", "home"), ("shard-1", "east"), ("shard-2", "west")] {
