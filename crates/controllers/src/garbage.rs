@@ -83,15 +83,18 @@ impl Controller for GarbageCollector {
             Seen::Absent => None,
             Seen::Unknown => return Plan::default(),
         };
+        // An owner that stays is asked about with each dependant that is made: those it has are not to be read then.
+        if found
+            .as_ref()
+            .is_some_and(|object| object.deletion_timestamp().is_none())
+        {
+            return Plan::default();
+        }
         let dependants = view.dependants(&key.cluster, &owner.uid);
         let judge = Judge::new(view, &key.cluster, found.is_none().then_some(&owner));
         let effects = match found {
-            Some(object) if object.deletion_timestamp().is_some() && object.has_finalizer(ORPHAN) => {
-                orphan(of, &object, dependants, &owner.uid)
-            }
-            Some(object) if object.deletion_timestamp().is_some() && object.has_finalizer(FOREGROUND) => {
-                foreground(of, &object, dependants, &owner.uid, &judge)
-            }
+            Some(object) if object.has_finalizer(ORPHAN) => orphan(of, &object, dependants, &owner.uid),
+            Some(object) if object.has_finalizer(FOREGROUND) => foreground(of, &object, dependants, &owner.uid, &judge),
             Some(_) => Vec::new(),
             None => judge.effects(&dependants, BATCH_MAX),
         };
