@@ -52,6 +52,13 @@ impl Etcd {
         url(self.client_port, self.tls.as_ref())
     }
 
+    /// Sends a signal (`STOP`, `CONT`).
+    pub fn signal(&self, signal: &str) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "the signal can be sent");
+    }
+
     /// Ends the process as a power cut does, and starts it again on the same data.
     pub fn kill_and_restart(&mut self) {
         self.process.kill().expect("the process can be killed");

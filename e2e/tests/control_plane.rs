@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use e2e::{Client, Etcd, Kubectl, Server, Shard};
 
@@ -134,9 +134,7 @@ fn a_workspace_on_another_shard_is_like_any_other_on_etcds() {
     schedules_over_shards(Server::up_on(&etcds));
 }
 
-#[test]
-fn a_frozen_shard_takes_its_own_part_with_it_and_no_more() {
-    let mut server = Server::up(2, &[]);
+fn loses_a_frozen_shard(mut server: Server) {
     let root = server.kubectl();
     let far = server.create_workspace_on("shard-1", "root", "far");
     far.create(CONFIG).ok();
@@ -164,6 +162,41 @@ fn a_frozen_shard_takes_its_own_part_with_it_and_no_more() {
     root.run("wait --for=delete workspace/doomed --timeout=60s").ok();
     server.wait_until("it serves again", |_| far.run("get configmap config").succeeded());
     server.create_workspace_on("shard-1", "root", "doomed");
+}
+
+#[test]
+fn a_frozen_shard_takes_its_own_part_with_it_and_no_more() {
+    loses_a_frozen_shard(Server::up(2, &[]));
+}
+
+#[test]
+fn a_frozen_shard_takes_its_own_part_with_it_and_no_more_on_etcds() {
+    let etcds = [Etcd::start(), Etcd::start()];
+    loses_a_frozen_shard(Server::up_on(&etcds));
+}
+
+#[test]
+fn a_frozen_etcd_takes_its_own_part_with_it_and_no_more() {
+    let etcds = [Etcd::start(), Etcd::start()];
+    let mut server = Server::up_on(&etcds);
+    let far = server.create_workspace_on("shard-1", "root", "far");
+    far.create(CONFIG).ok();
+    etcds[1].signal("STOP");
+    // What cannot be written is said within the time that the client gives.
+    let began = Instant::now();
+    far.run("create configmap lost --request-timeout=5s").refused();
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let near = server.create_workspace_on("root", "root", "near");
+    near.create(CONFIG).ok();
+    assert_eq!(near.run("get configmap config -o jsonpath={.data.key}").ok(), "one");
+
+    etcds[1].signal("CONT");
+    server.wait_until("it writes again", |_| {
+        far.run("create configmap later --request-timeout=5s").succeeded()
+            || far.run("get configmap later --request-timeout=5s").succeeded()
+    });
+    assert_eq!(far.run("get configmap config -o jsonpath={.data.key}").ok(), "one");
+    server.create_workspace_on("shard-1", "root:far", "below");
 }
 
 #[test]

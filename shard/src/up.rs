@@ -5,6 +5,7 @@
 mod authority;
 mod layout;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -74,13 +75,40 @@ struct Running {
     input: Option<ChildStdin>,
 }
 
+// === impl UpOptions ===
+
+impl UpOptions {
+    /// What does not fit together, in one sentence.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn validate(&self) -> Result<(), String> {
+        self.oidc.validate()?;
+        let etcds: BTreeSet<&str> = self.etcd_servers.iter().map(|url| url.trim_end_matches('/')).collect();
+        if etcds.len() < self.etcd_servers.len() {
+            return Err(
+                "--etcd-servers: one is there twice, and shards in one etcd would write over each other".to_owned(),
+            );
+        }
+        // A shard beyond them would silently keep its objects somewhere else.
+        if !etcds.is_empty() && etcds.len() != usize::from(self.shards) {
+            return Err(format!(
+                "--etcd-servers names {} etcd for {} shards: one for each, or none at all",
+                etcds.len(),
+                self.shards
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// Starts everything, says what it does, starts again what ends by itself, and ends it all when `stop` returns.
 ///
 /// # Errors
 /// When something cannot be started.
 pub async fn run(env: &Env, options: &UpOptions, stop: impl Future<Output = Result<()>>) -> Result<()> {
     let begun = env.clock.monotonic();
-    options.oidc.validate().map_err(anyhow::Error::msg)?;
+    options.validate().map_err(anyhow::Error::msg)?;
     let layout = Layout::prepare(env, options)?;
     say(&format!(
         "keys and kubeconfigs are in {}",
@@ -235,5 +263,37 @@ async fn end_all(env: &Env, running: Vec<Running>) {
             tracing::warn!(name = process.name, "does not end; it is killed");
             let _killed = child.kill().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Given {
+        #[command(flatten)]
+        options: UpOptions,
+    }
+
+    #[test]
+    fn each_shard_has_an_etcd_of_its_own_or_none_has() {
+        let validate = |flags: &[&str]| {
+            let words = std::iter::once("up").chain(flags.iter().copied());
+            Given::parse_from(words).options.validate()
+        };
+        assert_eq!(validate(&["--shards=3"]), Ok(()));
+        assert_eq!(
+            validate(&["--shards=2", "--etcd-servers=http://a:1,http://b:1"]),
+            Ok(())
+        );
+        for servers in ["http://a:1", "http://a:1,http://b:1,http://c:1"] {
+            let why = validate(&["--shards=2", &format!("--etcd-servers={servers}")]).unwrap_err();
+            assert!(why.contains("for 2 shards"), "{why}");
+        }
+        let why = validate(&["--shards=2", "--etcd-servers=http://a:1,http://a:1/"]).unwrap_err();
+        assert!(why.contains("twice"), "{why}");
     }
 }
