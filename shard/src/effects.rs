@@ -30,8 +30,11 @@ pub struct ShardEffects {
     user: Arc<User>,
 }
 
-fn delete_options(uid: &str, version: Option<&str>) -> Result<DeleteOptions> {
-    let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background"});
+fn delete_options(uid: &str, version: Option<&str>, policy: Option<&str>) -> Result<DeleteOptions> {
+    let mut body = json!({"kind": "DeleteOptions", "apiVersion": "v1"});
+    if let Some(policy) = policy {
+        body.set_at(&["propagationPolicy"], json!(policy));
+    }
     if !uid.is_empty() {
         body.set_at(&["preconditions", "uid"], json!(uid));
     }
@@ -39,6 +42,24 @@ fn delete_options(uid: &str, version: Option<&str>) -> Result<DeleteOptions> {
         body.set_at(&["preconditions", "resourceVersion"], json!(version));
     }
     DeleteOptions::parse(machinery::options::Query(&[]), Some(&body))
+}
+
+/// What is deleted, and how. `None`: the effect deletes nothing.
+fn deletion(effect: &Effect) -> Result<Option<(&ObjectRef, DeleteOptions)>> {
+    let (of, uid, version, policy) = match effect {
+        Effect::Delete {
+            of,
+            uid,
+            resource_version,
+        } => (of, uid, resource_version, Some("Background")),
+        Effect::Collect {
+            of,
+            uid,
+            resource_version,
+        } => (of, uid, resource_version, None),
+        _ => return Ok(None),
+    };
+    Ok(Some((of, delete_options(uid, version.as_deref(), policy)?)))
 }
 
 /// Who writes: trusted, with everything within one cluster.
@@ -126,21 +147,17 @@ impl ShardEffects {
             .map(drop)
     }
 
-    async fn delete(
-        &self,
-        of: &ObjectRef,
-        uid: &str,
-        version: Option<&str>,
-        manager: &str,
-        guards: Vec<Guard>,
-    ) -> Result<()> {
+    /// Of either kind of deletion.
+    async fn delete(&self, effect: &Effect, manager: &str, guards: Vec<Guard>) -> Result<()> {
+        let Some((of, options)) = deletion(effect)? else {
+            return Ok(());
+        };
         let target = self.target(of, Subresource::Main)?;
         let request = self.request(of, manager, guards);
-        let options = delete_options(uid, version)?;
         match self.registry.delete(&request, &target, &options).await {
             Err(status) if status.is_not_found() => Ok(()),
             // Another object of that name: ours is gone.
-            Err(status) if status.is_conflict() && version.is_none() => Ok(()),
+            Err(status) if status.is_conflict() && options.preconditions.resource_version.is_none() => Ok(()),
             other => other.map(drop),
         }
     }
@@ -248,12 +265,10 @@ impl ShardEffects {
                     steps.push(Step::Update(self.target(of, Subresource::Whole)?, object.clone()));
                     of
                 }
-                Effect::Delete {
-                    of,
-                    uid,
-                    resource_version,
-                } => {
-                    let options = delete_options(uid, resource_version.as_deref())?;
+                Effect::Delete { .. } | Effect::Collect { .. } => {
+                    let Some((of, options)) = deletion(effect)? else {
+                        continue;
+                    };
                     steps.push(Step::Delete(self.target(of, Subresource::Main)?, options));
                     of
                 }
@@ -282,14 +297,7 @@ impl ShardEffects {
                 Err(status) if status.is_not_found() => Ok(()),
                 other => other,
             },
-            Effect::Delete {
-                of,
-                uid,
-                resource_version,
-            } => {
-                self.delete(of, uid, resource_version.as_deref(), controller, guards)
-                    .await
-            }
+            Effect::Delete { .. } | Effect::Collect { .. } => self.delete(effect, controller, guards).await,
             Effect::Touch { of } => {
                 let target = self.target(of, Subresource::Main)?;
                 self.touch(controller, of, &target, guards).await
@@ -407,7 +415,7 @@ fn crowd(effects: &[Effect]) -> usize {
     let mut len = 0;
     for group in groups(effects) {
         let waits = |effect: &Effect| match effect {
-            Effect::Delete { of, .. } => of.resource == controllers::refs::namespaces(),
+            Effect::Delete { of, .. } | Effect::Collect { of, .. } => of.resource == controllers::refs::namespaces(),
             Effect::Remove { of, .. } => of.resource == controllers::refs::logical_clusters(),
             _ => true,
         };
@@ -439,6 +447,7 @@ fn neighbours(effects: &[Effect]) -> usize {
         let (Effect::Create { of, .. }
         | Effect::Update { of, .. }
         | Effect::Delete { of, .. }
+        | Effect::Collect { of, .. }
         | Effect::Remove { of, .. }) = effect
         else {
             break;

@@ -219,8 +219,16 @@ impl OtherShards {
                 of,
                 uid,
                 resource_version,
+            }
+            | Effect::Collect {
+                of,
+                uid,
+                resource_version,
             } => {
-                let options = delete_options(uid, resource_version.as_deref());
+                let mut options = delete_options(uid, resource_version.as_deref());
+                if matches!(effect, Effect::Collect { .. }) {
+                    options.remove_at(&["propagationPolicy"]);
+                }
                 let path = self.path(of, true)?;
                 let (code, answer) = self.write(of, Method::DELETE, &path, Some(&options)).await?;
                 match failure(code, &answer) {
@@ -348,6 +356,7 @@ impl RoutedEffects {
             Effect::Create { of, .. }
             | Effect::Update { of, .. }
             | Effect::Delete { of, .. }
+            | Effect::Collect { of, .. }
             | Effect::Remove { of, .. }
             | Effect::Touch { of }
             | Effect::Purge { of } => self.others.is_elsewhere(of),

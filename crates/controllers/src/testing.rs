@@ -68,10 +68,14 @@ impl Literals {
                         self.put(&of.resource, of.cluster.as_str(), object.clone());
                     }
                 }
-                Effect::Delete { of, .. } => {
+                Effect::Delete { of, .. } | Effect::Collect { of, .. } => {
                     let Some(mut object) = self.objects.remove(&anywhere(of)) else {
                         continue;
                     };
+                    if matches!(effect, Effect::Delete { .. }) {
+                        object.remove_finalizer(crate::garbage::FOREGROUND);
+                        object.remove_finalizer(crate::garbage::ORPHAN);
+                    }
                     if !object.finalizers().is_empty() {
                         object.set_at(&["metadata", "deletionTimestamp"], json!(context().now));
                         self.put(&of.resource, of.cluster.as_str(), object);

@@ -146,6 +146,12 @@ pub enum Effect {
         uid: String,
         resource_version: Option<String>,
     },
+    /// The same as the garbage collector does it: what the object's finalizers ask for, of its dependants, stays asked for.
+    Collect {
+        of: ObjectRef,
+        uid: String,
+        resource_version: Option<String>,
+    },
     /// Takes away an object of a cluster that is being deleted, if resourceVersion is still this: one that nobody holds, or
     /// only the plan's own finalizer, whose work the plan has seen done. Those next to each other go in any order.
     Remove { of: ObjectRef, resource_version: String },

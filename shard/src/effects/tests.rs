@@ -71,3 +71,16 @@ fn removals_and_deletions_are_of_two_kinds() {
     assert_eq!(crowd(&effects), 3);
     assert_eq!(sizes(&[]).len() + crowd(&[]), 0);
 }
+
+#[test]
+fn the_garbage_collector_leaves_it_to_the_object_what_becomes_of_its_dependants() {
+    let policy = |effect: &Effect| deletion(effect).unwrap().unwrap().1.propagation_policy;
+    let background = machinery::options::PropagationPolicy::Background;
+    assert_eq!(policy(&delete(&refs::config_maps(), "n", "a")), Some(background));
+    let collected = Effect::Collect {
+        of: of(&refs::config_maps(), "n", "a"),
+        uid: String::new(),
+        resource_version: None,
+    };
+    assert_eq!(policy(&collected), None);
+}

@@ -77,7 +77,7 @@ impl<'a> Judge<'a> {
             return self.foreground(of, object);
         }
         // As it was read: with another owner by now it may stay. What its finalizers ask for, it is deleted by.
-        vec![Effect::Delete {
+        vec![Effect::Collect {
             of: of.clone(),
             uid: object.uid().to_owned(),
             resource_version: Some(object.resource_version().to_owned()),
@@ -104,7 +104,7 @@ impl<'a> Judge<'a> {
                 of: of.clone(),
                 object: held,
             },
-            Effect::Delete {
+            Effect::Collect {
                 of: of.clone(),
                 uid: object.uid().to_owned(),
                 resource_version: None,

@@ -45,7 +45,7 @@ fn delete_owner(world: &mut Literals, finalizer: Option<&str>) {
         owner.add_finalizer(finalizer);
         world.put(&refs::config_maps(), "abc", owner);
     }
-    world.carry_out(&[Effect::Delete {
+    world.carry_out(&[Effect::Collect {
         of,
         uid: "u1".to_owned(),
         resource_version: None,
@@ -162,7 +162,7 @@ fn delete(world: &mut Literals, name: &str, policy: Option<&str>) {
         object.add_finalizer(policy);
         world.put(&refs::config_maps(), "abc", object);
     }
-    world.carry_out(&[Effect::Delete {
+    world.carry_out(&[Effect::Collect {
         of,
         uid,
         resource_version: None,
@@ -312,4 +312,18 @@ fn dependants_of_a_kind_that_is_gone_with_its_objects_are_collected() {
         world.objects.remove(&sheriffs.object(&cluster("abc"), "n", "s"));
     });
     assert_eq!(names(&world), ["stranger"]);
+}
+
+#[test]
+fn a_dependant_that_asks_for_its_own_to_be_orphaned_is_heard() {
+    let mut world = empty();
+    put(&mut world, "a", &[]);
+    put(&mut world, "b", &[("a", false)]);
+    put(&mut world, "c", &[("b", false)]);
+    let mut asking = world.objects[&config_map("b")].clone();
+    asking.add_finalizer(ORPHAN);
+    world.put(&refs::config_maps(), "abc", asking);
+    told(&mut world, |world| delete(world, "a", None));
+    assert_eq!(names(&world), ["c"]);
+    assert!(owner_names(&world, "c").is_empty());
 }
