@@ -131,7 +131,8 @@ impl Proxy {
         let Some((mapping, mapped, cluster)) = self.mappings.find(&path) else {
             return Err(Refusal::no_such_path());
         };
-        let user = self.authenticate_at(&path, &parts.headers, connection).await?;
+        let place = cluster.or_else(|| split_cluster(&path).map(|(segment, _)| segment));
+        let user = self.authenticate_at(place, &parts.headers, connection).await?;
         let way = match split_cluster(&path) {
             // All clusters of all shards are nobody's business (kcp's facts, H.1).
             Some(("*", _)) => return Err(Refusal::Forbidden(Box::new(all_clusters(&user, &parts)))),
@@ -151,7 +152,7 @@ impl Proxy {
                 }
             }
         };
-        let headers = self.headers(&parts, connection, &user, &mapped.headers)?;
+        let headers = self.headers(&parts, connection, &user, &way, &mapped.headers)?;
         let (lane, head_timeout) = (lane_of(&parts), head_timeout(&parts));
         let body = match is_bodiless(&parts) {
             true => None,
@@ -292,14 +293,19 @@ impl Proxy {
         }
     }
 
-    /// The same, or somebody who is known in the workspace of the path alone.
-    async fn authenticate_at(&self, path: &str, headers: &HeaderMap, connection: &Connection) -> Answered<User> {
+    /// The same, or somebody who is known in the workspace that the path names, and there alone.
+    async fn authenticate_at(
+        &self,
+        place: Option<&str>,
+        headers: &HeaderMap,
+        connection: &Connection,
+    ) -> Answered<User> {
         let unknown = match self.authenticate(headers, connection).await {
             Ok(user) => return Ok(user),
             Err(unknown) => unknown,
         };
-        match (&self.workspace_users, bearer_token(headers)) {
-            (Some(users), Some(token)) => users.user(&token, path).await?.ok_or(unknown),
+        match (&self.workspace_users, bearer_token(headers), place) {
+            (Some(users), Some(token), Some(place)) => users.user(&token, place).await?.ok_or(unknown),
             _ => Err(unknown),
         }
     }
@@ -330,6 +336,7 @@ impl Proxy {
         parts: &Parts,
         connection: &Connection,
         user: &User,
+        way: &Way,
         names: &IdentityHeaders,
     ) -> Answered<HeaderMap> {
         if parts.headers.get_all(FORWARDED_FOR).iter().count() >= FORWARDS_MAX {
@@ -342,7 +349,12 @@ impl Proxy {
         if let Ok(peer) = HeaderValue::from_str(connection.peer_address()) {
             headers.append(FORWARDED_FOR, peer);
         }
-        let groups = self.groups.apply(&user.groups);
+        let mut groups = user.groups.clone();
+        if !way.is_to_shard {
+            // A shard adds it itself; a mapping's server may know users by what it is told alone.
+            groups.push(machinery::user::AUTHENTICATED.to_owned());
+        }
+        let groups = self.groups.apply(&groups);
         names
             .tell(user, &groups, &mut headers)
             .ok_or_else(Status::unauthorized)?;

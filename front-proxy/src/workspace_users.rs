@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use apiserver::auth::hash_token;
 use apiserver::auth::jwt::Unverified;
-use apiserver::stage::split_cluster;
 use env::Env;
 use fabric::peers::{too_many, unreachable};
 use fabric::{Destination, Peers};
@@ -67,10 +66,10 @@ impl WorkspaceUsers {
         }
     }
 
-    /// Who has this token in the workspace of a path. Only the index is asked where that is: who is nobody yet learns nothing of
-    /// paths, and makes no shard look for any.
-    pub async fn user(&self, token: &str, path: &str) -> Result<Option<User>> {
-        let Some(Ok(place)) = split_cluster(path).map(|(segment, _)| WorkspacePath::parse(segment)) else {
+    /// Who has this token in a workspace, which is named by its path or cluster. Only the index is asked where that is: who is
+    /// nobody yet learns nothing of paths, and makes no shard look for any.
+    pub async fn user(&self, token: &str, place: &str) -> Result<Option<User>> {
+        let Ok(place) = WorkspacePath::parse(place) else {
             return Ok(None);
         };
         let (Some(_), Some(Ok(Destination::Cluster { cluster, shard }))) =

@@ -69,9 +69,14 @@ async fn server(env: &Env) -> String {
                 if path.contains("silent") {
                     std::future::pending::<()>().await;
                 }
-                let user = request.headers().get("x-remote-user").cloned();
-                let user = user.map(|user| user.to_str().unwrap_or_default().to_owned());
-                let text = format!("{path} {}", user.unwrap_or_default());
+                let told = |name: &str| {
+                    let values = request.headers().get_all(name).into_iter();
+                    values
+                        .map(|value| value.to_str().unwrap_or_default())
+                        .collect::<Vec<_>>()
+                        .join(",")
+                };
+                let text = format!("{path} {} {}", told("x-remote-user"), told("x-remote-group"));
                 Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text))))
             };
             let executor = hyper_util::rt::TokioExecutor::new();
@@ -140,7 +145,7 @@ async fn a_server_that_never_answers_costs_a_bounded_time() {
     // Others go on, over the same connection.
     assert_eq!(
         get(&proxy, "/services/loud").await,
-        (StatusCode::OK, "/services/loud jane".to_owned())
+        (StatusCode::OK, "/services/loud jane system:authenticated".to_owned())
     );
 }
 
@@ -176,10 +181,13 @@ async fn a_mount_leads_to_its_url() {
     let mut proxy = proxy(&env, "- path: /clusters/", vec![Arc::new(Jane)]);
     mount_at(&proxy, format!("http://{}/base/", server(&env).await));
     for (path, seen) in [
-        ("/clusters/root:far/api/v1/pods", "/base/api/v1/pods jane"),
-        ("/clusters/root:far", "/base/ jane"),
+        (
+            "/clusters/root:far/api/v1/pods",
+            "/base/api/v1/pods jane system:authenticated",
+        ),
+        ("/clusters/root:far", "/base/ jane system:authenticated"),
         // Names behind a mount mean nothing here.
-        ("/clusters/root:far:below/api", "/base/api jane"),
+        ("/clusters/root:far:below/api", "/base/api jane system:authenticated"),
     ] {
         assert_eq!(get(&proxy, path).await, (StatusCode::OK, seen.to_owned()), "{path}");
     }

@@ -102,6 +102,11 @@ impl Service for Site {
         if Fabric::is_call(&path, request.headers()) {
             return self.fabric.serve(request, connection).await;
         }
+        if path.ends_with("/tokenreviews") {
+            let mut response = Response::new(Body::full(review(&path)));
+            *response.status_mut() = StatusCode::CREATED;
+            return response;
+        }
         if path.contains("/serviceaccounts/") {
             return Response::new((self.pretended.account)());
         }
@@ -155,6 +160,46 @@ async fn world(account: fn() -> Body, lost: &[&str]) -> (World, Env, Arc<Proxy>)
     env.spawn.spawn("peers", following).detach();
     env.clock.sleep(Duration::from_secs(2)).await;
     (world, env, proxy)
+}
+
+/// Whoever has a token is dev in the workspace that is asked.
+fn review(path: &str) -> String {
+    let (of, _) = apiserver::stage::split_cluster(path).unwrap();
+    serde_json::json!({
+        "apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview",
+        "status": {"authenticated": true, "user": {"username": "dev", "extra": {
+            "authentication.kcp.io/scopes": [format!("cluster:{of}")], "authentication.kcp.io/cluster-name": [of],
+        }}},
+    })
+    .to_string()
+}
+
+#[tokio::test(start_paused = true)]
+async fn users_of_a_workspace_are_known_where_a_mapping_names_it() {
+    let (_world, env, proxy) = world(nothing, &[]).await;
+    let mut proxy = Arc::into_inner(proxy).unwrap();
+    let own = format!(
+        "- path: /clusters/\n- {{path: '/own/clusters/{{cluster}}/', backend: '{far}'}}\n- {{path: /other/, backend: '{far}'}}",
+        far = url("far")
+    );
+    proxy.mappings = Mappings::parse(own.as_bytes()).unwrap();
+    proxy.authenticators = Vec::new();
+    proxy.workspace_users = Some(WorkspaceUsers::new(&env, proxy.peers.clone()));
+    let status = async |path: &str| {
+        let token = "Bearer eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJodHRwczovL3gifQ.AAAA";
+        let request = Request::get(path).header("authorization", token);
+        let request = request.body(RequestBody::Full(Bytes::new())).unwrap();
+        proxy
+            .serve(request, &Connection::plain("client:1"))
+            .await
+            .status()
+            .as_u16()
+    };
+    // 403 is what the server says there, who forwards says 401.
+    assert_eq!(status("/clusters/far-cluster/api").await, 200);
+    assert_eq!(status("/own/clusters/far-cluster/api").await, 403);
+    assert_eq!(status("/own/clusters/nobodys/api").await, 401);
+    assert_eq!(status("/other/clusters/far-cluster/api").await, 401);
 }
 
 fn nothing() -> Body {
