@@ -45,7 +45,12 @@ impl Lifecycle {
         let Some(logical_cluster) = self.shard.logical_cluster(cluster).await? else {
             let text = "logicalcluster.core.kcp.io \"cluster\" not found";
             let text = format!("error getting logicalcluster {cluster}|cluster: {text}");
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, text);
+            // Whose last terminator was taken off is soon no more: that is no error of anybody's.
+            let code = match noun {
+                "terminator" => StatusCode::NOT_FOUND,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            return plain(code, text);
         };
         let waits = role.entries(&logical_cluster).contains(&who.text.as_str());
         if !waits || !(role.is_open)(&logical_cluster) {

@@ -230,6 +230,12 @@ async fn content_is_for_clusters_that_wait() {
     );
     let text = "error getting logicalcluster nosuch|cluster: logicalcluster.core.kcp.io \"cluster\" not found\n";
     assert_eq!(plain(&world.get("init", &namespaces("nosuch")).await), (500, text));
+    // Once nobody waits for it a cluster is soon gone, which who terminated it is told as what it is.
+    let gone = format!(
+        "/services/terminatingworkspaces/{}/clusters/nosuch/api/v1/namespaces",
+        who()
+    );
+    assert_eq!(plain(&world.get("init", &gone).await), (404, text));
     let stranger = world.get("stranger", &namespaces(CONSUMER)).await;
     assert_eq!(stranger.status, 403);
     assert!(stranger.message().ends_with("access denied"));

@@ -62,6 +62,9 @@ fn world() -> Literals {
         let object = json!({"metadata": {"name": name, "annotations": annotations}, "spec": spec});
         world.types.insert(format!("root:{name}"), object);
     }
+    let annotations = json!({"kcp.io/path": "root:team", "kcp.io/cluster": "2abc"});
+    let object = json!({"metadata": {"name": "foo", "annotations": annotations}, "spec": {}});
+    world.types.insert("2abc:foo".to_owned(), object);
     world
 }
 
@@ -243,6 +246,14 @@ fn what_others_trust_a_cluster_to_be_is_not_its_administrators_to_write() {
     let mut new = old.clone();
     new.set_annotation("core.kcp.io/inactive", "true");
     asked.run(Verb::Update, Some(&mut new), Some(&open)).unwrap();
+}
+
+#[test]
+fn a_type_is_called_as_it_was_asked_for() {
+    let mut object = workspace(json!({"type": {"name": "foo", "path": "2abc"}}));
+    let asked = ask("tenancy.kcp.io", "workspaces");
+    asked.run(Verb::Create, Some(&mut object), None).unwrap();
+    assert_eq!(object["spec"]["type"], json!({"name": "foo", "path": "2abc"}));
 }
 
 #[test]

@@ -62,10 +62,12 @@ pub(super) fn mutate(review: &mut Review<'_>, world: &dyn World) -> Result<(), S
     let Some(workspace) = review.object.as_deref_mut() else {
         return Ok(());
     };
-    workspace.set_at(
-        &["spec", "type"],
-        json!({"name": object.name(), "path": path_of(&object)}),
-    );
+    // A path that was asked for stays as it was said, the name of a cluster too, as in kcp.
+    let path = match reference.path.is_empty() {
+        true => path_of(&object).to_owned(),
+        false => reference.path.clone(),
+    };
+    workspace.set_at(&["spec", "type"], json!({"name": object.name(), "path": path}));
     let labels = object
         .at(&["spec", "additionalWorkspaceLabels"])
         .and_then(Value::as_object);
