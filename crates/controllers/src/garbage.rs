@@ -4,6 +4,7 @@
 //! Not here: the event `OwnerRefInvalidNamespace` that Kubernetes records about owners in another namespace.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use machinery::object::ObjectExt;
 use permit::Cluster;
@@ -24,7 +25,8 @@ const BATCH_MAX: usize = 500;
 
 pub struct GarbageCollector;
 
-/// An owner as a key: `resource|group|identity|namespace` and `name|uid` (no part has a bar in it).
+/// An owner as a key: `resource|group|identity|namespace` and `name|uid`. A name may have a bar in it (a ClusterRole's may), no
+/// other part of an owner that there is.
 struct Owner {
     resource: ResourceRef,
     namespace: String,
@@ -98,8 +100,11 @@ impl Controller for GarbageCollector {
             Some(_) => Vec::new(),
             None => judge.effects(&dependants, BATCH_MAX),
         };
+        // There may be more, and nothing tells of them: of owners whose kind is not served any more no change is heard.
+        let requeue = (effects.len() >= BATCH_MAX).then_some(Duration::ZERO);
         Plan {
             effects,
+            requeue,
             ..Plan::default()
         }
     }
@@ -135,7 +140,7 @@ impl Owner {
         if !identity.is_empty() {
             reference = reference.with_identity(identity);
         }
-        let (name, uid) = key.name.split_once('|').unwrap_or((&key.name, ""));
+        let (name, uid) = key.name.rsplit_once('|').unwrap_or((&key.name, ""));
         Self::of(&reference, namespace, name, uid)
     }
 }

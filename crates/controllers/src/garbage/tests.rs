@@ -106,6 +106,7 @@ fn told(world: &mut Literals, change: impl FnOnce(&mut Literals)) {
         let Some(key) = keys.pop() else { return };
         let plan = GarbageCollector.plan(&key, world, &context());
         changed(world, &mut keys, |world| world.carry_out(&plan.effects));
+        keys.extend(plan.requeue.map(|_| key));
     }
     panic!("the garbage collector does not settle");
 }
@@ -326,4 +327,42 @@ fn a_dependant_that_asks_for_its_own_to_be_orphaned_is_heard() {
     told(&mut world, |world| delete(world, "a", None));
     assert_eq!(names(&world), ["c"]);
     assert!(owner_names(&world, "c").is_empty());
+}
+
+#[test]
+fn all_dependants_of_such_a_kind_are_collected_however_many_they_are() {
+    let sheriffs = ResourceRef::new("acme.io", "sheriffs");
+    let mut world = empty();
+    world.put(
+        &sheriffs,
+        "abc",
+        json!({"metadata": {"name": "s", "namespace": "n", "uid": "s"}}),
+    );
+    for at in 0..=BATCH_MAX {
+        put(&mut world, &format!("child-{at}"), &[]);
+        let child = world.objects.get_mut(&config_map(&format!("child-{at}"))).unwrap();
+        child.set_at(
+            &["metadata", "ownerReferences"],
+            json!([{"apiVersion": "acme.io/v1", "kind": "Sheriff", "name": "s", "uid": "s"}]),
+        );
+    }
+    told(&mut world, |world| {
+        world.objects.remove(&sheriffs.object(&cluster("abc"), "n", "s"));
+    });
+    assert_eq!(names(&world), [""; 0]);
+}
+
+/// As names of roles may have one.
+#[test]
+fn an_owner_with_a_bar_in_its_name_is_the_one_of_that_name() {
+    for policy in [None, Some(FOREGROUND), Some(ORPHAN)] {
+        let mut world = empty();
+        put(&mut world, "a|b", &[]);
+        world.objects.get_mut(&config_map("a|b")).unwrap()["metadata"]["uid"] = json!("u");
+        put(&mut world, "child", &[("u", true)]);
+        world.objects.get_mut(&config_map("child")).unwrap()["metadata"]["ownerReferences"][0]["name"] = json!("a|b");
+        told(&mut world, |world| delete(world, "a|b", policy));
+        let left: &[&str] = if policy == Some(ORPHAN) { &["child"] } else { &[] };
+        assert_eq!(names(&world), left, "{policy:?}");
+    }
 }
