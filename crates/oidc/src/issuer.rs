@@ -63,7 +63,7 @@ struct Waiting<'a>(&'a Inner);
 const PAUSE: Duration = Duration::from_secs(1);
 /// Keys that are in use are looked up again after so long: what an issuer withdraws is not believed for ever.
 const REFRESH: Duration = Duration::from_secs(600);
-const WAITING_MAX: usize = 1000;
+pub(crate) const WAITING_MAX: usize = 1000;
 const CONFIGURATION_PATH: &str = "/.well-known/openid-configuration";
 
 // === impl Issuer ===

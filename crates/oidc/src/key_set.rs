@@ -43,7 +43,7 @@ enum Material {
 }
 
 /// Issuers have a handful.
-const KEYS_MAX: usize = 256;
+pub(crate) const KEYS_MAX: usize = 256;
 
 // === impl Algorithm ===
 

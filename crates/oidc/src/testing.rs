@@ -18,7 +18,8 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use ring::rand::SystemRandom;
 use ring::rsa::PublicKeyComponents;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
+    KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaKeyPair,
 };
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -42,6 +43,7 @@ struct Said {
     is_down: Mutex<bool>,
     is_endless: Mutex<bool>,
     is_hanging: Mutex<bool>,
+    is_failing: Mutex<bool>,
     asked: Mutex<usize>,
 }
 
@@ -54,6 +56,7 @@ pub struct TestKey {
 enum Pair {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
+    Ec384(EcdsaKeyPair),
 }
 
 // === impl TestKey ===
@@ -75,12 +78,17 @@ impl TestKey {
 
     /// A new ECDSA key.
     pub fn ec(id: &str) -> Self {
-        let random = SystemRandom::new();
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).expect("a key");
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8.as_ref(), &random);
         Self {
             id: id.to_owned(),
-            pair: Pair::Ec(pair.expect("a key")),
+            pair: Pair::Ec(ec_pair(&ECDSA_P256_SHA256_FIXED_SIGNING)),
+        }
+    }
+
+    /// A new one of the larger curve.
+    pub fn ec384(id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            pair: Pair::Ec384(ec_pair(&ECDSA_P384_SHA384_FIXED_SIGNING)),
         }
     }
 
@@ -96,6 +104,10 @@ impl TestKey {
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
                 json!({"kty": "EC", "use": "sig", "kid": self.id, "crv": "P-256", "x": text(x), "y": text(y)})
             }
+            Pair::Ec384(pair) => {
+                let (x, y) = pair.public_key().as_ref()[1..].split_at(48);
+                json!({"kty": "EC", "use": "sig", "kid": self.id, "crv": "P-384", "x": text(x), "y": text(y)})
+            }
         }
     }
 
@@ -103,7 +115,7 @@ impl TestKey {
     pub fn public_bytes(&self) -> Vec<u8> {
         match &self.pair {
             Pair::Rsa(pair) => pair.public().as_ref().to_vec(),
-            Pair::Ec(pair) => pair.public_key().as_ref().to_vec(),
+            Pair::Ec(pair) | Pair::Ec384(pair) => pair.public_key().as_ref().to_vec(),
         }
     }
 
@@ -111,6 +123,7 @@ impl TestKey {
         match &self.pair {
             Pair::Rsa(_) => "RS256",
             Pair::Ec(_) => "ES256",
+            Pair::Ec384(_) => "ES384",
         }
     }
 
@@ -121,26 +134,45 @@ impl TestKey {
 
     /// The same, saying that it is signed by another algorithm. PS256 is.
     pub fn token_as(&self, algorithm: &str, claims: &Value) -> String {
-        let random = SystemRandom::new();
-        compact(
-            &json!({"alg": algorithm, "kid": self.id}),
-            claims,
-            |message| match &self.pair {
-                Pair::Rsa(pair) => {
-                    let padding = if algorithm == "PS256" {
-                        &RSA_PSS_SHA256 as &'static dyn ring::signature::RsaEncoding
-                    } else {
-                        &RSA_PKCS1_SHA256
-                    };
-                    let mut signature = vec![0; pair.public().modulus_len()];
-                    pair.sign(padding, &random, message, &mut signature)
-                        .expect("a signature");
-                    signature
-                }
-                Pair::Ec(pair) => pair.sign(&random, message).expect("a signature").as_ref().to_vec(),
-            },
-        )
+        let header = json!({"alg": algorithm, "kid": self.id});
+        compact(&header, claims, |message| self.sign_as(algorithm, message))
     }
+
+    /// By its own algorithm.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.sign_as(self.algorithm(), message)
+    }
+
+    fn sign_as(&self, algorithm: &str, message: &[u8]) -> Vec<u8> {
+        let random = SystemRandom::new();
+        match &self.pair {
+            Pair::Rsa(pair) => {
+                let padding = if algorithm == "PS256" {
+                    &RSA_PSS_SHA256 as &'static dyn ring::signature::RsaEncoding
+                } else {
+                    &RSA_PKCS1_SHA256
+                };
+                let mut signature = vec![0; pair.public().modulus_len()];
+                pair.sign(padding, &random, message, &mut signature)
+                    .expect("a signature");
+                signature
+            }
+            Pair::Ec(pair) | Pair::Ec384(pair) => pair.sign(&random, message).expect("a signature").as_ref().to_vec(),
+        }
+    }
+}
+
+fn ec_pair(algorithm: &'static EcdsaSigningAlgorithm) -> EcdsaKeyPair {
+    let random = SystemRandom::new();
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key");
+    EcdsaKeyPair::from_pkcs8(algorithm, pkcs8.as_ref(), &random).expect("a key")
+}
+
+/// A new CA.
+pub fn authority() -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::<String>::new()).expect("a certificate");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA")
 }
 
 /// A token with whatever signature.
@@ -156,9 +188,7 @@ pub fn compact(header: &Value, claims: &Value, sign: impl Fn(&[u8]) -> Vec<u8>) 
 impl TestIssuer {
     /// Listens; `host` is how it is dialled, port 0 takes a free one.
     pub async fn start(env: &Env, host: &str, port: u16) -> Self {
-        let mut params = CertificateParams::new(Vec::<String>::new()).expect("a certificate");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
+        let ca = authority();
         let key = KeyPair::generate().expect("a key");
         let params = CertificateParams::new(vec![host.to_owned()]).expect("a certificate");
         let certificate = params.signed_by(&key, &ca).expect("a certificate");
@@ -222,9 +252,9 @@ impl TestIssuer {
         *self.said.published.lock() = keys.to_vec();
     }
 
-    /// Connections are taken and never answered.
-    pub fn hang(&self) {
-        *self.said.is_hanging.lock() = true;
+    /// While it hangs, connections are taken and never answered.
+    pub fn set_hanging(&self, is_hanging: bool) {
+        *self.said.is_hanging.lock() = is_hanging;
     }
 
     /// Claims that hold for an hour from this time on (Unix seconds), of a user, for an audience.
@@ -245,6 +275,11 @@ impl TestIssuer {
     /// Its answers are larger than anybody should read.
     pub fn set_endless(&self) {
         *self.said.is_endless.lock() = true;
+    }
+
+    /// Its keys come with an error's status.
+    pub fn set_failing(&self, is_failing: bool) {
+        *self.said.is_failing.lock() = is_failing;
     }
 
     /// How often its keys were asked for.
@@ -277,6 +312,10 @@ impl Said {
                 return nothing;
             }
         };
-        Response::new(Full::new(document.to_string().into()))
+        let mut answer = Response::new(Full::new(document.to_string().into()));
+        if path == "/keys" && *self.is_failing.lock() {
+            *answer.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        answer
     }
 }

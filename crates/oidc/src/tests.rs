@@ -1,5 +1,8 @@
 //! Tokens against a real issuer, in simulated time.
 
+mod entries;
+mod limits;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -350,7 +353,7 @@ async fn without_its_issuer_tokens_are_refused_until_it_is_back() {
 async fn an_issuer_that_never_answers_costs_a_bounded_time() {
     let place = Place::new().await;
     place.issuer.publish(&[&TestKey::ec("1")]);
-    place.issuer.hang();
+    place.issuer.set_hanging(true);
     let oidc = place.authenticator();
     let begun = place.env.clock.monotonic();
     refused(&oidc, &TestKey::ec("1").token(&place.claims()), "in time").await;

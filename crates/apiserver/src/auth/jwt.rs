@@ -122,7 +122,42 @@ mod tests {
     }
 
     #[test]
+    fn a_key_signs_by_its_algorithm_under_its_name_and_without_extensions() {
+        let (key, _) = SigningKey::generate().unwrap();
+        let (own, id) = (key.public().algorithm().name(), key.public().id());
+        let is_signed = |header: Value| {
+            let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+            let message = format!("{}.{}", part(&header), part(&json!({})));
+            let signature = URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).unwrap());
+            let token = format!("{message}.{signature}");
+            Unverified::parse(&token).unwrap().is_signed_by(&[key.public().clone()])
+        };
+        for fine in [
+            json!({"alg": own, "kid": id}),
+            json!({"alg": own, "kid": ""}),
+            json!({"alg": own}),
+        ] {
+            assert!(is_signed(fine.clone()), "{fine}");
+        }
+        for wrong in [
+            json!({"alg": "none", "kid": id}),
+            json!({"alg": "HS256", "kid": id}),
+            json!({"alg": "PS512", "kid": id}),
+            json!({"kid": id}),
+            json!({"alg": own, "kid": "other"}),
+            json!({"alg": own, "kid": id, "crit": ["b64"]}),
+            json!({"alg": own, "kid": id, "crit": null}),
+        ] {
+            assert!(!is_signed(wrong.clone()), "{wrong}");
+        }
+    }
+
+    #[test]
     fn what_is_no_token_is_none() {
+        let (key, _) = SigningKey::generate().unwrap();
+        let of_len = |padding: usize| sign(&json!({"padding": "x".repeat(padding)}), &key).unwrap();
+        assert!(Unverified::parse(&of_len(LEN_MAX / 2)).is_some());
+        assert!(Unverified::parse(&of_len(LEN_MAX)).is_none(), "too large");
         for text in ["", "a", "a.b", "a.b.c", "e30.W10.", "....", &"x".repeat(LEN_MAX + 1)] {
             assert!(Unverified::parse(text).is_none(), "{text}");
         }
