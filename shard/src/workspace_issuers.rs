@@ -16,7 +16,7 @@ use env::Env;
 use machinery::object::ObjectExt;
 use machinery::status::{Result, Status};
 use machinery::user::User;
-use oidc::{JwtAuthenticator, Oidc};
+use oidc::{Clients, JwtAuthenticator, Oidc};
 use parking_lot::Mutex;
 use permit::{Cluster, Scope};
 use serde_json::Value;
@@ -31,6 +31,7 @@ pub struct WorkspaceIssuers {
     env: Env,
     facts: Arc<ShardFacts>,
     objects: Arc<Accounts>,
+    clients: Clients,
     /// Issuers of the server's own tokens.
     disallowed: Vec<String>,
     /// Of configurations that tokens came for, by their cluster and name.
@@ -47,6 +48,10 @@ struct Known {
 
 /// Issuers hold keys: of more configurations than these the one that was not used for longest is forgotten.
 const KNOWN_MAX: usize = 1024;
+/// Of one configuration, as many as Kubernetes allows in one file.
+const ISSUERS_MAX: usize = 64;
+/// Of all issuers together. Proxies wait a little longer.
+const WITHIN: Duration = Duration::from_secs(10);
 const SYSTEM: &str = "system:";
 /// What kcp says about users stands under such keys.
 const OWN_EXTRA: &str = "kcp.io";
@@ -59,6 +64,7 @@ impl WorkspaceIssuers {
             env: env.clone(),
             facts,
             objects,
+            clients: Clients::new(env),
             disallowed,
             known: Mutex::default(),
         }
@@ -89,7 +95,7 @@ impl WorkspaceIssuers {
             known.used = now;
             return Ok(known.issuers.clone());
         }
-        let issuers = self.make(spec, of, name);
+        let issuers = made(&self.clients, &self.disallowed, spec, of, name);
         let mut known = self.known.lock();
         known.insert(
             key,
@@ -107,23 +113,6 @@ impl WorkspaceIssuers {
             oldest.map(|key| known.remove(&key));
         }
         Ok(issuers)
-    }
-
-    /// One that is wrong knows nobody, and the others do.
-    fn make(&self, spec: &Value, of: &Cluster, name: &str) -> Arc<[Oidc]> {
-        let entries = spec.get("jwt").and_then(Value::as_array);
-        let read = |entry: &Value| {
-            let config = JwtAuthenticator::parse(entry, &self.disallowed)?;
-            Oidc::new(&self.env, config)
-        };
-        let issuer = |entry: &Value| match read(entry) {
-            Ok(issuer) => Some(issuer),
-            Err(why) => {
-                tracing::info!(cluster = of.as_str(), name, %why, "an issuer of workspaces is not understood");
-                None
-            }
-        };
-        entries.into_iter().flatten().filter_map(issuer).collect()
     }
 
     async fn verify(&self, token: &str, of: &Cluster) -> Result<Option<User>> {
@@ -148,10 +137,35 @@ impl WorkspaceIssuers {
 impl Authenticator for WorkspaceIssuers {
     async fn authenticate(&self, credentials: &Credentials<'_>) -> Result<Option<User>> {
         match (credentials.bearer_token, credentials.scope) {
-            (Some(token), Some(Scope::One(of))) => self.verify(token, of).await,
+            (Some(token), Some(Scope::One(of))) => bounded(&self.env, self.verify(token, of)).await,
             _ => Ok(None),
         }
     }
+}
+
+/// One that is wrong knows nobody, and the others do.
+fn made(clients: &Clients, disallowed: &[String], spec: &Value, of: &Cluster, name: &str) -> Arc<[Oidc]> {
+    let entries = spec.get("jwt").and_then(Value::as_array);
+    let read = |entry: &Value| {
+        let config = JwtAuthenticator::parse(entry, disallowed)?;
+        Oidc::among(clients, config)
+    };
+    let issuer = |entry: &Value| match read(entry) {
+        Ok(issuer) => Some(issuer),
+        Err(why) => {
+            tracing::info!(cluster = of.as_str(), name, %why, "an issuer of workspaces is not understood");
+            None
+        }
+    };
+    let entries = entries.into_iter().flatten().take(ISSUERS_MAX);
+    entries.filter_map(issuer).collect()
+}
+
+/// What comes of asking, within the time that a request may take to be known: each issuer may take its own, and there are as many
+/// as whoever made the type likes.
+async fn bounded(env: &Env, asking: impl Future<Output = Result<Option<User>>>) -> Result<Option<User>> {
+    let answer = env.clock.timeout(WITHIN, asking).await;
+    answer.unwrap_or_else(|_| Err(refused("the issuers of the workspace did not answer in time")))
 }
 
 /// The user as one of a workspace and of nothing else.
@@ -169,6 +183,38 @@ fn confined(mut user: User, of: &Cluster) -> Result<User> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn env() -> (env::simulated::World, env::simulated::Host) {
+        let world = env::simulated::World::new(1, Default::default());
+        let host = world.host("shard");
+        (world, host)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_configuration_makes_so_many_issuers_at_most() {
+        let (_world, host) = env();
+        let env = host.env();
+        let key = rcgen::KeyPair::generate().unwrap();
+        let ca = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
+        let entry = |at: usize| {
+            serde_json::json!({
+                "issuer": {"url": format!("https://issuer-{at}"), "certificateAuthority": ca, "audiences": ["kcp"]},
+                "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
+            })
+        };
+        let spec = serde_json::json!({"jwt": (0..100).map(entry).collect::<Vec<_>>()});
+        let of = Cluster::parse("abc").unwrap();
+        assert_eq!(made(&Clients::new(&env), &[], &spec, &of, "many").len(), ISSUERS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn issuers_that_do_not_answer_are_not_waited_for() {
+        let (_world, host) = env();
+        let env = host.env();
+        let began = env.clock.monotonic();
+        let refused = bounded(&env, std::future::pending()).await.unwrap_err();
+        assert_eq!((refused.code, env.clock.monotonic() - began), (401, WITHIN));
+    }
 
     #[test]
     fn users_of_workspaces_are_nobody_of_the_system() {

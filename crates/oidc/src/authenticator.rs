@@ -9,7 +9,7 @@ use machinery::user::User;
 use serde_json::Value;
 
 use crate::claims;
-use crate::client::{Client, system_authorities};
+use crate::client::Clients;
 use crate::config::{ConfigError, JwtAuthenticator};
 use crate::issuer::Issuer;
 use crate::key_set::Algorithm;
@@ -32,17 +32,17 @@ impl Oidc {
     /// # Errors
     /// When the CAs by which the issuer is to be known cannot be had.
     pub fn new(env: &Env, config: JwtAuthenticator) -> Result<Self, ConfigError> {
-        let authorities = match &config.authorities {
-            Some(pem) => pem.clone(),
-            None => system_authorities(&*env.disk).ok_or_else(|| {
-                ConfigError::new(
-                    "issuer.certificateAuthority",
-                    "none is given, and this system keeps no CAs where they are looked for",
-                )
-            })?,
-        };
-        let client = Client::new(env, &authorities);
+        Self::among(&Clients::new(env), config)
+    }
+
+    /// One of several: what they have alike is held once.
+    ///
+    /// # Errors
+    /// As of [`Oidc::new`].
+    pub fn among(clients: &Clients, config: JwtAuthenticator) -> Result<Self, ConfigError> {
+        let client = clients.get(config.authorities.as_deref());
         let client = client.map_err(|why| ConfigError::new("issuer.certificateAuthority", why))?;
+        let env = clients.env();
         let issuer = Issuer::new(env, client, config.issuer.clone(), config.discovery.clone());
         Ok(Self {
             config,

@@ -1,7 +1,7 @@
 //! One GET over HTTPS, bounded in time and bytes.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use env::{Disk, Env};
@@ -21,6 +21,12 @@ use tokio_rustls::TlsConnector;
 pub struct Client {
     env: Env,
     tls: Arc<ClientConfig>,
+}
+
+/// Clients that share what the system trusts: that is a hundred and more CAs, and who names none may be anybody.
+pub struct Clients {
+    env: Env,
+    system: OnceLock<Client>,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -48,6 +54,33 @@ const SYSTEM_BUNDLES: [&str; 6] = [
 /// The CAs that this system trusts, in PEM. `None`: there are none where they are looked for.
 pub fn system_authorities(disk: &dyn Disk) -> Option<Vec<u8>> {
     SYSTEM_BUNDLES.iter().find_map(|file| disk.read(Path::new(file)).ok())
+}
+
+// === impl Clients ===
+
+impl Clients {
+    pub fn new(env: &Env) -> Self {
+        let (env, system) = (env.clone(), OnceLock::new());
+        Self { env, system }
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.env
+    }
+
+    /// By these CAs; `None`: by the system's, as they were when they were first needed.
+    pub(crate) fn get(&self, authorities: Option<&[u8]>) -> Result<Client, String> {
+        if let Some(pem) = authorities {
+            return Client::new(&self.env, pem);
+        }
+        if let Some(system) = self.system.get() {
+            return Ok(system.clone());
+        }
+        let pem = system_authorities(&*self.env.disk);
+        let pem = pem.ok_or("none is given, and this system keeps no CAs where they are looked for")?;
+        let made = Client::new(&self.env, &pem)?;
+        Ok(self.system.get_or_init(|| made).clone())
+    }
 }
 
 // === impl Client ===
@@ -135,5 +168,29 @@ impl Client {
                 Err(error) => Err(error.to_string()),
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestIssuer;
+    use env::simulated::{SimOptions, World};
+
+    #[tokio::test(start_paused = true)]
+    async fn what_the_system_trusts_is_held_once() {
+        let world = World::new(1, SimOptions::default());
+        let host = world.host("server");
+        let env = host.env();
+        let clients = Clients::new(&env);
+        assert!(clients.get(None).is_err());
+        let issuer = TestIssuer::start(&env, "server", 443).await;
+        let bundle = Path::new(SYSTEM_BUNDLES[0]);
+        env.disk.write_atomic(bundle, issuer.ca.as_bytes()).unwrap();
+        let one = clients.get(None).unwrap();
+        let other = clients.get(None).unwrap();
+        assert!(Arc::ptr_eq(&one.tls, &other.tls));
+        let own = clients.get(Some(issuer.ca.as_bytes())).unwrap();
+        assert!(!Arc::ptr_eq(&one.tls, &own.tls));
     }
 }

@@ -102,7 +102,7 @@ impl Issuer {
     fn known(&self) -> (Option<Arc<KeySet>>, u64) {
         let now = self.inner.env.clock.monotonic();
         let mut state = self.inner.state.lock();
-        if state.keys.is_some() && now >= state.got + REFRESH && now >= state.next && state.running.is_none() {
+        if state.keys.is_some() && now >= state.got + REFRESH && now >= state.next && state.attempt().is_none() {
             // It runs without being waited for.
             drop(self.begin(&mut state));
         }
@@ -116,9 +116,9 @@ impl Issuer {
             let wait = {
                 let mut state = self.inner.state.lock();
                 let now = self.inner.env.clock.monotonic();
-                match &state.running {
+                match state.attempt() {
                     _ if state.ended > seen => return state.outcome(),
-                    Some(running) => Wait::Attempt(running.clone()),
+                    Some(running) => Wait::Attempt(running),
                     None if now >= state.next => Wait::Attempt(self.begin(&mut state)),
                     // Whoever could not be reached a moment ago is not asked by everybody in turn.
                     None if state.failure.is_some() => return state.outcome(),
@@ -202,6 +202,12 @@ impl Inner {
 // === impl State ===
 
 impl State {
+    /// The one that runs. What was lost (its task has panicked) will not end: who waited for it would find it ready for ever.
+    fn attempt(&self) -> Option<Running> {
+        let is_lost = |running: &&Running| matches!(running.peek(), Some(Err(_)));
+        self.running.as_ref().filter(|running| !is_lost(running)).cloned()
+    }
+
     /// Of the last attempt. One that failed leaves the keys, and says nothing of others.
     fn outcome(&self) -> Result<Arc<KeySet>, String> {
         match (&self.keys, &self.failure) {
@@ -229,5 +235,29 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
         state.waiting = state.waiting.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::TestIssuer;
+    use env::simulated::{SimOptions, World};
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_that_was_lost_is_not_waited_for() {
+        let world = World::new(1, SimOptions::default());
+        let hosts = [world.host("issuer"), world.host("server")];
+        let known = TestIssuer::start(&hosts[0].env(), "issuer", 443).await;
+        let env = hosts[1].env();
+        let client = Client::new(&env, known.ca.as_bytes()).unwrap();
+        let issuer = Issuer::new(&env, client, known.url.clone(), None);
+        let (lost, running) = oneshot::channel();
+        drop(lost);
+        let running = running.shared();
+        assert!(running.clone().await.is_err());
+        issuer.inner.state.lock().running = Some(running);
+        let keys = issuer.newer(0).await;
+        assert!(keys.is_ok(), "{keys:?}");
     }
 }

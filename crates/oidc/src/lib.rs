@@ -24,7 +24,7 @@ mod key_set;
 mod options;
 
 pub use authenticator::Oidc;
-pub use client::{ClientError, system_authorities};
+pub use client::{ClientError, Clients, system_authorities};
 pub use config::{ConfigError, ExtraMapping, JwtAuthenticator, Mapping, Rule};
 pub use configuration::AuthenticationFile;
 pub use key_set::Algorithm;

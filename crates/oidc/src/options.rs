@@ -9,6 +9,7 @@ use clap::Args;
 use env::Env;
 
 use crate::authenticator::Oidc;
+use crate::client::Clients;
 use crate::config::{JwtAuthenticator, Mapping, Rule, check_url};
 use crate::configuration::AuthenticationFile;
 use crate::key_set::Algorithm;
@@ -215,12 +216,13 @@ impl OidcOptions {
             anonymous: file.anonymous,
             ..Issuers::default()
         };
+        let clients = Clients::new(env);
         for config in file.issuers {
             if disallowed.contains(&config.issuer) {
                 bail!("--oidc-issuer-url: {} issues this server's own tokens", config.issuer);
             }
             let url = config.issuer.clone();
-            let issuer = Oidc::new(env, config).with_context(|| format!("the issuer {url}"))?;
+            let issuer = Oidc::among(&clients, config).with_context(|| format!("the issuer {url}"))?;
             found.authenticators.push(Arc::new(issuer));
         }
         Ok(found)
