@@ -111,6 +111,10 @@ impl ClientTls {
                 let Some(own) = own.upgrade() else { return };
                 match found {
                     Ok(identity) if identity == known => {}
+                    // Whoever writes in place empties first: with that we would be nobody, and know nobody.
+                    Ok(identity) if identity.lacks_of(&known) => {
+                        tracing::warn!(?files, "a client certificate or its CA is empty on disk");
+                    }
                     // Certificate and key are two files: between the two writes they do not fit, and the next tick mends it.
                     Ok(identity) => match identity.config() {
                         Ok(config) => {

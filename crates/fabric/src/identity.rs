@@ -120,6 +120,12 @@ impl Identity {
         Ok((identity, tls))
     }
 
+    /// Whether it has no CA or no certificate where the other one has.
+    pub(crate) fn lacks_of(&self, other: &Self) -> bool {
+        let is_lost = |now: &[u8], before: &[u8]| now.is_empty() && !before.is_empty();
+        is_lost(&self.ca, &other.ca) || is_lost(&self.certificate, &other.certificate)
+    }
+
     /// The server without its path.
     pub fn base_url(&self) -> String {
         match self.server.split_once("://") {

@@ -190,3 +190,19 @@ async fn a_ca_that_is_believed_no_more_refuses_open_connections() {
     plane.looked_at().await;
     assert_eq!(plane.get("/").await.0, StatusCode::OK);
 }
+
+#[tokio::test(start_paused = true)]
+async fn files_that_are_empty_for_a_moment_change_nothing() {
+    let (clients, next) = (ca(), ca());
+    let plane = Plane::new(&clients, &next).await;
+    let first = plane.get("/").await;
+    for name in ["client.crt", "servers.pem"] {
+        let before = plane.env.disk.read(Path::new(name)).unwrap();
+        plane.write(name, "");
+        plane.looked_at().await;
+        assert_eq!(plane.get("/").await, first, "{name}");
+        plane.write(name, std::str::from_utf8(&before).unwrap());
+        plane.looked_at().await;
+        assert_eq!(plane.get("/").await, first, "{name}");
+    }
+}
