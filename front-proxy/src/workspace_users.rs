@@ -29,10 +29,12 @@ use crate::review::reviewed;
 pub struct WorkspaceUsers {
     env: Env,
     peers: Arc<Peers>,
-    /// By token and cluster.
-    known: Mutex<BTreeMap<([u8; 32], Cluster), Known>>,
+    known: Mutex<BTreeMap<Key, Known>>,
     asking: AtomicUsize,
 }
+
+/// The hash of a token, and the cluster that it came for.
+type Key = ([u8; 32], Cluster);
 
 struct Known {
     /// On the monotonic clock.
@@ -78,9 +80,8 @@ impl WorkspaceUsers {
             return Ok(None);
         };
         let key = (hash_token(token), cluster.clone());
-        let now = self.env.clock.monotonic();
-        if let Some(known) = self.known.lock().get(&key).filter(|known| now < known.until) {
-            return Ok(known.user.clone());
+        if let Some(told) = self.remembered(&key) {
+            return Ok(told);
         }
         let _asking = Asking::new(&self.asking).ok_or_else(too_many)?;
         let upstream = self.peers.upstream(shard);
@@ -97,7 +98,15 @@ impl WorkspaceUsers {
         Ok(user)
     }
 
-    fn remember(&self, key: ([u8; 32], Cluster), user: Option<User>) {
+    /// What was told a moment ago: somebody, or nobody.
+    fn remembered(&self, key: &Key) -> Option<Option<User>> {
+        let now = self.env.clock.monotonic();
+        let known = self.known.lock();
+        let told = known.get(key).filter(|known| now < known.until);
+        told.map(|known| known.user.clone())
+    }
+
+    fn remember(&self, key: Key, user: Option<User>) {
         let now = self.env.clock.monotonic();
         let until = now + if user.is_some() { BELIEVED } else { MISSED };
         let mut known = self.known.lock();
@@ -146,6 +155,9 @@ impl Drop for Asking<'_> {
 
 #[cfg(test)]
 mod tests {
+    use env::simulated::{SimOptions, World};
+    use fabric::{Routes, UpstreamOptions};
+
     use super::*;
 
     #[test]
@@ -180,5 +192,51 @@ mod tests {
         assert_eq!(all.iter().flatten().count(), ASKING_MAX);
         drop(all);
         assert_eq!(count.load(Ordering::Relaxed), 0);
+    }
+
+    fn users(env: &Env) -> WorkspaceUsers {
+        let routes = Arc::new(Routes::new([1, 2]));
+        WorkspaceUsers::new(env, Peers::new(env, routes, None, UpstreamOptions::default()))
+    }
+
+    fn key(token: &str, cluster: &str) -> Key {
+        (hash_token(token), Cluster::parse(cluster).unwrap())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_shard_has_told_is_believed_for_a_moment() {
+        let world = World::new(1, SimOptions::default());
+        let host = world.host("proxy");
+        let env = host.env();
+        let users = users(&env);
+        let jane = User::new("jane", &[]);
+        users.remember(key("a", "abc"), Some(jane.clone()));
+        users.remember(key("b", "abc"), None);
+        assert_eq!(users.remembered(&key("a", "abc")), Some(Some(jane.clone())));
+        assert_eq!(users.remembered(&key("b", "abc")), Some(None));
+        // In that workspace, of that token.
+        assert_eq!(users.remembered(&key("a", "other")), None);
+        assert_eq!(users.remembered(&key("c", "abc")), None);
+        env.clock.sleep(MISSED).await;
+        assert_eq!(users.remembered(&key("b", "abc")), None, "it may hold next");
+        assert_eq!(users.remembered(&key("a", "abc")), Some(Some(jane)));
+        env.clock.sleep(BELIEVED - MISSED).await;
+        assert_eq!(users.remembered(&key("a", "abc")), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_tokens_are_remembered_and_old_ones_make_room() {
+        let world = World::new(1, SimOptions::default());
+        let host = world.host("proxy");
+        let env = host.env();
+        let users = users(&env);
+        for n in 0..KNOWN_MAX + 3 {
+            users.remember(key(&n.to_string(), "abc"), None);
+        }
+        assert_eq!(users.known.lock().len(), KNOWN_MAX);
+        env.clock.sleep(MISSED).await;
+        users.remember(key("new", "abc"), None);
+        assert_eq!(users.remembered(&key("new", "abc")), Some(None));
+        assert_eq!(users.known.lock().len(), 1);
     }
 }
