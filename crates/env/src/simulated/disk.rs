@@ -108,7 +108,8 @@ impl SimDisk {
         self.shared.state.lock().capacity = bytes;
     }
 
-    /// Probability that one read, write or sync fails from now on.
+    /// Probability that one read, write or sync fails from now on. What a sync was about that failed is on the medium half of
+    /// the time no sooner than it is written again, as with Linux, which takes the pages for clean then.
     pub fn set_error_rate(&self, rate: f64) {
         self.shared.state.lock().error_rate = rate;
     }
@@ -217,7 +218,13 @@ impl SimDisk {
     fn change(&self, life: u64, path: &Path, change: Option<Change>) -> io::Result<()> {
         let mut state = self.shared.state.lock();
         state.check(life)?;
-        self.maybe_fail(&state, "disk/write error")?;
+        if let Err(error) = self.maybe_fail(&state, "disk/write error") {
+            if change.is_none() && self.shared.rng.chance(0.5) {
+                state.files.get_mut(path).ok_or(ErrorKind::NotFound)?.unsynced.clear();
+                self.shared.faults.count("disk/sync failed for good");
+            }
+            return Err(error);
+        }
         state.operations += 1;
         let dies = self.count_down(&mut state);
         let free = state.capacity.saturating_sub(state.used());

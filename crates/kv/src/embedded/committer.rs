@@ -1,6 +1,7 @@
 //! The one writer: takes requests off the queue, commits many with one sync, answers only then.
 
 use super::Shared;
+use super::backend::Doubt;
 use super::draft::{Answer, Draft, Work};
 use super::log::{Commit, Failure, Log, Numbers};
 use crate::{Error, Revision};
@@ -284,11 +285,12 @@ impl Committer {
         self.log.retire();
         // Nothing of it may still write when the log is opened anew.
         self.taken_over().await;
-        let stored = self.log.stored();
+        let (stored, doubt) = (self.log.stored(), self.log.doubt());
         let mut error = failure.to_error();
         loop {
-            let shared = self.shared.clone();
-            match self.shared.env.spawn.blocking(move || shared.reopen_log(stored)).await {
+            let (shared, doubt) = (self.shared.clone(), doubt.clone());
+            let reopening = move || shared.reopen_log(stored, &doubt);
+            match self.shared.env.spawn.blocking(reopening).await {
                 Ok(log) => {
                     self.log = log.clone();
                     self.shared.log.send_replace(Some(log));
@@ -387,8 +389,8 @@ impl Shared {
     }
 
     /// Opens the log and brings it back to what was acknowledged.
-    fn reopen_log(&self, stored: u64) -> Result<Arc<Log>, Failure> {
-        let log = Log::open(&*self.env.disk, &self.options)?;
+    fn reopen_log(&self, stored: u64, doubt: &Doubt) -> Result<Arc<Log>, Failure> {
+        let log = Log::open(&*self.env.disk, &self.options, doubt)?;
         let known = {
             let index = self.index.read();
             Numbers {

@@ -8,7 +8,7 @@
 //! Locks are taken in the order of the fields below: journal, tables, pending.
 
 use super::EmbeddedOptions;
-use super::backend::{Backend, Retirement};
+use super::backend::{Backend, Doubt, Retirement};
 use super::index::Loaded;
 use super::journal::Journal;
 use super::pending::Pending;
@@ -47,6 +47,7 @@ const JOURNAL_FILES: [&str; 2] = ["kv.journal.0", "kv.journal.1"];
 pub(super) struct Log {
     db: Database,
     retirement: Retirement,
+    doubt: Doubt,
     /// Locked by whoever commits.
     journal: Mutex<Journal>,
     /// Locked by whoever writes to the tables.
@@ -97,14 +98,24 @@ pub(super) enum Failure {
 // === impl Log ===
 
 impl Log {
-    /// Opens the file, makes it if it is absent or empty, repairs it after a crash, and checks its format.
-    pub(super) fn open(disk: &dyn Disk, options: &EmbeddedOptions) -> Result<Log, Failure> {
+    /// Opens the file, makes it if it is absent or empty, repairs it after a crash, and checks its format. Where a sync has
+    /// failed before, in this process, all files are written again first.
+    pub(super) fn open(disk: &dyn Disk, options: &EmbeddedOptions, doubt: &Doubt) -> Result<Log, Failure> {
         guarded(|| {
             let retirement = Retirement::default();
-            let backend =
-                |path: &Path| Ok::<_, Failure>(Backend::new(disk.open(path)?, &retirement, options.skips_sync()));
+            let backend = |path: &Path| {
+                let file = disk.open(path)?;
+                Ok::<_, Failure>(Backend::new(file, &retirement, doubt, options.skips_sync()))
+            };
             let path = &options.dir.join(LOG_FILE);
             let tables = backend(path)?;
+            if doubt.is_raised() {
+                tables.write_again()?;
+                for name in JOURNAL_FILES {
+                    backend(&options.dir.join(name))?.write_again()?;
+                }
+                doubt.settle();
+            }
             let db = redb::Builder::new()
                 .set_cache_size(options.cache_bytes)
                 .create_with_backend(tables)?;
@@ -124,6 +135,7 @@ impl Log {
             Ok(Log {
                 db,
                 retirement,
+                doubt: doubt.clone(),
                 journal: Mutex::new(journal),
                 tables: Mutex::new(()),
                 pending: RwLock::new(pending),
@@ -136,6 +148,11 @@ impl Log {
     /// Takes the file away, so that another `Log` may open it while readers still hold this one.
     pub(super) fn retire(&self) {
         self.retirement.retire();
+    }
+
+    /// What the next log of the same files has to know.
+    pub(super) fn doubt(&self) -> Doubt {
+        self.doubt.clone()
     }
 
     /// Writes and syncs. After a failure the log refuses everything, and what it holds of the commit is open. True when a
@@ -570,7 +587,12 @@ from_redb!(
 /// Writes another format number into a store, or takes it out.
 #[cfg(test)]
 pub(super) fn tests_only_set_format(disk: &dyn Disk, path: &Path, format: Option<u64>) {
-    let backend = Backend::new(disk.open(path).unwrap(), &Retirement::default(), false);
+    let backend = Backend::new(
+        disk.open(path).unwrap(),
+        &Retirement::default(),
+        &Doubt::default(),
+        false,
+    );
     let db = redb::Builder::new().create_with_backend(backend).unwrap();
     let write = db.begin_write().unwrap();
     match format {

@@ -1,6 +1,7 @@
 //! Opening: the lock, the log, and the index that is built from it.
 
 use super::EmbeddedOptions;
+use super::backend::Doubt;
 use super::index::{Index, Loaded};
 use super::lease::Leases;
 use super::log::{Failure, Log};
@@ -35,7 +36,7 @@ impl Opened {
         let (opening_env, opening_options) = (env.clone(), options.clone());
         let opened = env
             .spawn
-            .blocking(move || Log::open(&*opening_env.disk, &opening_options));
+            .blocking(move || Log::open(&*opening_env.disk, &opening_options, &Doubt::default()));
         let log = opened.await.map_err(|failure| failure.to_error())?;
         let log = Arc::new(log);
         let mut index = load(env, &log).await.map_err(|failure| failure.to_error())?;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::Op;
 use bytes::Bytes;
-use env::simulated::Crash;
+use env::simulated::{Crash, World};
 use std::path::Path;
 
 async fn put(kv: &EmbeddedKv, key: &str, bytes: usize) -> Result<TxnOutcome, Error> {
@@ -119,6 +119,40 @@ async fn errors_of_the_disk_are_definite_and_pass() {
         );
     }
     assert!(failed > 20, "only {failed} writes failed");
+}
+
+/// What the tables take over when a sync of them fails reads as if it were there, and the journal that has it is written over
+/// next.
+#[tokio::test(start_paused = true)]
+async fn what_a_sync_was_about_that_failed_is_written_again() {
+    let options = EmbeddedOptions {
+        journal_bytes: 32 << 10,
+        ..options()
+    };
+    let mut forgotten = 0;
+    for seed in 0..40 {
+        let world = World::new(seed, SimOptions::default());
+        let host = world.host("store");
+        let env = host.env();
+        let kv = EmbeddedKv::open(&env, options.clone()).await.unwrap();
+        let mut newest = std::collections::BTreeMap::new();
+        for number in 0..150_u32 {
+            host.disk().set_error_rate(if number < 100 { 0.05 } else { 0.0 });
+            let (key, value) = (format!("{:02}", number % 20), vec![number as u8; 3_000]);
+            match kv.txn(Txn::unguarded(vec![Op::put(key.clone(), value.clone())])).await {
+                Ok(_) => drop(newest.insert(Bytes::from(key), Bytes::from(value))),
+                // Before the log is open again.
+                Err(_) => env.clock.sleep(Duration::from_secs(1)).await,
+            }
+        }
+        forgotten += world.faults().of("disk/sync failed for good");
+        host.crash(Crash::Power);
+        let kv = EmbeddedKv::open(&host.env(), options.clone()).await.unwrap();
+        let found = kv.range(RangeRequest::default()).await.unwrap().kvs;
+        let found: std::collections::BTreeMap<Bytes, Bytes> = found.into_iter().map(|kv| (kv.key, kv.value)).collect();
+        assert!(found == newest, "seed {seed}");
+    }
+    assert!(forgotten > 20, "only {forgotten} syncs failed for good");
 }
 
 #[tokio::test(start_paused = true)]
