@@ -276,21 +276,23 @@ impl Chart {
             .join(relative)
     }
 
-    /// Everything that is mounted.
+    /// Everything that is mounted; whole at any time, since members of the same workload may be reading it.
     fn write_files(&self, container: &Container<'_>) {
         for (path, source) in container.files(&self.manifests) {
             let here = self.file(&container.workload, &path);
             std::fs::create_dir_all(here.parent().expect("a directory")).expect("a directory");
+            let new = here.with_extension("new");
             match source {
                 Source::Secret { name, key } => {
-                    std::fs::copy(self.secret_file(&name, &key), &here).expect("a file of a Secret");
+                    std::fs::copy(self.secret_file(&name, &key), &new).expect("a file of a Secret");
                 }
                 Source::ConfigMap { name, key } => {
                     let map = self.manifests.get("ConfigMap", &name).expect("a ConfigMap");
                     let text = map["data"][&key].as_str().unwrap_or_default();
-                    std::fs::write(&here, self.local(&container.workload, "", text)).expect("a file");
+                    std::fs::write(&new, self.local(&container.workload, "", text)).expect("a file");
                 }
             }
+            std::fs::rename(&new, &here).expect("a file is put into its place");
         }
     }
 

@@ -120,7 +120,7 @@ pub struct Stack {
     pub metrics: Arc<Metrics>,
     pub(crate) documents: Documents,
     pub(crate) bodies: BodyBudget,
-    pub(crate) definitions: Definitions,
+    pub(crate) definitions: Arc<Definitions>,
     audit_ids: AuditIds,
 }
 
@@ -187,7 +187,7 @@ impl Stack {
             metrics: config.metrics,
             documents: Documents::new(config.options.documents_bytes_max),
             bodies: BodyBudget::new(config.options.bodies_bytes_max),
-            definitions: Definitions::new(config.definitions),
+            definitions: Arc::new(Definitions::new(config.definitions)),
             audit_ids: AuditIds::new(&config.env.rng),
             options: config.options,
             env: config.env,

@@ -121,17 +121,24 @@ impl Documents {
         name: &str,
         make: impl FnOnce() -> Result<Document, E>,
     ) -> Result<Arc<Document>, E> {
-        let key = DocumentKey {
-            content,
-            name: name.to_owned(),
-        };
-        if let Some(document) = self.kept.lock().touch(&key) {
-            return Ok(document);
+        match self.kept(content, name) {
+            Some(document) => Ok(document),
+            // Made unlocked. Of two made at once the later is kept.
+            None => Ok(self.keep(content, name, make()?)),
         }
-        // Made unlocked: OpenAPI documents take a while. Of two made at once the later is kept.
-        let document = Arc::new(make()?);
+    }
+
+    /// The document, if somebody has asked for it lately.
+    pub fn kept(&self, content: [u8; 32], name: &str) -> Option<Arc<Document>> {
+        let name = name.to_owned();
+        self.kept.lock().touch(&DocumentKey { content, name })
+    }
+
+    pub fn keep(&self, content: [u8; 32], name: &str, document: Document) -> Arc<Document> {
+        let (name, document) = (name.to_owned(), Arc::new(document));
+        let key = DocumentKey { content, name };
         self.kept.lock().keep(key, document.clone(), self.bytes_max);
-        Ok(document)
+        document
     }
 
     /// Number of documents kept, and their bytes.

@@ -17,7 +17,7 @@ use machinery::object::GroupVersion;
 use machinery::status::Status;
 use permit::Scope;
 use registry::ResourceDef;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
 pub(crate) use definitions::Definitions;
 
@@ -32,6 +32,9 @@ use crate::stage::PermittedPath;
 
 /// Changes when documents are made differently: clients keep them by hash for a year.
 const MAKING: &str = "1";
+
+/// What all of them are called where documents are kept: their content tells them apart.
+const DOCUMENT: &str = "openapi";
 
 const YEAR_SECONDS: i64 = 365 * 24 * 3600;
 
@@ -80,13 +83,27 @@ pub(super) async fn respond(
     if asked.as_ref().is_some_and(|asked| *asked != hash) {
         return Err(Refusal::Moved(url(of, &hash)));
     }
-    let make = || {
-        Ok::<_, Refusal>(match &found {
-            Some(group_version) => make(stack, group_version, &defs, &hash),
-            None => Document::named(overview::build(of, &stack.definitions).to_string(), &hash),
-        })
+    let document = match stack.documents.kept(content_key(&hash), DOCUMENT) {
+        Some(document) => document,
+        None => {
+            let (of, definitions, hash_of) = (of.to_owned(), stack.definitions.clone(), hash.clone());
+            let compresses = gzip::is_accepted(&parts.headers);
+            let make = move || {
+                let document = match &found {
+                    Some(group_version) => document::build(group_version, &defs, &definitions),
+                    None => overview::build(&of, &definitions),
+                };
+                let document = Document::named(document.to_string(), &hash_of);
+                if compresses && is_worth_compressing(&document) {
+                    document.compressed(gzip::gzip);
+                }
+                document
+            };
+            // Large schemas take long: connections of the same thread could not even answer pings meanwhile.
+            let made = stack.env.spawn.blocking(make).await;
+            stack.documents.keep(content_key(&hash), DOCUMENT, made)
+        }
     };
-    let document = stack.documents.get(content_key(&hash), "openapi", make)?;
     let mut response = send(&document, parts);
     response.headers_mut().insert(VARY, HeaderValue::from_static("Accept"));
     if asked.is_some() {
@@ -181,15 +198,14 @@ fn content_key(hash: &str) -> [u8; 32] {
     key
 }
 
-fn make(stack: &Stack, of: &GroupVersion, defs: &[Arc<ResourceDef>], hash: &str) -> Document {
-    let document: Value = document::build(of, defs, &stack.definitions);
-    Document::named(document.to_string(), hash)
+fn is_worth_compressing(document: &Document) -> bool {
+    document.body.len() > 16 * 1024
 }
 
 fn send(document: &Document, parts: &Parts) -> Response<Body> {
     let mut response = match document.if_unchanged(parts) {
         Some(unchanged) => unchanged,
-        None if gzip::is_accepted(&parts.headers) && document.body.len() > 16 * 1024 => {
+        None if gzip::is_accepted(&parts.headers) && is_worth_compressing(document) => {
             let mut response = Response::new(Body::full(document.compressed(gzip::gzip)));
             response
                 .headers_mut()
