@@ -1,6 +1,7 @@
 //! `cargo xtask setup`: what a machine needs beyond Rust, git and a C compiler.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
@@ -9,9 +10,17 @@ use crate::tree::Tree;
 /// Installs protoc and make when they are missing (Debian and its relatives, as root), and gets etcd and kubectl into
 /// `.cache/bin`.
 pub fn run(tree: &Tree) -> anyhow::Result<()> {
-    // The build of the etcd client compiles etcd's .proto files.
-    if tree.program("protoc").is_none() && std::env::var_os("PROTOC").is_none() {
+    // The build of the etcd client compiles etcd's .proto files, which import protobuf's own: a package apart in Debian.
+    let protoc = |tree: &Tree| {
+        std::env::var_os("PROTOC")
+            .map(PathBuf::from)
+            .or_else(|| tree.program("protoc"))
+    };
+    if protoc(tree).is_none() {
         install(tree, "protoc", "protobuf-compiler")?;
+    }
+    if protoc(tree).is_some_and(|protoc| !has_own_files(&protoc)) {
+        install(tree, "google/protobuf/descriptor.proto", "libprotobuf-dev")?;
     }
     // The allocator's build is make's.
     if tree.program("make").is_none() {
@@ -31,6 +40,20 @@ pub fn run(tree: &Tree) -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether this protoc finds the files that come with it, beside itself or where `$PROTOC_INCLUDE` says.
+fn has_own_files(protoc: &Path) -> bool {
+    let mut command = Command::new(protoc);
+    if let Some(directory) = std::env::var_os("PROTOC_INCLUDE") {
+        command.arg("--proto_path").arg(directory);
+    }
+    command
+        .args(["--descriptor_set_out=/dev/null", "google/protobuf/descriptor.proto"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 fn install(tree: &Tree, program: &str, package: &str) -> anyhow::Result<()> {
