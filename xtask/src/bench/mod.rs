@@ -1,8 +1,8 @@
 //! `cargo xtask bench` (`e2e/loadgen/bench`): every performance gate, of one shard and of a control plane of two, measured and judged.
 //!
-//! Builds what is shipped (profile `dist`), starts fresh servers on temporary directories, and drives them from outside with
-//! the load client of `e2e/loadgen` (Go). CPU and memory come from `/proc`, so they hold on a busy machine; rates and latencies
-//! do not. Each measurement is appended as one JSON line to `docs/benchmarks/<store>.jsonl`; the table judges the median of the runs.
+//! Builds a release, starts fresh servers on temporary directories, and drives them from outside with the load client of
+//! `e2e/loadgen` (Go). CPU and memory come from `/proc`, so they hold on a busy machine; rates and latencies do not. Each
+//! measurement is appended as one JSON line to `docs/benchmarks/<store>.jsonl`; the table judges the median of the runs.
 //!
 //! Read next: [`rows`], what is held against which gate; [`series`], in which order it is measured.
 
@@ -57,7 +57,7 @@ pub struct BenchOptions {
     /// Process ids whose CPU and memory count, with their children, for --server
     #[arg(long, default_value = "")]
     pub pids: String,
-    /// Server binary to measure instead of building one; the other programs are those beside it
+    /// Server binary to measure instead of building a release; the other programs are those beside it
     #[arg(long, value_name = "FILE")]
     pub binary: Option<PathBuf>,
     /// Where raw lines go, in the place of earlier ones of the same series; default: docs/benchmarks/<store>.jsonl, or
@@ -175,14 +175,14 @@ impl Programs {
                 let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
                 cargo
                     .current_dir(tree.root())
-                    .args(["build", "--profile", "dist", "--bins", "--package", "shard"]);
+                    .args(["build", "--release", "--bins", "--package", "shard"]);
                 if series.iter().any(|one| one.needs_all_programs()) {
                     cargo.args(
                         ["front-proxy", "cache-server", "virtual-workspaces"].map(|one| format!("--package={one}")),
                     );
                 }
-                succeed(&mut cargo, "the programs do not build")?;
-                tree.target().join("dist/kcp")
+                succeed(&mut cargo, "the release does not build")?;
+                tree.target().join("release/kcp")
             }
         };
         let etcd = match options.store {
