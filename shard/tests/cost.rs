@@ -2,14 +2,12 @@
 //! depend on the machine. A change that makes them larger says why.
 
 mod counting;
+mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::bootstrap::{Batteries, RootOptions, ShardUrls};
 use api::keys::{annotation, cluster, group};
-use clap::Parser;
-use controllers::ShardInfo;
 use env::Env;
 use env::simulated::SimOptions;
 use kv::model::ModelKv;
@@ -20,10 +18,8 @@ use permit::{Cluster, Permit, Scope};
 use plan::ResourceRef;
 use registry::{Backend, Item, Request, Resolved, Subresource, Target};
 use serde_json::{Value, json};
-use shard::account_signer::AccountSigner;
 use shard::effects::system_request;
-use shard::options::StartOptions;
-use shard::shard::{Shard, ShardOptions};
+use shard::shard::Shard;
 
 /// Transactions of the store from the client's create to Ready: the client's, the schedule, the LogicalCluster, three of its
 /// content (the last with the LogicalCluster itself), the Workspace again.
@@ -39,48 +35,10 @@ const DELETION_PARSES_MAX: u64 = 30;
 /// What may stay of a workspace that is gone: capacity of tables.
 const LEFT_BYTES_MAX: isize = 100;
 
-#[derive(Parser)]
-struct Line {
-    #[command(flatten)]
-    start: StartOptions,
-}
-
 struct World {
     env: Env,
     kv: Arc<ModelKv>,
     shard: Shard,
-}
-
-fn options(env: &Env) -> ShardOptions {
-    let line = Line::parse_from(["kcp", "--root-directory", "/kcp"]);
-    let url = "https://kcp.test:6443".to_owned();
-    ShardOptions {
-        info: ShardInfo {
-            name: "root".to_owned(),
-            external_url: url.clone(),
-            virtual_workspace_url: url.clone(),
-            ca_pem: "pem".to_owned(),
-        },
-        urls: ShardUrls {
-            base: url.clone(),
-            external: url.clone(),
-            virtual_workspace: url,
-        },
-        root: RootOptions {
-            batteries: Batteries::default(),
-            home_creator_groups: Vec::new(),
-        },
-        cache_apis: false,
-        object_limit: 0,
-        prefix: "/registry".to_owned(),
-        compaction: Duration::ZERO,
-        always_allowed_paths: Vec::new(),
-        exclusive_store: true,
-        run_controllers: true,
-        holder: "test".to_owned(),
-        accounts: AccountSigner::open(env, &line.start).expect("a key is made"),
-        neighbourhood: None,
-    }
 }
 
 // === impl World ===
@@ -89,7 +47,8 @@ impl World {
     async fn new() -> Self {
         let (env, _host) = Env::simulated(1, SimOptions::default());
         let kv = Arc::new(ModelKv::new(&env));
-        let shard = Shard::start(&env, kv.clone(), options(&env)).await.unwrap();
+        let options = settings::shard_options(&env, "https://kcp.test:6443", &settings::start_options("root"));
+        let shard = Shard::start(&env, kv.clone(), options).await.unwrap();
         shard.wait_for_root().await;
         let world = Self { env, kv, shard };
         world.settle().await;

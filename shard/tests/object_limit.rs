@@ -1,12 +1,11 @@
 //! How many objects a cluster may have.
 
+mod settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::bootstrap::{Batteries, RootOptions, ShardUrls};
 use api::keys::{annotation, cluster, group};
-use clap::Parser;
-use controllers::ShardInfo;
 use env::Env;
 use env::simulated::SimOptions;
 use kv::model::ModelKv;
@@ -18,54 +17,14 @@ use permit::{Cluster, Permit, Scope};
 use plan::ResourceRef;
 use registry::{Backend, Item, Request, Resolved, Subresource, Target};
 use serde_json::{Value, json};
-use shard::account_signer::AccountSigner;
 use shard::effects::system_request;
-use shard::options::StartOptions;
 use shard::shard::{Shard, ShardOptions};
 
 const LIMIT: i64 = 30;
 
-#[derive(Parser)]
-struct Line {
-    #[command(flatten)]
-    start: StartOptions,
-}
-
 struct World {
     env: Env,
     shard: Shard,
-}
-
-fn options(env: &Env) -> ShardOptions {
-    let line = Line::parse_from(["kcp", "--root-directory", "/kcp"]);
-    let url = "https://kcp.test:6443".to_owned();
-    ShardOptions {
-        info: ShardInfo {
-            name: "root".to_owned(),
-            external_url: url.clone(),
-            virtual_workspace_url: url.clone(),
-            ca_pem: "pem".to_owned(),
-        },
-        urls: ShardUrls {
-            base: url.clone(),
-            external: url.clone(),
-            virtual_workspace: url,
-        },
-        root: RootOptions {
-            batteries: Batteries::default(),
-            home_creator_groups: Vec::new(),
-        },
-        cache_apis: false,
-        object_limit: LIMIT,
-        prefix: "/registry".to_owned(),
-        compaction: Duration::ZERO,
-        always_allowed_paths: Vec::new(),
-        exclusive_store: true,
-        run_controllers: true,
-        holder: "test".to_owned(),
-        accounts: AccountSigner::open(env, &line.start).expect("a key is made"),
-        neighbourhood: None,
-    }
 }
 
 // === impl World ===
@@ -73,9 +32,11 @@ fn options(env: &Env) -> ShardOptions {
 impl World {
     async fn new() -> Self {
         let (env, _host) = Env::simulated(1, SimOptions::default());
-        let shard = Shard::start(&env, Arc::new(ModelKv::new(&env)), options(&env))
-            .await
-            .unwrap();
+        let options = ShardOptions {
+            object_limit: LIMIT,
+            ..settings::shard_options(&env, "https://kcp.test:6443", &settings::start_options("root"))
+        };
+        let shard = Shard::start(&env, Arc::new(ModelKv::new(&env)), options).await.unwrap();
         shard.wait_for_root().await;
         Self { env, shard }
     }
@@ -128,16 +89,18 @@ impl World {
         panic!("nothing is refused");
     }
 
-    async fn logical_cluster(&self, of: &Cluster) -> Value {
-        let target = self.target(&ResourceRef::new(group::CORE, "logicalclusters"), "", "cluster");
-        let options = GetOptions::default();
-        match self
-            .shard
-            .registry
-            .get(&self.request(of), &target, &options)
-            .await
-            .unwrap()
-        {
+    async fn delete(&self, of: &Cluster, resource: &str, name: &str) {
+        let target = self.target(&ResourceRef::new("", resource), "default", name);
+        let (request, options) = (self.request(of), DeleteOptions::default());
+        let deleted = self.shard.registry.delete(&request, &target, &options).await;
+        deleted.unwrap();
+    }
+
+    /// A cluster-scoped object.
+    async fn get(&self, of: &Cluster, resource: &ResourceRef, name: &str) -> Value {
+        let (request, target) = (self.request(of), self.target(resource, "", name));
+        let found = self.shard.registry.get(&request, &target, &GetOptions::default()).await;
+        match found.unwrap() {
             Item::Stored(entry) => entry.to_value(),
             Item::Built(object) => Value::clone(&object),
         }
@@ -167,16 +130,7 @@ impl World {
         created.unwrap();
         loop {
             self.env.clock.sleep(Duration::from_millis(20)).await;
-            let target = self.target(&workspaces, "", name);
-            let found = self
-                .shard
-                .registry
-                .get(&self.request(&root), &target, &GetOptions::default())
-                .await;
-            let object = match found.unwrap() {
-                Item::Stored(entry) => entry.to_value(),
-                Item::Built(object) => Value::clone(&object),
-            };
+            let object = self.get(&root, &workspaces, name).await;
             if object.str_at(&["status", "phase"]) == Some("Ready") {
                 return Cluster::parse(object.str_at(&["spec", "cluster"]).unwrap()).unwrap();
             }
@@ -201,23 +155,10 @@ async fn beyond_the_limit_of_its_cluster_nothing_is_made_until_something_is_dele
         .await
         .unwrap();
 
-    let options = DeleteOptions::default();
     world.put(&of, "configmaps", "late").await.unwrap_err();
-    let target = world.target(&ResourceRef::new("", "events"), "default", "why");
-    world
-        .shard
-        .registry
-        .delete(&world.request(&of), &target, &options)
-        .await
-        .unwrap();
+    world.delete(&of, "events", "why").await;
     world.put(&of, "configmaps", "late").await.unwrap_err();
-    let target = world.target(&ResourceRef::new("", "configmaps"), "default", "first");
-    world
-        .shard
-        .registry
-        .delete(&world.request(&of), &target, &options)
-        .await
-        .unwrap();
+    world.delete(&of, "configmaps", "first").await;
     world.put(&of, "configmaps", "late").await.unwrap();
 }
 
@@ -227,13 +168,10 @@ async fn what_is_said_of_a_cluster_counts_before_what_is_said_of_all() {
     let of = world.workspace("a").await;
     world.put_until_refused(&of, "a").await;
     world.set_limit(&of, "35").await;
-    assert_eq!(
-        world
-            .logical_cluster(&of)
-            .await
-            .annotation(annotation::MAX_TOTAL_OBJECTS),
-        Some("35")
-    );
+    let object = world
+        .get(&of, &ResourceRef::new(group::CORE, "logicalclusters"), "cluster")
+        .await;
+    assert_eq!(object.annotation(annotation::MAX_TOTAL_OBJECTS), Some("35"));
     let (more, refused) = world.put_until_refused(&of, "b").await;
     assert!(
         more == 5 && refused.message.contains("(35/35 objects)"),

@@ -1,17 +1,16 @@
 //! Two shards in one simulated world: what one offers is bound and used on the other, also while the one is gone.
 
+mod settings;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use ::fabric::serve::Fabric;
-use api::bootstrap::{Batteries, RootOptions, ShardUrls};
 use api::keys::{annotation, cluster, group};
 use apiserver::auth::service_account::AccountSource;
 use apiserver::auth::{Authenticator, Credentials};
 use apiserver::{Audit, Body, Connection, Health, Lifecycle, RequestBody, Server, ServerOptions, Service, Stack};
 use async_trait::async_trait;
-use clap::Parser;
-use controllers::ShardInfo;
 use env::Env;
 use env::simulated::{SimOptions, World};
 use http::header::AUTHORIZATION;
@@ -39,12 +38,6 @@ use shard::stack::StackParts;
 use telemetry::Metrics;
 
 const PORT: u16 = 7000;
-
-#[derive(Parser)]
-struct Line {
-    #[command(flatten)]
-    start: StartOptions,
-}
 
 /// A shard, and where its peers reach it.
 struct Site {
@@ -78,46 +71,20 @@ impl Service for Peers {
     }
 }
 
-fn options(env: &Env, name: &str, start: &StartOptions) -> ShardOptions {
-    let url = format!("http://{name}:{PORT}");
-    ShardOptions {
-        info: ShardInfo {
-            name: name.to_owned(),
-            external_url: url.clone(),
-            virtual_workspace_url: url.clone(),
-            ca_pem: "pem".to_owned(),
-        },
-        urls: ShardUrls {
-            base: url.clone(),
-            external: url.clone(),
-            virtual_workspace: url,
-        },
-        root: RootOptions {
-            batteries: Batteries::default(),
-            home_creator_groups: Vec::new(),
-        },
-        cache_apis: false,
-        object_limit: 0,
-        prefix: "/registry".to_owned(),
-        compaction: Duration::ZERO,
-        always_allowed_paths: Vec::new(),
-        exclusive_store: true,
-        run_controllers: true,
-        holder: format!("{name}-{}", env.rng.next_u64()),
-        accounts: AccountSigner::open(env, start).expect("a key is made"),
-        neighbourhood: Some(Neighbourhood {
-            tls: None,
-            root: (name != "root").then(|| format!("http://root:{PORT}")),
-        }),
-    }
-}
-
 // === impl Site ===
 
 impl Site {
     async fn start(env: &Env, name: &str, kv: &Arc<ModelKv>) -> Self {
-        let start = Line::parse_from(["kcp", "--root-directory", "/kcp", "--shard-name", name]).start;
-        let shard = Shard::start(env, kv.clone(), options(env, name, &start)).await.unwrap();
+        let start = settings::start_options(name);
+        let options = ShardOptions {
+            holder: format!("{name}-{}", env.rng.next_u64()),
+            neighbourhood: Some(Neighbourhood {
+                tls: None,
+                root: (name != "root").then(|| format!("http://root:{PORT}")),
+            }),
+            ..settings::shard_options(env, &format!("http://{name}:{PORT}"), &start)
+        };
+        let shard = Shard::start(env, kv.clone(), options).await.unwrap();
         shard.wait_for_root().await;
         let fabric = Fabric::new(
             Arc::new(ShardSource::new(&shard)),
