@@ -73,6 +73,26 @@ fn operators_see_what_would_be_lost_with_a_shard() {
     eprintln!("{}", server.kubectl_kcp(&["shards"]));
     eprintln!("{}", server.kubectl_kcp(&["shards", "shard-1"]));
 
+    let named = |server: &Server| {
+        let said = server.kubectl_kcp(&["shards", "shard-1", "--names", "-o", "json"]);
+        let said: Value = serde_json::from_str(&said).expect("it is JSON");
+        let items = said["names"]["items"].as_array().expect("there is a list").clone();
+        let names = items
+            .iter()
+            .map(|item| format!("{} {}:{}", item["kind"], item["in"], item["name"]));
+        (
+            names.map(|name| name.replace('"', "")).collect::<Vec<_>>(),
+            said["names"]["unseen"].clone(),
+        )
+    };
+    let (names, unseen) = named(&server);
+    let expected = [
+        "Workspace root:provider",
+        "APIExport root:provider:example.io",
+        "APIBinding root:consumer:example",
+    ];
+    assert_eq!((names, unseen), (expected.map(str::to_owned).to_vec(), json!([])));
+
     // It is said of one that is lost, too, and that it is.
     server.signal("shard-1/kcp", "STOP");
     server.wait_until("it is known to be away", |server| {
@@ -83,6 +103,9 @@ fn operators_see_what_would_be_lost_with_a_shard() {
     assert!(table.contains("root (1 binding)"), "{table}");
     let lost = server.kubectl_kcp(&["shards", "shard-1"]);
     assert!(lost.contains("LOST WITH IT") && lost.contains("503"), "{lost}");
+    let (names, unseen) = named(&server);
+    assert_eq!(names, [expected[0], expected[2]]);
+    assert_eq!(unseen[0]["in"], "root:provider");
     server.signal("shard-1/kcp", "CONT");
     server.wait_until("it is back", |server| shard(server, "shard-1")["reachable"] == true);
 }

@@ -199,6 +199,9 @@ pub enum KcpCommand {
     Shards {
         /// What is lost with this one
         name: Option<String>,
+        /// Say by name what lies on it and what needs it, as far as can be seen in the tree of workspaces
+        #[arg(long, requires = "name")]
+        names: bool,
         /// Output format
         #[arg(short, long, value_enum)]
         output: Option<JsonOnly>,
@@ -371,7 +374,10 @@ mod tests {
         assert!(matches!(bind, KcpCommand::Bind(BindCommand::Apiexport(b)) if b.accept_permission_claim.len() == 2));
         let shards = parse(&["shards", "beta", "-o", "json"]);
         assert!(
-            matches!(shards, KcpCommand::Shards { name: Some(name), output: Some(JsonOnly::Json) } if name == "beta")
+            matches!(shards, KcpCommand::Shards { name: Some(name), output: Some(JsonOnly::Json), .. } if name == "beta")
         );
+        let named = parse(&["shards", "beta", "--names"]);
+        assert!(matches!(named, KcpCommand::Shards { names: true, .. }));
+        assert!(Kcp::try_parse_from(["kubectl-kcp", "shards", "--names"]).is_err());
     }
 }

@@ -80,7 +80,8 @@ impl Server for Scripted {
         Ok(Answer {
             code,
             body,
-            retry_after: None,
+            // Whoever is asked to come again comes at once.
+            retry_after: (code == 429 || code >= 500).then_some(0),
         })
     }
 }

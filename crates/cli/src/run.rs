@@ -87,9 +87,11 @@ impl Surroundings<'_> {
             }
             KcpCommand::Claims(ClaimsCommand::Accept(args)) => self.answer(args, true).await,
             KcpCommand::Claims(ClaimsCommand::Reject(args)) => self.answer(args, false).await,
-            KcpCommand::Shards { name, output } => {
+            KcpCommand::Shards { name, names, output } => {
                 let json = output.is_some();
-                Shards { name, json }.run(&self.session(&Target::default())?).await
+                Shards { name, names, json }
+                    .run(&self.session(&Target::default())?)
+                    .await
             }
             KcpCommand::Crd(CrdCommand::Snapshot {
                 filename,

@@ -48,6 +48,7 @@ pub enum CallError {
 pub struct Client {
     server: Arc<dyn Server>,
     clock: Clock,
+    retries: u32,
 }
 
 /// A resource as its URL names it.
@@ -85,7 +86,13 @@ impl CallError {
 
 impl Client {
     pub fn new(server: Arc<dyn Server>, clock: Clock) -> Self {
-        Self { server, clock }
+        let retries = RETRIES;
+        Self { server, clock, retries }
+    }
+
+    /// For which "come again" is an answer.
+    pub fn without_retries(self) -> Self {
+        Self { retries: 0, ..self }
     }
 
     /// A path below a workspace that is no resource: `/api`.
@@ -146,7 +153,7 @@ impl Client {
             let answer = self.server.send(&request).await.map_err(CallError::Unreachable)?;
             match answer.retry_after {
                 // "Not yet, not here": a home workspace in the making, another shard.
-                Some(seconds) if tries < RETRIES && (answer.code == 429 || answer.code >= 500) => {
+                Some(seconds) if tries < self.retries && (answer.code == 429 || answer.code >= 500) => {
                     tries += 1;
                     self.clock.sleep(Duration::from_secs(seconds)).await;
                 }

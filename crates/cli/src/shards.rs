@@ -3,9 +3,12 @@
 //! All of it is in root: what stands on a shard it tells in its Shard object itself, so that it can be read of one that is lost.
 //! Whether it is reached now, the metrics of the front-proxy say that is asked; who may not read them is not told.
 
+mod names;
+
 use std::collections::BTreeMap;
 
 use anyhow::anyhow;
+use api::keys::annotation;
 use machinery::object::ObjectExt;
 use serde_json::{Value, json};
 
@@ -13,11 +16,14 @@ use crate::output::Columns;
 use crate::path::WorkspacePath;
 use crate::server::{Client, Resource};
 use crate::session::Session;
+use names::Names;
 
 /// Prints all shards, or what depends on one.
 #[derive(Clone, Debug, Default)]
 pub struct Shards {
     pub name: Option<String>,
+    /// With a name: not in numbers alone.
+    pub names: bool,
     pub json: bool,
 }
 
@@ -52,9 +58,8 @@ struct Needs {
     workspaces: u64,
 }
 
-/// Not kcp's.
-const SERVES: &str = "internal.kcp.io/shard-serves";
-const UNSCHEDULABLE: &str = "experimental.core.kcp.io/unschedulable";
+/// The shard that has root.
+const ROOT: &str = "root";
 const REACHABLE: &str = "kcp_front_proxy_shard_reachable";
 const SHARDS: Resource<'static> = Resource {
     group: "core.kcp.io",
@@ -79,9 +84,19 @@ impl Shards {
         };
         let found = shards.iter().find(|shard| shard.name == name);
         let shard = found.ok_or_else(|| anyhow!("shards.core.kcp.io {name:?} not found"))?;
-        let text = match self.json {
-            true => pretty(&shown(shard, &shards))?,
-            false => lost_with(shard, &shards),
+        let names = match self.names {
+            true => Some(names(&client, &shards).await?),
+            false => None,
+        };
+        let text = match (self.json, names) {
+            (true, None) => pretty(&shown(shard, &shards))?,
+            (true, Some(names)) => {
+                let mut shown = shown(shard, &shards);
+                shown["names"] = names.shown(name);
+                pretty(&shown)?
+            }
+            (false, None) => lost_with(shard, &shards),
+            (false, Some(names)) => format!("{}\n{}", lost_with(shard, &shards), names.table(name)),
         };
         Ok(session.console.say(text.trim_end_matches('\n'))?)
     }
@@ -97,14 +112,19 @@ async fn read(client: &Client) -> anyhow::Result<Vec<Shard>> {
     Ok(shards)
 }
 
+async fn names(client: &Client, shards: &[Shard]) -> anyhow::Result<Names> {
+    let names: Vec<&str> = shards.iter().map(|shard| shard.name.as_str()).collect();
+    Names::read(client, ROOT, &names).await
+}
+
 fn shard(object: &Value, metrics: &str) -> Shard {
     let name = object.name().to_owned();
     let told = object
-        .annotation(SERVES)
+        .annotation(annotation::SHARD_SERVES)
         .and_then(|text| serde_json::from_str(text).ok());
     Shard {
         is_reachable: gauge(metrics, REACHABLE, &name).map(|value| value > 0.0),
-        is_schedulable: object.annotation(UNSCHEDULABLE).is_none() && object.deletion_timestamp().is_none(),
+        is_schedulable: object.annotation(annotation::UNSCHEDULABLE).is_none() && object.deletion_timestamp().is_none(),
         serves: told.as_ref().map(serves),
         name,
     }
@@ -297,7 +317,7 @@ mod tests {
     fn object(name: &str, serves: Value) -> Value {
         let mut shard = json!({"metadata": {"name": name}});
         if !serves.is_null() {
-            shard.set_annotation(SERVES, &serves.to_string());
+            shard.set_annotation(annotation::SHARD_SERVES, &serves.to_string());
         }
         shard
     }
@@ -306,7 +326,7 @@ mod tests {
     fn fixture() -> Fixture {
         let fixture = Fixture::at("root:team");
         let mut third = object("third", Value::Null);
-        third.set_annotation(UNSCHEDULABLE, "true");
+        third.set_annotation(annotation::UNSCHEDULABLE, "true");
         let shards = [
             object(
                 "shard-1",
@@ -329,7 +349,14 @@ mod tests {
 
     async fn printed(fixture: &Fixture, name: Option<&str>, json: bool) -> String {
         let name = name.map(str::to_owned);
-        Shards { name, json }.run(&fixture.session).await.unwrap();
+        Shards {
+            name,
+            json,
+            names: false,
+        }
+        .run(&fixture.session)
+        .await
+        .unwrap();
         fixture.out.text()
     }
 
@@ -381,7 +408,7 @@ third     Unknown     False         <unknown>   <unknown>   <unknown>   <none>
         }
         let missing = Shards {
             name: Some("nope".to_owned()),
-            json: false,
+            ..Shards::default()
         };
         let why = missing.run(&fixture.session).await.unwrap_err().to_string();
         assert_eq!(why, "shards.core.kcp.io \"nope\" not found");
