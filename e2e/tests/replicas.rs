@@ -1,5 +1,5 @@
 //! Two replicas of one shard over one etcd: both serve what is true now, and one of them runs the controllers, until it dies
-//! or is stopped for longer than its lease lasts.
+//! or is stopped for longer than its lease lasts. One that is started again goes on at once.
 
 use std::time::{Duration, Instant};
 
@@ -138,4 +138,20 @@ fn replicas_agree_and_one_takes_over_from_the_other() {
     second.create_workspace("root", "after-the-end");
     let waited = begun.elapsed();
     assert!(waited < LEASE_TTL, "a workspace took {waited:?} after the change-over");
+}
+
+#[test]
+fn a_shard_that_was_killed_runs_the_controllers_again_as_soon_as_it_is_back() {
+    // What was left of the lease at the kill is more than two thirds of it: who waits for its end is later than this.
+    const BOUND: Duration = Duration::from_secs(9);
+    let etcd = Etcd::start();
+    let mut server = Server::start_on(&etcd);
+    for round in 0..2 {
+        server.create_workspace("root", &format!("before-{round}"));
+        let killed = Instant::now();
+        server.kill_and_restart();
+        server.create_workspace("root", &format!("after-{round}"));
+        let took = killed.elapsed();
+        assert!(took < BOUND, "a workspace was Ready {took:?} after the kill");
+    }
 }

@@ -449,6 +449,12 @@ impl StartOptions {
             .unwrap_or_else(|| self.root_directory.join("admin.kubeconfig"))
     }
 
+    /// Where it stands who holds the controllers' lease. The embedded store needs none: who has it open is alone.
+    pub fn identity_file(&self) -> Option<PathBuf> {
+        let is_needed = !self.is_embedded() && !self.writes_nothing();
+        is_needed.then(|| self.root_directory.join("holder-identity"))
+    }
+
     pub fn store_directory(&self) -> PathBuf {
         self.embedded_etcd_directory
             .clone()

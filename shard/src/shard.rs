@@ -1,5 +1,6 @@
 //! A shard above its store and below its server: what a process serves, and what a simulation runs.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,8 +50,10 @@ pub struct ShardOptions {
     /// This process alone can have the store open: a lease left by a dead one is nobody's.
     pub exclusive_store: bool,
     pub run_controllers: bool,
-    /// Who holds the controllers' lease.
+    /// Who holds the controllers' lease: another one with each start.
     pub holder: String,
+    /// Where it stands who that is over all starts. `None`: a lease left by a dead process is waited for.
+    pub identity_file: Option<PathBuf>,
     /// Signs what Secrets of service accounts hold.
     pub accounts: AccountSigner,
     /// How other shards are reached. `None`: there are none to go to.
@@ -292,6 +295,7 @@ impl Shard {
         let lease = LeaseOptions {
             key,
             holder: options.holder.clone(),
+            identity_file: options.identity_file.clone(),
             ttl: LEASE_TTL,
         };
         let others = self.others.clone();

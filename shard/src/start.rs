@@ -312,6 +312,7 @@ fn shard_options(
         exclusive_store: options.is_embedded(),
         run_controllers: options.run_controllers,
         holder: format!("{}-{:016x}", options.shard_name, env.rng.next_u64()),
+        identity_file: options.identity_file(),
         accounts: signer.clone(),
         neighbourhood: neighbourhood(env, options)?,
     })

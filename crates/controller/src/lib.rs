@@ -14,6 +14,7 @@
 
 pub mod driver;
 mod events;
+mod identity;
 pub mod lease;
 pub mod queue;
 mod view;

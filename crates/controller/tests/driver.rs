@@ -300,6 +300,7 @@ async fn running(
     let lease = LeaseOptions {
         key: "/lease".to_owned(),
         holder: "here".to_owned(),
+        identity_file: None,
         ttl: Duration::from_secs(10),
     };
     let (lease, competing) = Lease::acquire(&env, kv, lease);
@@ -393,6 +394,7 @@ fn lease_of(holder: &str) -> LeaseOptions {
     LeaseOptions {
         key: "/lease".to_owned(),
         holder: holder.to_owned(),
+        identity_file: None,
         ttl: Duration::from_secs(15),
     }
 }

@@ -320,6 +320,7 @@ fn shard_options(start: &StartOptions, options: &ServerOptions, env: &Env, signe
         exclusive_store: true,
         run_controllers: true,
         holder: format!("sim-{:016x}", env.rng.next_u64()),
+        identity_file: None,
         accounts: signer.clone(),
         neighbourhood: options.member.as_ref().map(|member| Neighbourhood {
             tls: None,

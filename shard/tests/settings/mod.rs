@@ -47,6 +47,7 @@ pub fn shard_options(env: &Env, url: &str, start: &StartOptions) -> ShardOptions
         exclusive_store: true,
         run_controllers: true,
         holder: "test".to_owned(),
+        identity_file: None,
         accounts: AccountSigner::open(env, start).expect("a key is made"),
         neighbourhood: None,
     }
