@@ -34,12 +34,15 @@ pub struct WorkspaceIssuers {
     clients: Clients,
     /// Issuers of the server's own tokens.
     disallowed: Vec<String>,
-    /// Of configurations that tokens came for, by their cluster and name.
-    known: Mutex<BTreeMap<(Cluster, String), Known>>,
+    known: Mutex<Known>,
 }
 
-/// The issuers of a configuration as it was.
-struct Known {
+/// Issuers of configurations that tokens came for, by their cluster and name.
+#[derive(Default)]
+struct Known(BTreeMap<(Cluster, String), Configuration>);
+
+/// A configuration as it was.
+struct Configuration {
     spec: Value,
     issuers: Arc<[Oidc]>,
     /// On the monotonic clock.
@@ -91,27 +94,11 @@ impl WorkspaceIssuers {
         let spec = configuration.get("spec").unwrap_or(&Value::Null);
         let key = (of.clone(), name.to_owned());
         let now = self.env.clock.monotonic();
-        if let Some(known) = self.known.lock().get_mut(&key).filter(|known| known.spec == *spec) {
-            known.used = now;
-            return Ok(known.issuers.clone());
+        if let Some(issuers) = self.known.lock().find(&key, spec, now) {
+            return Ok(issuers);
         }
         let issuers = made(&self.clients, &self.disallowed, spec, of, name);
-        let mut known = self.known.lock();
-        known.insert(
-            key,
-            Known {
-                spec: spec.clone(),
-                issuers: issuers.clone(),
-                used: now,
-            },
-        );
-        if known.len() > KNOWN_MAX {
-            let oldest = known
-                .iter()
-                .min_by_key(|(_, known)| known.used)
-                .map(|(key, _)| key.clone());
-            oldest.map(|key| known.remove(&key));
-        }
+        self.known.lock().put(key, spec.clone(), issuers.clone(), now);
         Ok(issuers)
     }
 
@@ -139,6 +126,27 @@ impl Authenticator for WorkspaceIssuers {
         match (credentials.bearer_token, credentials.scope) {
             (Some(token), Some(Scope::One(of))) => bounded(&self.env, self.verify(token, of)).await,
             _ => Ok(None),
+        }
+    }
+}
+
+// === impl Known ===
+
+impl Known {
+    /// None of a configuration that reads otherwise by now.
+    fn find(&mut self, key: &(Cluster, String), spec: &Value, now: Duration) -> Option<Arc<[Oidc]>> {
+        let known = self.0.get_mut(key).filter(|known| known.spec == *spec)?;
+        known.used = now;
+        Some(known.issuers.clone())
+    }
+
+    fn put(&mut self, key: (Cluster, String), spec: Value, issuers: Arc<[Oidc]>, now: Duration) {
+        let used = now;
+        self.0.insert(key, Configuration { spec, issuers, used });
+        if self.0.len() > KNOWN_MAX {
+            let oldest = self.0.iter().min_by_key(|(_, known)| known.used);
+            let oldest = oldest.map(|(key, _)| key.clone());
+            oldest.map(|key| self.0.remove(&key));
         }
     }
 }
@@ -190,21 +198,66 @@ mod tests {
         (world, host)
     }
 
+    fn authority() -> String {
+        let key = rcgen::KeyPair::generate().unwrap();
+        rcgen::CertificateParams::default().self_signed(&key).unwrap().pem()
+    }
+
+    fn entry(url: &str, ca: &str) -> Value {
+        serde_json::json!({
+            "issuer": {"url": url, "certificateAuthority": ca, "audiences": ["kcp"]},
+            "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
+        })
+    }
+
     #[tokio::test(start_paused = true)]
     async fn one_configuration_makes_so_many_issuers_at_most() {
         let (_world, host) = env();
         let env = host.env();
-        let key = rcgen::KeyPair::generate().unwrap();
-        let ca = rcgen::CertificateParams::default().self_signed(&key).unwrap().pem();
-        let entry = |at: usize| {
-            serde_json::json!({
-                "issuer": {"url": format!("https://issuer-{at}"), "certificateAuthority": ca, "audiences": ["kcp"]},
-                "claimMappings": {"username": {"claim": "sub", "prefix": ""}},
-            })
-        };
-        let spec = serde_json::json!({"jwt": (0..100).map(entry).collect::<Vec<_>>()});
+        let ca = authority();
+        let entries = (0..100).map(|at| entry(&format!("https://issuer-{at}"), &ca));
+        let spec = serde_json::json!({"jwt": entries.collect::<Vec<_>>()});
         let of = Cluster::parse("abc").unwrap();
         assert_eq!(made(&Clients::new(&env), &[], &spec, &of, "many").len(), ISSUERS_MAX);
+    }
+
+    #[test]
+    fn issuers_of_a_configuration_that_has_changed_are_not_those_of_before() {
+        let (mut known, key) = (Known::default(), (Cluster::parse("abc").unwrap(), "one".to_owned()));
+        let spec = |url: &str| serde_json::json!({"jwt": [{"issuer": {"url": url}}]});
+        known.put(key.clone(), spec("https://a"), Arc::new([]), Duration::ZERO);
+        assert!(known.find(&key, &spec("https://a"), Duration::ZERO).is_some());
+        assert!(known.find(&key, &spec("https://b"), Duration::ZERO).is_none());
+        let other = (Cluster::parse("def").unwrap(), "one".to_owned());
+        assert!(known.find(&other, &spec("https://a"), Duration::ZERO).is_none());
+    }
+
+    #[test]
+    fn so_many_configurations_are_known_at_most_and_those_in_use_stay() {
+        let mut known = Known::default();
+        let key = |at: usize| (Cluster::parse("abc").unwrap(), format!("configuration-{at}"));
+        let at = |at: usize| Duration::from_secs(at as u64);
+        for number in 0..KNOWN_MAX + 5 {
+            known.put(key(number), Value::Null, Arc::new([]), at(number));
+            assert!(known.find(&key(0), &Value::Null, at(number)).is_some());
+        }
+        assert_eq!(known.0.len(), KNOWN_MAX);
+        let forgotten: Vec<_> = (0..KNOWN_MAX + 5)
+            .filter(|number| !known.0.contains_key(&key(*number)))
+            .collect();
+        assert_eq!(forgotten, [1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    fn issuers_of_the_servers_own_tokens_are_nobody_elses() {
+        let env = env().1.env();
+        let spec = serde_json::json!({"jwt": [entry("https://own", &authority())]});
+        let of = Cluster::parse("abc").unwrap();
+        let made = |disallowed: &[String]| made(&Clients::new(&env), disallowed, &spec, &of, "one").len();
+        assert_eq!(
+            (made(&["https://own".to_owned()]), made(&["https://other".to_owned()])),
+            (0, 1)
+        );
     }
 
     #[tokio::test(start_paused = true)]
