@@ -12,6 +12,7 @@ use crate::ledger::Ledger;
 use crate::nemesis::{Nemesis, heal};
 use crate::scene::Scene;
 use crate::server::ServerOptions;
+use crate::system_clock::{Began, Simulating};
 use crate::tenant::{Api, CONFIGMAPS, GADGETS, Holder, Holders, Place, Territory, WIDGETS, Worker, list_url_of};
 use crate::watcher::{Reached, Subject, Watcher};
 
@@ -50,6 +51,12 @@ pub struct Report {
     pub took: Duration,
 }
 
+/// A runtime of simulations.
+pub struct Simulation {
+    runtime: tokio::runtime::Runtime,
+    began: Began,
+}
+
 struct Run {
     scene: Scene,
     ledger: Ledger,
@@ -69,7 +76,7 @@ impl Plan {
 
     /// Runs in a runtime of its own.
     pub fn run(self, image: &Image) -> Report {
-        runtime().block_on(async {
+        alone(async || {
             let run = Run {
                 scene: Scene::new(self.seed, image),
                 ledger: Ledger::default(),
@@ -80,12 +87,35 @@ impl Plan {
 }
 
 /// One thread, and a clock that jumps ahead when everything waits.
-pub fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread()
+pub fn runtime() -> Simulation {
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
-        .expect("a runtime without I/O can be made")
+        .expect("a runtime without I/O can be made");
+    let began = runtime.block_on(async { Began::now() });
+    Simulation { runtime, began }
+}
+
+/// Runs on a thread of its own: what libraries keep for each thread is of no run before (hyper keeps the date of the last answer).
+///
+/// # Panics
+/// If that does.
+pub fn alone<T: Send>(run: impl AsyncFnOnce() -> T + Send) -> T {
+    let ran = std::thread::scope(|threads| threads.spawn(|| runtime().block_on(run())).join());
+    ran.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked))
+}
+
+// === impl Simulation ===
+
+impl Simulation {
+    /// Runs a future to its end; what libraries read of the system's clock meanwhile is simulated, too.
+    pub fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(async {
+            let _simulating = Simulating::since(self.began.clone());
+            future.await
+        })
+    }
 }
 
 // === impl Run ===

@@ -82,6 +82,25 @@ fn a_crate_says_what_it_is_for() {
 }
 
 #[test]
+fn who_waits_is_not_woken_by_chance() {
+    let text = "struct A(tokio::sync::watch::Sender<u8>);\n";
+    assert!(findings("crates/kv/src/etcd/a.rs", text).is_empty());
+    assert_eq!(findings("crates/kv/src/embedded/a.rs", text).len(), 1);
+}
+
+#[test]
+fn one_file_is_unsafe() {
+    let text = "fn f() { unsafe { g() } }\n";
+    assert!(findings("crates/sim/src/system_clock.rs", text).is_empty());
+    for path in ["crates/sim/src/a.rs", "crates/kv/src/a.rs"] {
+        assert_eq!(findings(path, text).len(), 1, "{path}");
+    }
+    let lowered = "//! Purpose.\n#![deny(unsafe_code)]\n";
+    assert!(findings("crates/sim/src/lib.rs", lowered).is_empty());
+    assert_eq!(findings("crates/kv/src/lib.rs", lowered).len(), 1);
+}
+
+#[test]
 fn pure_crates_have_no_runtime() {
     let check = |path: &str, text: &str| {
         let mut findings = Vec::new();

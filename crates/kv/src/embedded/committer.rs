@@ -281,7 +281,7 @@ impl Committer {
             self.space.blocked_until = self.now() + RETRY_DELAY;
             self.shared.full.store(true, Ordering::Release);
         }
-        self.shared.log.send_replace(None);
+        self.shared.log.set(None);
         self.log.retire();
         // Nothing of it may still write when the log is opened anew.
         self.taken_over().await;
@@ -293,7 +293,7 @@ impl Committer {
             match self.shared.env.spawn.blocking(reopening).await {
                 Ok(log) => {
                     self.log = log.clone();
-                    self.shared.log.send_replace(Some(log));
+                    self.shared.log.set(Some(log));
                     return;
                 }
                 Err(failure) => {
@@ -380,8 +380,9 @@ impl Shared {
     }
 
     fn publish(&self, revision: Revision) {
-        self.published
-            .send_if_modified(|seen| std::mem::replace(seen, revision) != revision);
+        if self.published.get().0 != revision {
+            self.published.set(revision);
+        }
     }
 
     fn room(&self, log: &Log) -> u64 {

@@ -18,6 +18,7 @@ mod committer;
 mod draft;
 mod index;
 mod journal;
+mod latest;
 mod lease;
 mod log;
 mod opening;
@@ -35,6 +36,7 @@ use committer::{Committer, Request};
 use draft::{Answer, Work};
 use env::Env;
 use index::Index;
+use latest::Latest;
 use lease::Leases;
 use log::Log;
 use opening::Opened;
@@ -82,13 +84,13 @@ struct Shared {
     env: Env,
     options: EmbeddedOptions,
     /// None while it is being opened anew, and after the end.
-    log: tokio::sync::watch::Sender<Option<Arc<Log>>>,
+    log: Latest<Option<Arc<Log>>>,
     /// A reader met an error of the log.
     suspect: Notify,
     index: RwLock<Index>,
     recent: RwLock<Recent>,
     leases: Mutex<Leases>,
-    published: tokio::sync::watch::Sender<Revision>,
+    published: Latest<Revision>,
     full: AtomicBool,
     closed: AtomicBool,
 }
@@ -128,12 +130,12 @@ impl EmbeddedKv {
         let (revision, log) = (opened.index.revision(), opened.log);
         let shared = Arc::new(Shared {
             env: env.clone(),
-            log: tokio::sync::watch::Sender::new(Some(log.clone())),
+            log: Latest::new(Some(log.clone())),
             suspect: Notify::new(),
             index: RwLock::new(opened.index),
             recent: RwLock::new(Recent::new(revision, options.recent_bytes)),
             leases: Mutex::new(opened.leases),
-            published: tokio::sync::watch::Sender::new(revision),
+            published: Latest::new(revision),
             full: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             options,
@@ -313,7 +315,7 @@ impl Shared {
     /// The end: calls and watches answer `Closed`.
     fn shut(&self) {
         self.closed.store(true, Ordering::Release);
-        self.log.send_replace(None);
-        self.published.send_modify(|_| {});
+        self.log.set(None);
+        self.published.touch();
     }
 }

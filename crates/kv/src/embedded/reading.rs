@@ -125,11 +125,10 @@ impl Shared {
         F: Fn(&Log) -> Result<T, Failure> + Send + Sync + 'static,
     {
         let read = Arc::new(read);
-        let mut logs = self.log.subscribe();
         let reading = async {
             loop {
                 self.check_open()?;
-                let log = logs.borrow_and_update().clone();
+                let (log, seen) = self.log.get();
                 if let Some(log) = log {
                     let read = read.clone();
                     match self.env.spawn.blocking(move || read(&log)).await {
@@ -138,7 +137,7 @@ impl Shared {
                         Err(failure) => return Err(failure.to_error()),
                     }
                 }
-                logs.changed().await.map_err(|_| Error::Closed)?;
+                self.log.changed(seen).await;
             }
         };
         let in_time = self.env.clock.timeout(self.options.timeout, reading).await;

@@ -12,7 +12,6 @@ const HISTORY_BYTES: usize = 1 << 20;
 
 pub(super) struct EmbeddedWatch {
     shared: Arc<Shared>,
-    published: tokio::sync::watch::Receiver<Revision>,
     delivered: Revision,
     /// Read from the log, not yet delivered.
     ahead: VecDeque<Arc<Batch>>,
@@ -23,13 +22,11 @@ pub(super) struct EmbeddedWatch {
 
 impl EmbeddedWatch {
     pub(super) fn new(shared: Arc<Shared>, from: Revision) -> Result<EmbeddedWatch, Error> {
-        let published = shared.published.subscribe();
         let compacted = shared.index.read().compacted();
         match from < compacted {
             true => Err(Error::Compacted { at: compacted }),
             false => Ok(EmbeddedWatch {
                 shared,
-                published,
                 delivered: from,
                 ahead: VecDeque::new(),
                 announced: false,
@@ -70,7 +67,7 @@ impl Watch for EmbeddedWatch {
             if let Some(batch) = self.ahead.pop_front() {
                 return self.deliver(batch);
             }
-            let published = *self.published.borrow_and_update();
+            let (published, seen) = self.shared.published.get();
             let after = self.shared.recent.read().after(self.delivered);
             match after {
                 After::Batch(batch) => return self.deliver(batch),
@@ -79,7 +76,7 @@ impl Watch for EmbeddedWatch {
                     self.announced = true;
                     return Ok(WatchItem::Progress(published));
                 }
-                After::Nothing => self.published.changed().await.map_err(|_| Error::Closed)?,
+                After::Nothing => self.shared.published.changed(seen).await,
             }
         }
     }

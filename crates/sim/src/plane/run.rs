@@ -12,7 +12,7 @@ use crate::plane::image::{Home, PROVIDER, PlaneImage};
 use crate::plane::nemesis::{Nemesis, heal};
 use crate::plane::provider::Provider;
 use crate::plane::{Flaw, PROXIES, Plane, SHARDS, ShardSeat, VIEWS, proxy, views};
-use crate::run::{Report, runtime, subject};
+use crate::run::{Report, alone, subject};
 use crate::server::ServerOptions;
 use crate::tenant::{CONFIGMAPS, GADGETS, Holders, Place, Territory, WIDGETS, Worker};
 use crate::watcher::{Reached, Subject, Watcher};
@@ -55,7 +55,7 @@ impl PlanePlan {
 
     /// Runs in a runtime of its own.
     pub fn run(self, image: &PlaneImage) -> Report {
-        runtime().block_on(async {
+        alone(async || {
             let plane = Plane::new(self.seed, image, self.flaw, |rng| vary(rng, &self.server));
             let clock = plane.site.env().clock.clone();
             let finished = clock.timeout(RUN_BOUND, self.all(&plane, image)).await;

@@ -279,7 +279,7 @@ async fn closing_ends_while_the_disk_fails() {
     host.disk().set_error_rate(1.0);
     let reader = kv.clone();
     let reading = env.spawn.spawn("reader", async move { reader.get("a".into()).await });
-    while kv.shared.log.borrow().is_some() {
+    while kv.shared.log.get().0.is_some() {
         env.clock.sleep(Duration::from_millis(1)).await;
     }
     tokio::time::timeout(Duration::from_secs(60), kv.close())
