@@ -432,7 +432,9 @@ impl Proxy {
         }
         let endpoint = Endpoint::from_url(url, self.identities.get(mapping).cloned());
         let endpoint = endpoint.map_err(|why| unreachable(&why))?;
-        let new = Upstream::new(self.env.clone(), endpoint, self.options.clone());
+        let (peers, at) = (self.peers.clone(), url.to_owned());
+        let life = Arc::new(move || peers.is_live_at(&at));
+        let new = Upstream::watched(self.env.clone(), endpoint, self.options.clone(), life);
         let mut upstreams = self.upstreams.write();
         if upstreams.len() >= UPSTREAMS_MAX {
             // Requests under way have what they need; who comes next dials again.

@@ -75,6 +75,10 @@ const BACKOFF_MAX: Duration = Duration::from_millis(500);
 const WAIT_FOR_ALL: Duration = Duration::from_secs(10);
 /// A path's look-ups, all together, and so a name's.
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_millis(900);
+/// A path's look-ups as long as who is asked tells its index: it is slow, and it alone knows.
+const SLOW_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often it is looked whether it still does.
+const LIFE_PERIOD: Duration = Duration::from_millis(20);
 const LOOKUPS_MAX: usize = 1024;
 
 // === impl Peers ===
@@ -167,6 +171,14 @@ impl Peers {
         self.live.read().contains(&shard)
     }
 
+    /// Whether a shard that answers at a URL tells its index now.
+    pub fn is_live_at(&self, url: &str) -> bool {
+        let url = trimmed(url);
+        let (live, upstreams) = (self.live.read(), self.upstreams.read());
+        live.iter()
+            .any(|shard| upstreams.get(shard).is_some_and(|(at, _)| *at == url))
+    }
+
     /// Connections to a shard.
     pub fn upstream(&self, shard: ShardId) -> Option<Upstream> {
         self.upstreams.read().get(&shard).map(|(_, upstream)| upstream.clone())
@@ -215,7 +227,9 @@ impl Peers {
             Ok(endpoint) => endpoint,
             Err(error) => return tracing::warn!(%error, "a shard cannot be followed"),
         };
-        let upstream = Upstream::new(self.env.clone(), endpoint, self.options.clone());
+        let (watching, at) = (Arc::downgrade(self), url.clone());
+        let life = move || watching.upgrade().is_some_and(|peers| peers.is_live_at(&at));
+        let upstream = Upstream::watched(self.env.clone(), endpoint, self.options.clone(), Arc::new(life));
         let (peers, key) = (self.clone(), url.clone());
         let following = async move { peers.follow_through_failures(&url, &upstream).await };
         followed.insert(key, Some(self.env.spawn.spawn("index", following)));
@@ -406,21 +420,30 @@ impl Peers {
         let Ok(_turn) = self.lookups.try_acquire() else {
             return Err(Lost::Refused(too_many()));
         };
-        let asking = self.follow_names(cluster, shard, names);
-        match self.env.clock.timeout(LOOKUP_TIMEOUT, asking).await {
-            Ok(found) => found,
-            Err(_) => Err(Lost::Refused(unreachable("the shard that holds it does not answer"))),
+        let clock = &self.env.clock;
+        let end = clock.monotonic() + SLOW_LOOKUP_TIMEOUT;
+        let asked = Mutex::new(shard);
+        let mut asking = Box::pin(self.follow_names(cluster, &asked, names));
+        let mut bound = LOOKUP_TIMEOUT;
+        loop {
+            match clock.timeout(bound, &mut asking).await {
+                Ok(found) => return found,
+                Err(_) if clock.monotonic() < end && self.is_live(*asked.lock()) => bound = LIFE_PERIOD,
+                Err(_) => return Err(Lost::Refused(unreachable("the shard that holds it does not answer"))),
+            }
         }
     }
 
-    /// From shard to shard: each has to lead at least one name further, so that these are as many as names at most.
+    /// From shard to shard: each has to lead at least one name further, so that these are as many as names at most. `asked` is the
+    /// shard that is asked now.
     async fn follow_names(
         &self,
         mut cluster: Cluster,
-        mut shard: ShardId,
+        asked: &Mutex<ShardId>,
         mut names: Vec<String>,
     ) -> Result<Destination, Lost> {
         loop {
+            let shard = *asked.lock();
             let unknown = Lost::Unknown(Some(shard));
             let answer = self.ask(shard, &cluster, &names).await?;
             let followed = usize::try_from(answer.followed).unwrap_or(usize::MAX).min(names.len());
@@ -458,7 +481,8 @@ impl Peers {
                     shard: holder,
                 });
             }
-            (cluster, shard, names) = (next, holder, rest);
+            (cluster, names) = (next, rest);
+            *asked.lock() = holder;
         }
     }
 

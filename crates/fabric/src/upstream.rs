@@ -44,7 +44,7 @@ pub struct Endpoint {
 /// Limits of one upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamOptions {
-    /// Dialling and the TLS handshake together.
+    /// Dialling and the TLS handshake together, of a server that is not known to live.
     pub connect_timeout: Duration,
     /// Streams in use keep their connection pinged.
     pub ping_interval: Duration,
@@ -76,6 +76,9 @@ pub enum UpstreamError {
     Lost { address: String, reason: String },
 }
 
+/// Whether a server is known to live by something else than the connections that are asked for.
+pub type Life = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Upstream {
@@ -86,6 +89,7 @@ struct Inner {
     env: Env,
     endpoint: Endpoint,
     options: UpstreamOptions,
+    life: Option<Life>,
     lanes: [Mutex<Vec<Connection>>; 2],
     /// One dials at a time; who waits uses what the first one got.
     dialing: [tokio::sync::Mutex<()>; 2],
@@ -134,6 +138,11 @@ struct Executor(env::Spawn);
 /// Bytes of one answer that wait for a slow reader.
 const STREAM_WINDOW: u32 = 256 * 1024;
 
+/// Dialling a server that lives; so long do servers wait for a handshake.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether it still does.
+const LIFE_PERIOD: Duration = Duration::from_millis(20);
+
 // === impl UpstreamOptions ===
 
 impl Default for UpstreamOptions {
@@ -181,11 +190,22 @@ impl Endpoint {
 
 impl Upstream {
     pub fn new(env: Env, endpoint: Endpoint, options: UpstreamOptions) -> Self {
+        Self::with_life(env, endpoint, options, None)
+    }
+
+    /// Of a server that somebody keeps an eye on: while it is known to live, a handshake may take long. Each of its steps waits
+    /// for a processor at both ends, on a busy machine longer than the answer to a ping does.
+    pub fn watched(env: Env, endpoint: Endpoint, options: UpstreamOptions, life: Life) -> Self {
+        Self::with_life(env, endpoint, options, Some(life))
+    }
+
+    fn with_life(env: Env, endpoint: Endpoint, options: UpstreamOptions, life: Option<Life>) -> Self {
         Self {
             inner: Arc::new(Inner {
                 env,
                 endpoint,
                 options,
+                life,
                 lanes: Default::default(),
                 dialing: Default::default(),
                 failed: Mutex::new(None),
@@ -307,15 +327,22 @@ impl Inner {
     }
 
     async fn connect(&self) -> Result<Connection, UpstreamError> {
+        let clock = &self.env.clock;
+        let end = clock.monotonic() + CONNECT_TIMEOUT_MAX;
         // Rare, and tens of kilobytes: every request's future would have room for it, and be moved with it.
-        let connecting = self
-            .env
-            .clock
-            .timeout(self.options.connect_timeout, Box::pin(self.dial()));
-        match connecting.await {
-            Ok(connected) => connected.map_err(|error| self.unreachable(&error)),
-            Err(_) => Err(self.unreachable(&"it does not answer")),
+        let mut dialing = Box::pin(self.dial());
+        let mut bound = self.options.connect_timeout;
+        loop {
+            match clock.timeout(bound, &mut dialing).await {
+                Ok(connected) => return connected.map_err(|error| self.unreachable(&error)),
+                Err(_) if clock.monotonic() < end && self.is_known_to_live() => bound = LIFE_PERIOD,
+                Err(_) => return Err(self.unreachable(&"it does not answer")),
+            }
         }
+    }
+
+    fn is_known_to_live(&self) -> bool {
+        self.life.as_ref().is_some_and(|lives| lives())
     }
 
     async fn dial(&self) -> io::Result<Connection> {

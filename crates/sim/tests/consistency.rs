@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use env::simulated::SimOptions;
 use serde_json::{Value, json};
 use sim::client::{Answer, Client, Outcome};
 use sim::image::WORKSPACES;
@@ -18,7 +19,12 @@ use sim::tenant::{CONFIGMAPS, list_url_of};
 enum Streams {
     Paused,
     Delayed,
+    /// The same, and whatever else goes over the network takes long, too: pings are answered in time, just so.
+    PausedAndSlow,
 }
+
+/// One way.
+const SLOW: Duration = Duration::from_millis(250);
 
 /// A tenant whose home is on root, with a connection to each proxy.
 struct Tenant<'a> {
@@ -93,15 +99,20 @@ impl Tenant<'_> {
 }
 
 fn disturb(plane: &Plane, streams: Streams) {
+    if let Streams::PausedAndSlow = streams {
+        plane.world.network().set_weather((SLOW, SLOW), 0.0, 0.0);
+    }
     for shard in &plane.shards {
         match streams {
-            Streams::Paused => shard.tellings.pause(Deaf::Proxies),
+            Streams::Paused | Streams::PausedAndSlow => shard.tellings.pause(Deaf::Proxies),
             Streams::Delayed => shard.tellings.delay(Duration::from_millis(700)),
         }
     }
 }
 
 fn mend(plane: &Plane) {
+    let latency = SimOptions::default().latency;
+    plane.world.network().set_weather(latency, 0.0, 0.0);
     plane.shards.iter().for_each(|shard| shard.tellings.heal());
 }
 
@@ -156,7 +167,14 @@ fn proxies_that_hear_late_let_in_who_may_and_find_what_is_gone_nowhere() {
     runtime().block_on(come_and_go(&image, Streams::Delayed, None));
 }
 
-/// The check above is one: it fails where shards do not say that they do not hold what a proxy asks them for.
+/// Dialling a shard and asking it takes longer than what is lost may be waited for.
+#[test]
+fn proxies_wait_for_who_is_slow_and_knows() {
+    let image = runtime().block_on(PlaneImage::make()).unwrap();
+    runtime().block_on(come_and_go(&image, Streams::PausedAndSlow, None));
+}
+
+/// The first check is one: it fails where shards do not say that they do not hold what a proxy asks them for.
 #[test]
 #[should_panic(expected = "Paused: ")]
 fn a_stale_route_that_is_kept_is_found() {

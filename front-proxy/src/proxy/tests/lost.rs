@@ -3,6 +3,7 @@
 use apiserver::auth::service_account::AccountSource;
 use apiserver::{Phase, Server, ServerOptions};
 use env::simulated::{Host, World};
+use env::{Listener, Net, Stream};
 use fabric::serve::{Batches, Fabric, Source};
 use fabric::wire::resolve_response::Outcome;
 use fabric::wire::{
@@ -18,6 +19,23 @@ use super::*;
 use crate::accounts::ShardAccounts;
 
 const PORT: u16 = 7000;
+/// More than what is lost may take.
+const SLOW: Duration = Duration::from_millis(1500);
+
+/// A busy machine's network: a handshake takes long.
+struct SlowDials(Arc<dyn Net>);
+
+#[async_trait]
+impl Net for SlowDials {
+    async fn listen(&self, address: &str) -> std::io::Result<Box<dyn Listener>> {
+        self.0.listen(address).await
+    }
+
+    async fn dial(&self, address: &str) -> std::io::Result<Box<dyn Stream>> {
+        tokio::time::sleep(SLOW).await;
+        self.0.dial(address).await
+    }
+}
 
 /// Says that it holds a cluster, and answers everything with its name.
 struct Pretended {
@@ -75,7 +93,10 @@ impl Source for Told {
         ))
     }
 
-    async fn resolve(&self, _: ResolveRequest) -> Result<ResolveResponse, tonic::Status> {
+    async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, tonic::Status> {
+        if request.names == ["slowly"] {
+            tokio::time::sleep(SLOW).await;
+        }
         Ok(ResolveResponse {
             outcome: Outcome::Unknown.into(),
             ..ResolveResponse::default()
@@ -276,6 +297,35 @@ async fn a_proxy_that_has_not_heard_every_shard_serves_the_others_and_refuses_no
         env.clock.sleep(Duration::from_secs(3)).await;
         assert_eq!(get(&proxy, untold).await.0, StatusCode::OK);
         assert_eq!(get(&proxy, "/clusters/nobodys/api").await.0, StatusCode::FORBIDDEN);
+    }
+}
+
+/// The first request to a shard dials it: on a busy machine that takes longer than a lost one may be waited for.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_tells_its_index_may_take_long_to_be_reached() {
+    let (world, env, proxy) = world(nothing, &[]).await;
+    let mut proxy = Arc::into_inner(proxy).unwrap();
+    proxy.env.net = Arc::new(SlowDials(env.net.clone()));
+    let ask = async |path: &str| {
+        let begun = env.clock.monotonic();
+        let (status, _) = get(&proxy, path).await;
+        (status.as_u16(), env.clock.monotonic().saturating_sub(begun))
+    };
+    let (status, took) = ask("/clusters/far-cluster/api").await;
+    assert!((status, took < SLOW * 2) == (200, true), "{status} after {took:?}");
+    // The same of what it alone can look up.
+    let (status, took) = ask("/clusters/far-cluster:slowly/api").await;
+    assert!((status, took < SLOW * 2) == (403, true), "{status} after {took:?}");
+    // Who is lost meanwhile is waited for no longer than ever.
+    proxy.upstreams.write().clear();
+    world.network().partition("proxy", "far");
+    for path in ["/clusters/far-cluster/api", "/clusters/far-cluster:slowly/api"] {
+        let (status, took) = ask(path).await;
+        let within = Duration::from_secs(1);
+        assert!(
+            (status, took < within) == (503, true),
+            "{path}: {status} after {took:?}"
+        );
     }
 }
 
