@@ -1,9 +1,11 @@
 //! Each process of a control plane of three shards and two front-proxies is killed, frozen, and asked to end, in turn and under
 //! load: what lies elsewhere goes on, what is lost says so, nothing acknowledged is lost, and all heals by itself.
 //!
+//! Once with embedded stores, and once with an etcd for each shard; `KCP_OUTAGE_STORE=embedded` or `=etcd`: with these alone.
 //! `KCP_OUTAGE_WORKSPACES` workspaces (30), each loss lasting `KCP_OUTAGE_SECONDS` (2) at least. `KCP_OUTAGE_ONLY`: the parts
-//! and faults whose names have that in them; not set: one part of a kind. `KCP_OUTAGE_ONLY=` tries all. `KCP_OUTAGE_RELEASE=1`: the
-//! programs (`KCP_BIN`) are those of a release on a machine of their own; more load, and nothing is added to the bounds.
+//! and faults whose names have that in them; not set: one part of a kind, on etcds of shards alone. `KCP_OUTAGE_ONLY=` tries all.
+//! `KCP_OUTAGE_RELEASE=1`: the programs (`KCP_BIN`) are those of a release on a machine of their own; more load, and nothing is added
+//! to the bounds.
 
 mod book;
 mod chores;
@@ -20,7 +22,8 @@ use book::{Book, Outcome, REFUSED_MAX, Verdict};
 use chores::Times;
 use e2e::Client;
 use load::{Lane, Shared};
-use plane::{BOUND, Fault, Part, Place, Plane, SHARDS};
+use parking_lot::Mutex;
+use plane::{BOUND, Fault, Part, Place, Plane, SHARDS, Stores};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use watches::Watch;
@@ -51,12 +54,36 @@ struct Trial {
 
 #[test]
 fn any_process_can_be_lost_under_load() {
+    lose_each(Stores::Embedded);
+}
+
+#[test]
+fn any_process_can_be_lost_under_load_on_etcds() {
+    lose_each(Stores::Etcd);
+}
+
+fn lose_each(stores: Stores) {
+    /// One control plane at a time: the bounds are those of a machine that is not busy with another one.
+    static ALONE: Mutex<()> = Mutex::new(());
+    if let Ok(only) = std::env::var("KCP_OUTAGE_STORE") {
+        let is_one = Stores::ALL.iter().any(|stores| stores.name() == only);
+        assert!(
+            is_one,
+            "KCP_OUTAGE_STORE={only}: none of {:?}",
+            Stores::ALL.map(Stores::name)
+        );
+        if only != stores.name() {
+            return;
+        }
+    }
+    let _alone = ALONE.lock();
     let count = usize::try_from(number("KCP_OUTAGE_WORKSPACES", 30)).expect("a number of workspaces");
     let lasting = Duration::from_secs(number("KCP_OUTAGE_SECONDS", 2));
     let only = std::env::var("KCP_OUTAGE_ONLY").ok();
     let begun = Instant::now();
-    let mut trial = Trial::start(count);
-    say(&format!("{count} workspaces are made after {:.1?}", begun.elapsed()));
+    let mut trial = Trial::start(stores, count);
+    let (name, took) = (stores.name(), begun.elapsed());
+    say(&format!("{count} workspaces are made after {took:.1?}, stores: {name}"));
     say(
         "| lost | others' requests | longest | lost part's 503 | longest, open then | longest, later | workspace | three bindings | ended in | healed in |",
     );
@@ -64,7 +91,7 @@ fn any_process_can_be_lost_under_load() {
         for fault in [Fault::Killed, Fault::Frozen, Fault::Ended] {
             let is_tried = match &only {
                 Some(only) => format!("{part:?} {fault:?}").contains(only),
-                None => is_one_of_its_kind(&part, fault),
+                None => is_one_of_its_kind(stores, &part, fault),
             };
             if is_tried {
                 trial.lose(&part, fault, lasting);
@@ -75,10 +102,12 @@ fn any_process_can_be_lost_under_load() {
     say(&format!("all of it took {:.1?}", begun.elapsed()));
 }
 
-/// Enough for every change: what lies beside the way of requests is killed only, and of what is alike one is taken.
-fn is_one_of_its_kind(part: &Part, fault: Fault) -> bool {
+/// Enough for every change: what lies beside the way of requests is killed only, and of what is alike one is taken. On etcds only what
+/// has one is tried.
+fn is_one_of_its_kind(stores: Stores, part: &Part, fault: Fault) -> bool {
     match part {
         Part::Shard(shard) => *shard < 2,
+        _ if stores == Stores::Etcd => false,
         Part::Proxy(proxy) => *proxy == 0,
         Part::Other(name) => fault == Fault::Killed && !["root/", "shard-2/"].iter().any(|of| name.starts_with(of)),
     }
@@ -92,8 +121,8 @@ fn say(line: &str) {
 // === impl Trial ===
 
 impl Trial {
-    fn start(count: usize) -> Self {
-        let plane = Plane::start();
+    fn start(stores: Stores, count: usize) -> Self {
+        let plane = Plane::start(stores);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

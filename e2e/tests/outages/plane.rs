@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use e2e::{Client, SecondProxy, Server};
+use e2e::{Client, Etcd, SecondProxy, Server};
 use http::Method;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -24,6 +24,16 @@ pub struct Plane {
     server: Server,
     second: SecondProxy,
     token: String,
+    /// One for each shard, or none.
+    _etcds: Vec<Etcd>,
+}
+
+/// What shards keep their objects in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stores {
+    Embedded,
+    /// One for each shard.
+    Etcd,
 }
 
 /// A process that can be lost.
@@ -51,11 +61,30 @@ pub struct Place {
     pub cluster: String,
 }
 
+// === impl Stores ===
+
+impl Stores {
+    pub const ALL: [Self; 2] = [Self::Embedded, Self::Etcd];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Embedded => "embedded",
+            Self::Etcd => "etcd",
+        }
+    }
+}
+
 // === impl Plane ===
 
 impl Plane {
-    pub fn start() -> Self {
-        let mut server = Server::up(3, &[]);
+    pub fn start(stores: Stores) -> Self {
+        let (mut server, etcds) = match stores {
+            Stores::Embedded => (Server::up(3, &[]), Vec::new()),
+            Stores::Etcd => {
+                let etcds: Vec<Etcd> = SHARDS.iter().map(|_| Etcd::start()).collect();
+                (Server::up_on(&etcds), etcds)
+            }
+        };
         let second = SecondProxy::start(&server);
         let tokens = std::fs::read_to_string(server.directory().join("pki/tokens.csv")).expect("the tokens");
         let token = tokens.split(',').next().expect("a token").to_owned();
@@ -63,7 +92,12 @@ impl Plane {
         server.wait_until("the second proxy is ready", |_| {
             at_second.run("get --raw /readyz").succeeded()
         });
-        Self { server, second, token }
+        Self {
+            server,
+            second,
+            token,
+            _etcds: etcds,
+        }
     }
 
     /// The administrator at a proxy.
