@@ -30,7 +30,20 @@ pub(crate) struct Executor(pub(crate) Spawn);
 pub struct Timer(pub Clock);
 
 /// Over, it is over as often as it is asked: hyper looks again at the timer of a connection that was idle when it ran out.
-struct Sleep(Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>);
+///
+/// It is over at the second look: hyper asks whether a ping's time is up before it reads, and in between it is read. Who was
+/// held up himself waits a moment longer, since so may the answer have been.
+struct Sleep {
+    clock: Clock,
+    /// None: over.
+    sleeping: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
+    end: Duration,
+}
+
+/// Who looks this much later than he wanted to was held up.
+const LATE: Duration = Duration::from_millis(50);
+/// What is on its way gets this long.
+const MOMENT: Duration = Duration::from_millis(250);
 
 // === impl Connection ===
 
@@ -69,8 +82,7 @@ where
 
 impl hyper::rt::Timer for Timer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        let clock = self.0.clone();
-        Box::pin(Sleep(Some(Box::pin(async move { clock.sleep(duration).await }))))
+        Box::pin(Sleep::new(self.0.clone(), duration))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
@@ -82,19 +94,36 @@ impl hyper::rt::Timer for Timer {
     }
 }
 
+// === impl Sleep ===
+
+impl Sleep {
+    fn new(clock: Clock, duration: Duration) -> Self {
+        let end = clock.monotonic() + duration;
+        let sleeping = clock.clone();
+        Self {
+            clock,
+            sleeping: Some(Box::pin(async move { sleeping.sleep_until(end).await })),
+            end,
+        }
+    }
+}
+
 impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let is_over = self
-            .0
-            .as_mut()
-            .is_none_or(|sleeping| sleeping.as_mut().poll(context).is_ready());
-        if !is_over {
-            return Poll::Pending;
+        let Some(sleeping) = self.sleeping.as_mut() else {
+            return Poll::Ready(());
+        };
+        if sleeping.as_mut().poll(context).is_ready() {
+            let is_late = self.clock.monotonic() > self.end + LATE;
+            match is_late {
+                true => *self = Self::new(self.clock.clone(), MOMENT),
+                false => self.sleeping = None,
+            }
+            context.waker().wake_by_ref();
         }
-        self.0 = None;
-        Poll::Ready(())
+        Poll::Pending
     }
 }
 
@@ -117,6 +146,28 @@ mod tests {
         let mut timer = Timer(Clock::real()).sleep(Duration::from_secs(1));
         timer.as_mut().await;
         timer.as_mut().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_come_in_is_read_before_time_is_up() {
+        use hyper::rt::Timer as _;
+        for (held_up, wanted) in [(0, 1_000), (20, 1_000), (500, 1_750)] {
+            let clock = Clock::real();
+            let mut timer = Timer(clock.clone()).sleep(Duration::from_secs(1));
+            tokio::time::advance(Duration::from_millis(1_000 + held_up)).await;
+            let mut looks = 0;
+            std::future::poll_fn(|context| {
+                looks += 1;
+                timer.as_mut().poll(context)
+            })
+            .await;
+            assert!(looks >= 2, "{looks} looks");
+            let took = clock.monotonic().as_millis();
+            assert!(
+                (wanted..wanted + 25).contains(&took),
+                "{took} ms, held up for {held_up}"
+            );
+        }
     }
 
     #[tokio::test(start_paused = true)]

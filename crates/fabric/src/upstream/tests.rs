@@ -162,6 +162,23 @@ async fn a_server_that_is_held_up_for_half_a_second_is_not_lost() {
     }
 }
 
+/// The machine stops while a ping is answered: when it goes on, the answer is there, and its time is up.
+#[tokio::test(start_paused = true)]
+async fn who_is_held_up_himself_takes_nobody_for_lost() {
+    for at in 0..60 {
+        let (env, _host, _freeze, upstream) = freezable().await;
+        upstream.send(Lane::Short, get("/1")).await.unwrap();
+        let asking = upstream.clone();
+        let open = env.spawn.spawn("asking", async move {
+            asking.send(Lane::Short, get("/never")).await.is_err()
+        });
+        env.clock.sleep(Duration::from_micros(195_000 + 250 * at)).await;
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let ended = env.clock.timeout(Duration::from_millis(100), open.join()).await;
+        assert!(ended.is_err(), "lost in the attempt {at}");
+    }
+}
+
 /// Everything that asks another server has this within.
 #[tokio::test(start_paused = true)]
 async fn a_request_has_no_room_for_a_handshake() {
