@@ -366,6 +366,26 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if std::thread::panicking() {
+            show_logs(self.root_directory.path());
+        }
+    }
+}
+
+/// What all processes have said at last: the directory goes, and with it what a failure could be understood by.
+fn show_logs(directory: &Path) {
+    const LINES: usize = 60;
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            show_logs(&path);
+        } else if path.extension().is_some_and(|extension| extension == "log") {
+            let said = std::fs::read(&path).unwrap_or_default();
+            let said = String::from_utf8_lossy(&said);
+            let lines: Vec<&str> = said.lines().collect();
+            let last = lines.get(lines.len().saturating_sub(LINES)..).unwrap_or_default();
+            eprintln!("--- {}\n{}", path.display(), last.join("\n"));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use apiserver::auth::service_account::AccountSource;
 use async_trait::async_trait;
 use bytes::Bytes;
 use env::Env;
-use fabric::peers::unreachable;
+use fabric::peers::{not_available, unreachable};
 use fabric::upstream::Answer;
 use fabric::{Destination, Lane, Lost, Peers};
 use http::{Request, StatusCode};
@@ -86,6 +86,7 @@ impl ShardAccounts {
             Ok(Destination::Cluster { shard, .. }) => shard,
             // With its cluster the account is gone.
             Ok(Destination::Mount { .. }) | Err(Lost::Unknown(_)) => return Ok(None),
+            Err(Lost::Unavailable) => return Err(not_available()),
             Err(Lost::Refused(status)) => return Err(status),
         };
         let upstream = self.peers.upstream(shard);

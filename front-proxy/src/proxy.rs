@@ -10,7 +10,7 @@ use apiserver::stage::{decode_path, split_cluster};
 use apiserver::{Body, BodyBudget, Connection, Health, Lifecycle, Phase, Query, Refusal, RequestBody, Service};
 use bytes::Bytes;
 use env::Env;
-use fabric::peers::{too_many, unreachable};
+use fabric::peers::{not_available, too_many, unreachable};
 use fabric::upstream::{Answer, UpstreamBody};
 use fabric::{
     ClientTls, Destination, Endpoint, Lane, Lost, PROXY_HEADER, Peers, ShardId, Upstream, UpstreamError,
@@ -220,7 +220,7 @@ impl Proxy {
         };
         let found = Box::pin(self.peers.look_for(path)).await;
         match &found {
-            Ok(_) => {
+            Ok(_) | Err(Lost::Unavailable) => {
                 guess.was_right();
                 self.metrics.looked_up("found");
             }
@@ -261,6 +261,7 @@ impl Proxy {
                     resolved: None,
                 })
             }
+            Err(Lost::Unavailable) => Err(not_available().into()),
             Err(Lost::Refused(status)) => Err(status.into()),
             // Who said that a workspace has no such child knows who may hear of that, and others do not: which of them refuses
             // must not be chance. What nobody was asked for any shard refuses, as it refuses anybody without access.
@@ -287,6 +288,7 @@ impl Proxy {
             return Ok(());
         };
         match self.find(&path, user).await {
+            Err(Lost::Unavailable) => Err(not_available().into()),
             Err(Lost::Refused(status)) => Err(status.into()),
             // Views refuse what they do not know, and look the same to everybody.
             Ok(_) | Err(Lost::Unknown(_)) => Ok(()),

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::fabric::peers::not_available;
 use ::fabric::upstream::{Answer, UpstreamBody};
 use ::fabric::{Destination, Lane, Lost, ShardId, Upstream};
 use api::keys::header;
@@ -106,6 +107,7 @@ impl OtherShards {
         match peers.resolve(&parsed).await {
             Ok(Destination::Cluster { cluster, .. }) => return Ok(Some(cluster)),
             Ok(Destination::Mount { .. }) | Err(Lost::Unknown(_)) => {}
+            Err(Lost::Unavailable) => return Err(not_available()),
             Err(Lost::Refused(status)) => return Err(status),
         }
         let mut nowhere = self.nowhere.lock();

@@ -64,7 +64,9 @@ pub enum Destination {
 pub enum Lost {
     /// There is no such workspace, as far as who has to know says: a shard that was asked, or the index alone.
     Unknown(Option<ShardId>),
-    /// Who has to know cannot be asked, or it says that it is not available: an answer as it is.
+    /// A workspace on the way is not available, as its shard says.
+    Unavailable,
+    /// Who has to know cannot be asked: an answer as it is.
     Refused(Status),
 }
 
@@ -77,7 +79,7 @@ const WAIT_FOR_ALL: Duration = Duration::from_secs(10);
 pub(crate) const LOOKUP_TIMEOUT: Duration = Duration::from_millis(900);
 /// A path's look-ups as long as who is asked tells its index: it is slow, and it alone knows.
 const SLOW_LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often it is looked whether it still does.
+/// How often it is looked whether it still does, or does by now.
 const LIFE_PERIOD: Duration = Duration::from_millis(20);
 const LOOKUPS_MAX: usize = 1024;
 
@@ -342,7 +344,6 @@ impl Peers {
                 url,
                 rest: names_behind(path, followed),
             })),
-            Route::Unavailable => Some(Err(Lost::Refused(not_available()))),
             Route::Unknown | Route::Partial { .. } => None,
         }
     }
@@ -453,7 +454,7 @@ impl Peers {
                     let url = answer.mount_url;
                     return Ok(Destination::Mount { url, rest });
                 }
-                Outcome::Unavailable => return Err(Lost::Refused(not_available())),
+                Outcome::Unavailable => return Err(Lost::Unavailable),
                 Outcome::Found | Outcome::Elsewhere => {}
                 Outcome::Unknown | Outcome::Unspecified => return Err(unknown),
             }
@@ -465,10 +466,11 @@ impl Peers {
             let holder = match answer.outcome() {
                 Outcome::Found => shard,
                 // Who has to know is named, and has said nothing.
-                _ => self
-                    .routes
-                    .find_shard(&answer.shard)
-                    .ok_or_else(|| Lost::Refused(unreachable("the shard that holds it was not heard of yet")))?,
+                _ => {
+                    let heard = self.wait_for(|| self.routes.find_shard(&answer.shard));
+                    let heard = self.env.clock.timeout(LOOKUP_TIMEOUT, heard).await;
+                    heard.map_err(|_| Lost::Refused(unreachable("the shard that holds it was not heard of yet")))?
+                }
             };
             // Only what its own shard says is kept.
             if let (Outcome::Found, [name]) = (answer.outcome(), names.as_slice()) {
@@ -486,12 +488,20 @@ impl Peers {
         }
     }
 
+    /// What is not known of a shard yet: it may have been started a moment ago, and this process may hear of it any moment.
+    /// Callers limit the time.
+    async fn wait_for<T>(&self, known: impl Fn() -> Option<T>) -> T {
+        loop {
+            if let Some(known) = known() {
+                return known;
+            }
+            self.env.clock.sleep(LIFE_PERIOD).await;
+        }
+    }
+
+    /// Within the time of a look-up.
     async fn ask(&self, shard: ShardId, cluster: &Cluster, names: &[String]) -> Result<ResolveResponse, Lost> {
-        let Some(upstream) = self.upstream(shard) else {
-            return Err(Lost::Refused(unreachable(
-                "the shard that holds it was not reached yet",
-            )));
-        };
+        let upstream = self.wait_for(|| self.upstream(shard)).await;
         let request = ResolveRequest {
             cluster: cluster.to_string(),
             names: names.to_vec(),
@@ -552,13 +562,13 @@ pub fn too_many() -> Status {
 }
 
 /// kcp's text for workspaces in phase Unavailable.
-fn not_available() -> Status {
+pub fn not_available() -> Status {
     Status::new(503, Reason::ServiceUnavailable, "Not available.")
 }
 
 /// 503 with a reason that names no address: clients learn that it is a shard, operators find the rest in the log.
 pub fn unreachable(why: &str) -> Status {
-    tracing::debug!(why, "a shard cannot be reached");
+    tracing::info!(why, "a shard cannot be reached");
     Status::new(
         503,
         Reason::ServiceUnavailable,

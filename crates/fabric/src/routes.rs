@@ -35,8 +35,6 @@ pub enum Route {
     },
     /// What the names behind `followed` stand for is another server's business.
     Mount { url: String, followed: usize },
-    /// A workspace on the way says that it is not available.
-    Unavailable,
     /// Not even the first segment is known.
     Unknown,
 }
@@ -77,6 +75,7 @@ struct State {
     children: HashTable<Child>,
     /// Rare, so that they are kept apart: (parent, name) to URL.
     mounts: BTreeMap<(u32, CompactString), Box<str>>,
+    /// Workspaces that were not available when they were last told.
     unavailable: BTreeSet<(u32, CompactString)>,
     /// Per shard that tells everything anew: what it has not told again yet.
     stale: BTreeMap<ShardId, Stale>,
@@ -229,8 +228,9 @@ impl Routes {
         };
         for (followed, name) in segments.enumerate() {
             let place = (at, CompactString::new(name));
+            // It may be Ready by now, and somebody may have seen that: its shard is asked.
             if state.unavailable.contains(&place) {
-                return Route::Unavailable;
+                return state.known(at, followed, false);
             }
             if let Some(url) = state.mounts.get(&place) {
                 return Route::Mount {

@@ -38,12 +38,16 @@ struct Sleep {
     /// None: over.
     sleeping: Option<Pin<Box<dyn Future<Output = ()> + Send + Sync>>>,
     end: Duration,
+    /// How often it has waited longer.
+    moments: u8,
 }
 
 /// Who looks this much later than he wanted to was held up.
 const LATE: Duration = Duration::from_millis(50);
 /// What is on its way gets this long.
 const MOMENT: Duration = Duration::from_millis(250);
+/// Who is always late has to find out, too.
+const MOMENTS_MAX: u8 = 4;
 
 // === impl Connection ===
 
@@ -82,7 +86,7 @@ where
 
 impl hyper::rt::Timer for Timer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn hyper::rt::Sleep>> {
-        Box::pin(Sleep::new(self.0.clone(), duration))
+        Box::pin(Sleep::new(self.0.clone(), duration, 0))
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn hyper::rt::Sleep>> {
@@ -97,13 +101,14 @@ impl hyper::rt::Timer for Timer {
 // === impl Sleep ===
 
 impl Sleep {
-    fn new(clock: Clock, duration: Duration) -> Self {
+    fn new(clock: Clock, duration: Duration, moments: u8) -> Self {
         let end = clock.monotonic() + duration;
         let sleeping = clock.clone();
         Self {
             clock,
             sleeping: Some(Box::pin(async move { sleeping.sleep_until(end).await })),
             end,
+            moments,
         }
     }
 }
@@ -117,8 +122,8 @@ impl Future for Sleep {
         };
         if sleeping.as_mut().poll(context).is_ready() {
             let is_late = self.clock.monotonic() > self.end + LATE;
-            match is_late {
-                true => *self = Self::new(self.clock.clone(), MOMENT),
+            match is_late && self.moments < MOMENTS_MAX {
+                true => *self = Self::new(self.clock.clone(), MOMENT, self.moments + 1),
                 false => self.sleeping = None,
             }
             context.waker().wake_by_ref();
@@ -168,6 +173,21 @@ mod tests {
                 "{took} ms, held up for {held_up}"
             );
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_always_late_finds_out_that_time_is_up() {
+        use hyper::rt::Timer as _;
+        let mut timer = Timer(Clock::real()).sleep(Duration::from_secs(1));
+        let mut looks = 0;
+        let looking = async {
+            while futures_util::poll!(timer.as_mut()).is_pending() {
+                looks += 1;
+                tokio::time::advance(Duration::from_millis(1_000)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), looking).await.unwrap();
+        assert!(looks <= usize::from(MOMENTS_MAX) + 4, "{looks} looks");
     }
 
     #[tokio::test(start_paused = true)]

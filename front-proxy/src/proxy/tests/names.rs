@@ -19,6 +19,10 @@ use super::*;
 
 const PORT: u16 = 7000;
 const SHARDS: [&str; 3] = ["root", "beta", "gamma"];
+/// A workspace that was not available when the streams told of it, nor is before root holds it.
+const LATE: &str = "late";
+/// A workspace that root knows to lie on gamma.
+const FAR: &str = "far";
 
 /// A shard whose stream has told that it holds the cluster of its own name, and nothing since.
 struct Shard {
@@ -85,6 +89,13 @@ impl Source for Paused {
                     ..ShardEntry::default()
                 })
             }));
+            entries.push(Entry::Workspace(WorkspaceEntry {
+                parent: "root".to_owned(),
+                name: LATE.to_owned(),
+                cluster: LATE.to_owned(),
+                unavailable: true,
+                ..WorkspaceEntry::default()
+            }));
         }
         let entries = entries.into_iter().map(|entry| IndexEntry { entry: Some(entry) });
         let batch = IndexBatch {
@@ -102,17 +113,31 @@ impl Source for Paused {
     async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, tonic::Status> {
         use fabric::wire::resolve_response::Outcome;
         // All paths are one name long, and lead to the cluster of that name.
-        let found = request.names.first().filter(|name| self.0.held.lock().contains(*name));
+        let asked = request.names.first();
+        if self.0.name == "root" && asked.is_some_and(|name| name == FAR) {
+            return Ok(ResolveResponse {
+                outcome: Outcome::Elsewhere.into(),
+                followed: 1,
+                cluster: FAR.to_owned(),
+                shard: "gamma".to_owned(),
+                ..ResolveResponse::default()
+            });
+        }
+        let found = asked.unwrap_or(&request.cluster);
+        let found = Some(found).filter(|name| self.0.held.lock().contains(*name));
         Ok(match found {
             Some(name) => ResolveResponse {
                 outcome: Outcome::Found.into(),
-                followed: 1,
+                followed: u32::from(asked.is_some()),
                 cluster: name.clone(),
                 epoch: 5,
                 ..ResolveResponse::default()
             },
             None => ResolveResponse {
-                outcome: Outcome::Unknown.into(),
+                outcome: match request.names.iter().any(|name| name == LATE) {
+                    true => Outcome::Unavailable.into(),
+                    false => Outcome::Unknown.into(),
+                },
                 ..ResolveResponse::default()
             },
         })
@@ -249,6 +274,37 @@ async fn what_is_there_is_found_by_its_name_whatever_the_streams_have_told() {
     plane.questions();
     assert_eq!(plane.get("jane", "system:shard").await.0, 403);
     assert!(plane.questions().is_empty());
+}
+
+/// As one whose shard was not up yet when it was made: whoever has seen it Ready since gets in.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_available_is_asked_for_again_and_again() {
+    let plane = Plane::new().await;
+    // More often than who guesses may.
+    for _ in 0..1000 {
+        let (status, body, _) = plane.get("jane", "root:late").await;
+        assert_eq!(status, 503, "{body}");
+        assert!(body.contains("Not available."), "{body}");
+    }
+    plane.hold("root", LATE);
+    let (status, body, _) = plane.get("jane", "root:late").await;
+    assert_eq!((status, body.as_str()), (200, "root"));
+}
+
+/// A further shard is registered, and has a workspace that somebody has seen Ready, before this proxy has reached it.
+#[tokio::test(start_paused = true)]
+async fn a_shard_that_was_started_a_moment_ago_is_waited_for() {
+    let plane = Plane::of(&["root", "beta"]).await;
+    plane.hold("gamma", FAR);
+    let (status, body, took) = plane.get("jane", "root:far").await;
+    assert_eq!(status, 503, "{body}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    let started = async {
+        plane.env.clock.sleep(Duration::from_millis(100)).await;
+        serve(&plane.world.host("gamma").env(), plane.shards[2].clone()).await;
+    };
+    let ((status, body, _), ()) = tokio::join!(plane.get("jane", "root:far"), started);
+    assert_eq!((status, body.as_str()), (200, "gamma"));
 }
 
 #[tokio::test(start_paused = true)]
