@@ -156,15 +156,28 @@ impl<'a> Scanner<'a> {
         self.repeatable_value(outline, 0)
     }
 
-    /// The field sets are alike in many objects; manager and time beside them are not.
+    /// Of each owner all that stands before the time is alike in many objects, its field set even where managers differ.
     fn managed_fields(&mut self, outline: &mut Outline) -> Option<()> {
         self.expect(b"[")?;
         self.elements(|scanner| {
+            let (start, noted) = (scanner.at, outline.repeatable.len());
             scanner.expect(b"{")?;
-            scanner.members(|scanner, key| match key {
-                b"fieldsV1" => scanner.repeatable_value(outline, DEPTH_MAX),
-                _ => scanner.skip_value(),
-            })
+            let (mut end, mut is_before_time) = (scanner.at, true);
+            scanner.members(|scanner, key| {
+                match key {
+                    b"fieldsV1" => scanner.repeatable_value(outline, DEPTH_MAX)?,
+                    _ => scanner.skip_value()?,
+                }
+                is_before_time &= key != b"time";
+                if is_before_time {
+                    end = scanner.at;
+                }
+                Some(())
+            })?;
+            if end - start >= SHARED_LEN_MIN {
+                outline.repeatable.insert(noted, start..end);
+            }
+            Some(())
         })
     }
 
@@ -268,8 +281,9 @@ mod tests {
                 "name": "a\"b", "uid": "u-1", "labels": {"a": "1", "b/c": "2"},
                 "annotations": {"kcp.io/cluster": "root", "note": long},
                 "managedFields": [
-                    {"manager": "m", "fieldsV1": {"f:data": {"f:k": {}}}},
-                    {"manager": "n", "fieldsV1": {long.clone(): {}}},
+                    {"fieldsV1": {"f:data": {"f:k": {}}}, "manager": "m", "time": "2020-01-01T00:00:00Z"},
+                    {"fieldsV1": {"f:data": {}}, "manager": "a manager whose name is long", "time": "2020-01-01T00:00:00Z"},
+                    {"fieldsV1": {long.clone(): {}}, "manager": "n"},
                 ],
             },
             "data": {"k": "}\\\"{"}, "binaryData": {"z": long},
@@ -284,9 +298,18 @@ mod tests {
             [("a", "1"), ("b/c", "2")]
         );
         assert!(body[..outline.meta_at].ends_with(b"\"metadata\":{"));
-        let parts: Vec<&str> = outline.repeatable.iter().map(|range| &text(range)[..8]).collect();
-        assert_eq!(parts, ["\"xxxxxxx", "{\"xxxxxx", "{\"z\":\"xx"]);
-        assert_eq!(text(&outline.repeatable[0]).len(), 202);
+        let parts: Vec<&str> = outline.repeatable.iter().map(text).collect();
+        let [note, to_time, owner, fields, data] = parts[..] else {
+            panic!("{parts:#?}")
+        };
+        assert_eq!((&note[..3], note.len()), ("\"xx", 202));
+        assert_eq!(
+            to_time,
+            r#"{"fieldsV1":{"f:data":{}},"manager":"a manager whose name is long""#
+        );
+        assert!(owner.ends_with(r#"{}},"manager":"n""#), "{owner}");
+        assert!(fields.starts_with("{\"xx") && owner.contains(fields), "{fields}");
+        assert!(data.starts_with("{\"z\":\"xx"), "{data}");
         assert!(!outline.is_terminating && !outline.meta_is_empty);
     }
 
