@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::Entry;
 
 /// Memory that parsed objects may take, estimated.
-const BUDGET: usize = 16 << 20;
+const BUDGET: usize = 4 << 20;
 /// What a tree takes in memory for each byte of its encoding, about.
 const FACTOR: usize = 8;
 
