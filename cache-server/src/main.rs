@@ -7,7 +7,7 @@ use clap::Parser;
 use env::Env;
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: allocator::Jemalloc = allocator::Jemalloc;
 
 /// What the shards of a kcp control plane offer to each other, in one place
 #[derive(Parser)]
@@ -18,13 +18,13 @@ struct Line {
 }
 
 fn main() -> anyhow::Result<()> {
-    // Some thousand objects: never so much that huge pages would pay.
     let Line { options } = Line::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(start(options))
+    let env = Env::real();
+    let runtime = apiserver::runtime(&env)?;
+    runtime.block_on(start(&env, options))
 }
 
-async fn start(options: CacheOptions) -> anyhow::Result<()> {
+async fn start(env: &Env, options: CacheOptions) -> anyhow::Result<()> {
     // A process has one provider of cryptography; a second call finds it set.
     let _already_set = rustls::crypto::ring::default_provider().install_default();
     let log = telemetry::log::LogOptions {
@@ -39,7 +39,7 @@ async fn start(options: CacheOptions) -> anyhow::Result<()> {
         },
     };
     let _spans = telemetry::log::init(&log)?;
-    let running = Running::start(&Env::real(), &options).await?;
+    let running = Running::start(env, &options).await?;
     tracing::info!(address = running.address, "serving");
     apiserver::asked_to_end(options.exit_when_stdin_closes).await?;
     tracing::info!("stopping");

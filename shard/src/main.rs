@@ -9,7 +9,7 @@ use shard::start::Running;
 use shard::up::UpOptions;
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: allocator::Jemalloc = allocator::Jemalloc;
 
 /// A control plane of very many Kubernetes-like clusters
 #[derive(Parser)]
@@ -31,15 +31,16 @@ enum Command {
 
 fn main() -> anyhow::Result<()> {
     let Line { command } = Line::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let env = Env::real();
+    let runtime = apiserver::runtime(&env)?;
     match command {
-        Command::Start(options) => runtime.block_on(start(*options)),
-        Command::Up(options) => runtime.block_on(up(options)),
-        Command::Issue(options) => runtime.block_on(issue(&options)),
+        Command::Start(options) => runtime.block_on(start(&env, *options)),
+        Command::Up(options) => runtime.block_on(up(&env, options)),
+        Command::Issue(options) => runtime.block_on(issue(&env, &options)),
     }
 }
 
-async fn start(options: StartOptions) -> anyhow::Result<()> {
+async fn start(env: &Env, options: StartOptions) -> anyhow::Result<()> {
     // A process has one provider of cryptography; a second call finds it set.
     let _already_set = rustls::crypto::ring::default_provider().install_default();
     let log = telemetry::log::LogOptions {
@@ -54,9 +55,8 @@ async fn start(options: StartOptions) -> anyhow::Result<()> {
         },
     };
     let _spans = telemetry::log::init(&log)?;
-    let env = Env::real();
     let begun = env.clock.monotonic();
-    let running = Running::start(&env, &options).await?;
+    let running = Running::start(env, &options).await?;
     let took = env.clock.monotonic().saturating_sub(begun);
     tracing::info!(address = running.address, ?took, kubeconfig = %options.kubeconfig_file().display(), "ready");
     apiserver::asked_to_end(options.exit_when_stdin_closes).await?;
@@ -65,18 +65,18 @@ async fn start(options: StartOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn up(options: UpOptions) -> anyhow::Result<()> {
+async fn up(env: &Env, options: UpOptions) -> anyhow::Result<()> {
     // A process has one provider of cryptography; a second call finds it set.
     let _already_set = rustls::crypto::ring::default_provider().install_default();
     let stop = async { Ok(apiserver::asked_to_end(false).await?) };
-    shard::up::run(&Env::real(), &options, stop).await
+    shard::up::run(env, &options, stop).await
 }
 
 #[expect(clippy::print_stdout, reason = "the command's answer")]
-async fn issue(options: &IssueOptions) -> anyhow::Result<()> {
+async fn issue(env: &Env, options: &IssueOptions) -> anyhow::Result<()> {
     // A process has one provider of cryptography; a second call finds it set.
     let _already_set = rustls::crypto::ring::default_provider().install_default();
-    let outcome = shard::issue::run(&Env::real(), options).await?;
+    let outcome = shard::issue::run(env, options).await?;
     println!("{} kept, issued: {}", outcome.kept, outcome.made.join(" "));
     Ok(())
 }

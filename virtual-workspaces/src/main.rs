@@ -6,7 +6,7 @@ use env::Env;
 use virtual_workspaces::program::{ProgramOptions, Running};
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: allocator::Jemalloc = allocator::Jemalloc;
 
 /// The virtual workspaces of one shard of kcp, as a process of their own
 #[derive(Parser)]
@@ -18,11 +18,12 @@ struct Line {
 
 fn main() -> anyhow::Result<()> {
     let Line { options } = Line::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(start(options))
+    let env = Env::real();
+    let runtime = apiserver::runtime(&env)?;
+    runtime.block_on(start(&env, options))
 }
 
-async fn start(options: ProgramOptions) -> anyhow::Result<()> {
+async fn start(env: &Env, options: ProgramOptions) -> anyhow::Result<()> {
     // A process has one provider of cryptography; a second call finds it set.
     let _already_set = rustls::crypto::ring::default_provider().install_default();
     let log = telemetry::log::LogOptions {
@@ -37,7 +38,7 @@ async fn start(options: ProgramOptions) -> anyhow::Result<()> {
         },
     };
     let _spans = telemetry::log::init(&log)?;
-    let running = Running::start(&Env::real(), &options).await?;
+    let running = Running::start(env, &options).await?;
     tracing::info!(address = running.address, "serving");
     apiserver::asked_to_end(options.exit_when_stdin_closes).await?;
     tracing::info!("stopping");

@@ -31,7 +31,7 @@ pub use audit::{Audit, AuditFile, AuditLevel, AuditMode, AuditPolicy};
 pub use body::{Body, BodyBudget, HeldBody, RequestBody};
 pub use health::{Check, Health};
 pub use lifecycle::{Lifecycle, Phase};
-pub use process::{add_process_metrics, asked_to_end};
+pub use process::{add_process_metrics, asked_to_end, runtime};
 pub use query::Query;
 pub use record::Record;
 pub use refusal::Refusal;

@@ -1,13 +1,44 @@
-//! This process: its `process_*` metrics, and being asked to end.
+//! This process: what its tasks run on, the memory that its threads keep, its `process_*` metrics, and being asked to end.
 
+use std::cell::Cell;
 use std::path::Path;
+use std::time::Duration;
 
 use env::Env;
 use telemetry::Metrics;
 use telemetry::metrics::process_samples;
+use tokio::runtime::{Builder, Runtime};
+
+/// A busy thread has nothing to do for a moment thousands of times a second; it gives back its memory this often, a few thousandths
+/// of its time. What it does at the end of a load takes longer than that, so that the last of it is given back, too.
+const BETWEEN_GIVING_BACK: Duration = Duration::from_millis(100);
 
 /// What Linux runs on wherever this server does.
 const PAGE_BYTES: f64 = 4096.0;
+
+thread_local! {
+    /// When this thread last gave memory back, after [`env::Clock::monotonic`].
+    static GAVE_BACK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
+}
+
+/// The runtime of a program: tokio's, on as many threads as there are processors. A thread without work gives back what the
+/// allocator keeps for it ([`allocator::give_back`]), at most ten times a second.
+///
+/// # Errors
+/// If the system refuses threads or what they wait with.
+pub fn runtime(env: &Env) -> std::io::Result<Runtime> {
+    let clock = env.clock.clone();
+    Builder::new_multi_thread()
+        .enable_all()
+        .on_thread_park(move || {
+            let now = clock.monotonic();
+            if now.saturating_sub(GAVE_BACK.get()) >= BETWEEN_GIVING_BACK {
+                GAVE_BACK.set(now);
+                allocator::give_back();
+            }
+        })
+        .build()
+}
 
 /// Adds memory, CPU time and open files of this process to `/metrics`. Where there is no `/proc` (simulations) what cannot
 /// be read is left out.
@@ -30,7 +61,8 @@ pub fn add_process_metrics(env: &Env, metrics: &Metrics) {
     });
 }
 
-/// Returns when the process is asked to end: by SIGTERM, Ctrl-C, or the end of standard input where that counts.
+/// Returns when the process is asked to end: by SIGTERM, Ctrl-C, or the end of standard input where that counts. Who waits for
+/// that has started, so what this thread keeps from doing so is given back first.
 ///
 /// # Errors
 /// If the system does not let signals be listened for.
@@ -39,6 +71,7 @@ pub async fn asked_to_end(until_stdin_closes: bool) -> std::io::Result<()> {
 
     use tokio::io::AsyncReadExt;
     use tokio::signal::unix::{SignalKind, signal};
+    allocator::give_back();
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let closed = async {
