@@ -45,7 +45,7 @@ impl Trees {
         self.parses.fetch_add(1, Ordering::Relaxed);
         let tree = Arc::new(entry.to_value());
         let cost = entry.encoded_len() * FACTOR;
-        if cost <= BUDGET / 8 {
+        if cost <= BUDGET / 2 {
             self.recent.lock().insert(address, entry, &tree, cost);
         }
         tree
@@ -123,7 +123,8 @@ mod tests {
         }
         let recent = trees.recent.lock();
         assert!(recent.bytes <= BUDGET && recent.trees.len() == recent.order.len());
-        assert!(recent.trees.len() > 50, "{}", recent.trees.len());
+        let fit = BUDGET / FACTOR / (16 << 10);
+        assert!(recent.trees.len() > fit / 2, "{}", recent.trees.len());
         drop(recent);
         let huge = entry("huge", BUDGET);
         trees.of(&huge);
