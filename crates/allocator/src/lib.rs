@@ -2,7 +2,7 @@
 //! in `.cargo/config.toml`.
 //!
 //! Each program makes [`Jemalloc`] its allocator itself: tests have others, which count.
-// But for a function of the C library.
+// But for jemalloc's controls, which are a function of C.
 #![deny(unsafe_code)]
 
 mod thread_cache;
